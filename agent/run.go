@@ -18,8 +18,8 @@ const (
 	// one fsync; this is for a slow sender.
 	drainPatience = 10 * time.Second
 
-	// windowPatience is how long a stop waits for answers of the admin side, each of the two.
-	windowPatience = time.Second
+	// adminPatience is how long a stop waits for answers at each of the two admin listeners.
+	adminPatience = time.Second
 
 	// closePatience is what the store may take to close, and the log to be read to its end.
 	closePatience = 5 * time.Second
@@ -77,7 +77,7 @@ func (p *process) run(ctx context.Context) error {
 	})
 	err := lanes.Wait()
 
-	err = errors.Join(ignoreEnd(err), p.listeners.socket.Stop(windowPatience), p.listeners.admin.Stop(windowPatience))
+	err = errors.Join(ignoreEnd(err), p.listeners.socket.Stop(adminPatience), p.listeners.admin.Stop(adminPatience))
 	endNotifying()
 	err = errors.Join(err, sides.Wait(), p.store.Close())
 	p.verifier.Close()

@@ -64,7 +64,7 @@ func TestPartThatFailsEndsTheAgent(t *testing.T) {
 // which are then sent twice. The unit's time must cover the longest moengage.timeout.
 func TestTheUnitWaitsForTheLongestStop(t *testing.T) {
 	const longestRequest = 45 * time.Second // CONTRACT.md, moengage.timeout
-	longest := longestRequest + host.DrainIdle + drainPatience + 2*windowPatience + closePatience
+	longest := longestRequest + host.DrainIdle + drainPatience + 2*adminPatience + closePatience
 	for path, key := range map[string]string{
 		"../packaging/systemd/personasync.service": "TimeoutStopSec=", "../packaging/systemd/personasync@.service": "TimeoutStopSec=",
 		"../packaging/container/compose.yaml": "stop_grace_period: ",

@@ -3,7 +3,7 @@
 //
 // [Listen] opens an address of the configuration, [Inherited] takes over what systemd opened before the start, and
 // [NewServer] serves a handler there. A [SocketListener] goes on listening when its file was removed. It knows
-// nothing of events and answers: what is served is a handler of somebody else.
+// nothing of events and answers. Its caller passes the handler.
 //
 // [WhoMay] names the user or group that may read a file, and [Denied] adds that to an error.
 //

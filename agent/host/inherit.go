@@ -14,18 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inheritance is what the service manager left this process to listen with (sd_listen_fds(3)).
+// Inheritance is the socket that the service manager passed to this process (sd_listen_fds(3)).
 type Inheritance struct {
 	// Ingest is the socket that was opened for ingest before the start; nil: none. The manager keeps its
 	// own copy, so that connections wait through a restart instead of being refused.
 	Ingest net.Listener
 
-	// Missed says why there is none although there should be; "" while all is as it should be. The
-	// agent then listens at ingest.listen, which is not where deliveries are sent to.
+	// Missed says why there is none although there should be; "" otherwise. The agent then listens at ingest.listen, where
+	// no delivery is sent to.
 	Missed string
 }
 
-// Inherited returns what this process inherited. It is for the start of the process, and answers once.
+// Inherited returns the inheritance of this process. It is called once, at the start.
 func Inherited() (i Inheritance, err error) {
 	promised, to := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
 	files := activation.Files(true)
@@ -50,8 +50,8 @@ func Inherited() (i Inheritance, err error) {
 		len(files), strings.Join(names, ", "))
 }
 
-// missedSocket says why no socket was handed over although LISTEN_FDS and LISTEN_PID promised one, or
-// a socket unit of the service is enabled.
+// missedSocket says why no socket was passed although LISTEN_FDS and LISTEN_PID promised one, or although a socket unit of
+// the service is enabled.
 func missedSocket(promised, to, unit string) string {
 	if promised != "" && promised != "0" {
 		return fmt.Sprintf("systemd has a socket for process %q, and this is process %d, which cannot use it: "+

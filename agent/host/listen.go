@@ -39,8 +39,8 @@ func Listen(ctx context.Context, key, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// ListenSocket opens a unix socket that owner and group may use. One that a crash left is replaced,
-// one that somebody answers is not, and neither is anything that is no socket.
+// ListenSocket opens a unix socket that owner and group may use. It replaces a socket that a crash left. It does not
+// replace one that a process answers at, nor a file that is no socket.
 func ListenSocket(path string) (*SocketListener, error) {
 	l := &SocketListener{Path: path}
 	var err error
@@ -50,7 +50,7 @@ func ListenSocket(path string) (*SocketListener, error) {
 	return l, nil
 }
 
-// bindSocket makes the socket. It gets its name only when its mode is right, so that nobody slips in between.
+// bindSocket makes the socket. It gets its name once its mode is right, so that no other user can connect before.
 func bindSocket(path string) (*net.UnixListener, fs.FileInfo, error) {
 	if len(path)+len(".new") >= maxSocketPath {
 		return nil, nil, fmt.Errorf("%w: %s is longer than %d bytes: set a shorter one", ErrSocketPath, path, maxSocketPath-1-len(".new"))
@@ -76,7 +76,7 @@ func bindSocket(path string) (*net.UnixListener, fs.FileInfo, error) {
 	return l, own, nil
 }
 
-// vacant returns nil where path names nothing, or a socket that nobody answers.
+// vacant returns nil if path does not exist, or is a socket at which no process answers.
 func vacant(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -110,10 +110,10 @@ func KindOf(mode fs.FileMode) string {
 	return "something else"
 }
 
-// SocketListener listens at a path, and goes on listening there: see Renew.
+// SocketListener listens at a path, also after its file was removed: see Renew.
 type SocketListener struct {
 	Path   string // of the file
-	Ingest bool   // events come in here
+	Ingest bool   // it takes deliveries
 
 	mu      sync.Mutex // covers the rest
 	current *net.UnixListener
@@ -124,7 +124,7 @@ type SocketListener struct {
 // Addr returns the path that clients dial.
 func (l *SocketListener) Addr() net.Addr { return &net.UnixAddr{Name: l.Path, Net: "unix"} }
 
-// Accept waits for a connection, on whichever socket has the name.
+// Accept waits for a connection to the socket that has the path.
 func (l *SocketListener) Accept() (net.Conn, error) {
 	for {
 		now := l.listener()
@@ -141,8 +141,8 @@ func (l *SocketListener) listener() *net.UnixListener {
 	return l.current
 }
 
-// Renew makes a new socket when the one there was has lost its name, because somebody removed it, or mounted
-// or moved something over its folder. It reports whether it did; the error says why nobody can connect.
+// Renew makes a new socket if the old one has lost its path: it was removed, or something was mounted or moved over its
+// folder. It reports whether it did. The error says why nobody can connect.
 func (l *SocketListener) Renew() (renewed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +164,7 @@ func (l *SocketListener) named() bool {
 	return err == nil && os.SameFile(info, l.own)
 }
 
-// Close stops listening. It removes the socket, and nothing that has taken its place.
+// Close stops listening and removes the socket, but no other file that has taken its place.
 func (l *SocketListener) Close() (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,35 +14,35 @@ import (
 	"personasync/agent/config"
 )
 
-// Timeouts of every server. A delivery is at most a few megabytes, and Segment gives up after 5 s to
-// 10 s; what takes minutes is a connection that somebody forgot or means to wear us out with.
+// Timeouts of every server. A delivery is at most a few megabytes, and Segment gives up after 5 s to 10 s. A request that
+// takes minutes is forgotten by its client, or an attack.
 const (
 	HeaderTimeout = 10 * time.Second // until the headers are there …
 	BodyTimeout   = time.Minute      // … and the body, from the first byte on
-	AnswerWithin  = 2 * time.Minute  // until the answer was taken
+	AnswerWithin  = 2 * time.Minute  // until the answer is read
 	IdleTimeout   = 2 * time.Minute  // until the next request on a connection
 	maxHeader     = 16 << 10
 
-	// MaxStreams2 bounds the requests under way on one connection of HTTP/2.
+	// MaxStreams2 bounds the requests in progress on one connection of HTTP/2.
 	MaxStreams2 = 100
 )
 
 // Server is an HTTP server with its listener.
 type Server struct {
-	name string
-	gate *gate
-	HTTP *http.Server // its settings may be added to until Run
+	name     string
+	listener *limitListener
+	HTTP     *http.Server // its settings may be added to until Run
 
 	draining atomic.Bool
 	open     atomic.Int64 // connections
 }
 
-// NewServer makes a server for h, which keeps at most so many connections open. What is no HTTP request
-// net/http refuses by itself, with 400 or 431 in plain text, before a handler could answer in JSON; it says
-// so in the log, at debug, because anybody who reaches the port can make it.
+// NewServer makes a server for h that keeps at most so many connections open. net/http refuses bytes that are no HTTP
+// request by itself, with 400 or 431 in plain text, before a handler could answer in JSON. It logs them at debug, because
+// anybody who reaches the port can send them.
 func NewServer(log *slog.Logger, name string, l net.Listener, most int, h http.Handler) *Server {
 	log = log.With("part", name)
-	s := &Server{name: name, gate: newGate(l, most, log)}
+	s := &Server{name: name, listener: newLimitListener(l, most, log)}
 	s.HTTP = &http.Server{
 		Handler:           s.lastAnswers(h),
 		ConnState:         s.count,
@@ -60,14 +60,13 @@ func NewServer(log *slog.Logger, name string, l net.Listener, most int, h http.H
 }
 
 // Addr is where the server is reached.
-func (s *Server) Addr() net.Addr { return s.gate.Addr() }
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Connections counts the open connections, and the places that they take of those there are: the same but for
-// a moment.
-func (s *Server) Connections() (open, places int) { return int(s.open.Load()), len(s.gate.places) }
+// Connections counts the open connections, and the slots that they take. The two differ for a moment at most.
+func (s *Server) Connections() (open, places int) { return int(s.open.Load()), len(s.listener.slots) }
 
-// Close lets go of the address of a server that never ran.
-func (s *Server) Close() error { return s.gate.Close() }
+// Close closes the listener of a server that never ran.
+func (s *Server) Close() error { return s.listener.Close() }
 
 // count keeps the number of open connections.
 func (s *Server) count(_ net.Conn, state http.ConnState) {
@@ -76,11 +75,11 @@ func (s *Server) count(_ net.Conn, state http.ConnState) {
 		s.open.Add(1)
 	case http.StateClosed, http.StateHijacked:
 		s.open.Add(-1)
-		s.gate.leave()
+		s.listener.release()
 	}
 }
 
-// lastAnswers has every answer of a server that is draining be the last one on its connection.
+// lastAnswers makes every answer of a draining server the last one on its connection.
 func (s *Server) lastAnswers(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.draining.Load() {
@@ -91,17 +90,17 @@ func (s *Server) lastAnswers(h http.Handler) http.Handler {
 }
 
 const (
-	// DrainIdle is how long a drain waits for connections that nobody uses. Closing one in the very
-	// moment in which its owner sends a request loses the request; after this silence that is unlikely.
+	// DrainIdle is how long a drain waits for idle connections. Closing one in the moment in which its client sends a
+	// request loses the request. After this silence that is unlikely.
 	DrainIdle = 2 * time.Second
 	drainPoll = 10 * time.Millisecond
 )
 
-// Drain gives an inherited socket back: new connections are left to whoever has it next, and the open
-// ones get an answer to one more request, which tells their owners to connect again.
+// Drain gives an inherited socket back: new connections wait for the next process, and the open ones get an answer to one
+// more request, which tells their clients to connect again.
 func (s *Server) Drain() {
 	s.draining.Store(true)
-	_ = s.gate.Close()
+	_ = s.listener.Close()
 	for end := time.Now().Add(DrainIdle); s.open.Load() > 0 && time.Now().Before(end); {
 		time.Sleep(drainPoll)
 	}
@@ -111,32 +110,32 @@ func (s *Server) Drain() {
 func (s *Server) Run() error {
 	var err error
 	if s.HTTP.TLSConfig != nil {
-		err = s.HTTP.ServeTLS(s.gate, "", "")
+		err = s.HTTP.ServeTLS(s.listener, "", "")
 	} else {
-		err = s.HTTP.Serve(s.gate)
+		err = s.HTTP.Serve(s.listener)
 	}
 	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() && errors.Is(err, net.ErrClosed) {
 		return nil
 	}
-	return fmt.Errorf("serve %s on %s: %w", s.name, s.gate.Addr(), err)
+	return fmt.Errorf("serve %s on %s: %w", s.name, s.listener.Addr(), err)
 }
 
-// Stop takes no new connection, waits for the requests under way at most for patience, then cuts
-// them. A nil server has stopped already.
+// Stop takes no new connection, waits for requests in progress, and cuts them off after patience. A nil server has stopped
+// already.
 func (s *Server) Stop(patience time.Duration) error {
 	if s == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	defer s.gate.Close() // Shutdown knows of it only once it is served
+	defer s.listener.Close() // Shutdown knows of it only once it is served
 	if err := s.HTTP.Shutdown(ctx); err != nil {
 		return s.HTTP.Close()
 	}
 	return nil
 }
 
-// Certificates is a key pair on disk, read again on a reload: connections from then on get the new one.
+// Certificates is a key pair on disk, read again at a reload. Later connections get the new one.
 type Certificates struct {
 	current atomic.Pointer[tls.Certificate]
 }
@@ -152,7 +151,7 @@ func NewCertificates(in *config.Ingest) (*Certificates, error) {
 	return c, nil
 }
 
-// Read returns what the files of in hold now; without TLS, on a nil c, there is nothing to read.
+// Read returns the key pair in the files of in; nil without TLS, when c is nil.
 func (c *Certificates) Read(in *config.Ingest) (*tls.Certificate, error) {
 	if c == nil {
 		return nil, nil
