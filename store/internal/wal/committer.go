@@ -47,6 +47,10 @@ const (
 	// GroupBytes limits one commit, so that the first request of a long queue does not wait for the last.
 	GroupBytes = 8 << 20
 
+	// smallGroup is the number of requests below which a commit lets others join. To a larger group they add less than
+	// the disk loses while they run.
+	smallGroup = 8
+
 	// commitHold is how many groups the committer commits before it unlocks mu once.
 	commitHold = 64
 )
@@ -142,7 +146,9 @@ func (c *committer) commitGroup() bool {
 		return false
 	}
 	c.keepInterval()
-	runtime.Gosched() // callers that can run enqueue first: their requests share this commit instead of the next
+	if len(c.requests) < smallGroup {
+		runtime.Gosched() // callers that can run enqueue first: their requests share this commit instead of the next
+	}
 	group, size := []*appendRequest(nil), 0
 	for size < GroupBytes {
 		select {
