@@ -65,7 +65,7 @@ func Damaged(tx *state.Tx, seq uint64, frame []byte, cause error) {
 // older state.db in place. How many a jump as large as a restore's passes over, nobody knows.
 func Missing(tx *state.Tx, n uint64) {
 	tx.Log.Error("records that were received and not applied are in no file of the inbox", "first", tx.State.Applied+1, "last", tx.State.Applied+n)
-	if n < state.RestoreJump {
+	if n < record.RestoreJump {
 		tx.State.Ledger.Events.Accepted += n
 		tx.State.Ledger.Events.Lost += n
 	}

@@ -63,7 +63,7 @@ func rename(tx *state.Tx, f *state.Field, space, id string) {
 
 // column finds or adds the field of one column of computation f.
 func column(tx *state.Tx, f *state.Field, name string) *state.Field {
-	return tx.FieldBeside(f, state.ColumnName(name), domain.ClassTrait)
+	return state.FieldBeside(tx, f, state.ColumnName(name), domain.ClassTrait)
 }
 
 // forward finds or adds the field of a trait that is sent along.

@@ -132,7 +132,7 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 		assume(tx, u, f, p, en, c, transitionOf(word), word.Value)
 	}
 	t, value := en.Membership()
-	for _, x := range tx.Targets(f, p) {
+	for _, x := range state.Targets(tx, f, p) {
 		assume(tx, u, x, p, tx.Entry(u, x.Number), c, t, value)
 	}
 }
@@ -207,7 +207,7 @@ func reconcile(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 
 func reconcileTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, en *state.Entry) {
 	t, value := en.Membership()
-	for _, x := range tx.Targets(f, p) {
+	for _, x := range state.Targets(tx, f, p) {
 		e := tx.Entry(u, x.Number)
 		if t == domain.TransitionExit && e.LastSent.Kind == state.NeverSent && !p.UnknownExit {
 			continue

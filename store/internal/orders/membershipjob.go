@@ -95,7 +95,7 @@ func (j *membershipJob) load(ctx context.Context, key string) error {
 		}
 		j.order.Field, j.key, j.class, j.members = f.Number, f.Key, f.Class, f.Members
 		j.most = outbox.PerRecord(tx.State.Registry, record.OrderWords)
-		j.done.Held = tx.HeldOf(f)
+		j.done.Held = state.HeldOf(tx, f)
 		if j.salt = nil; tx.State.Ledger.Tombstones > 0 {
 			j.salt = tx.State.Salt
 		}
@@ -178,7 +178,7 @@ func (j *membershipJob) report(ctx context.Context, err error) (Report, error) {
 		return j.done, nil
 	}
 	return j.done, j.Reader.Read(func(tx *state.Tx) error {
-		j.done.Created, j.done.Held = tx.State.Ledger.Changes.Created-j.created, tx.HeldOf(tx.FieldOf(j.order.Field))
+		j.done.Created, j.done.Held = tx.State.Ledger.Changes.Created-j.created, state.HeldOf(tx, tx.FieldOf(j.order.Field))
 		return nil
 	})
 }

@@ -13,7 +13,7 @@ import (
 // a repeat of the one may, being newer than the other.
 func UpdateTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	t, want := en.Membership()
-	for _, channel := range tx.Targets(f, p) {
+	for _, channel := range state.Targets(tx, f, p) {
 		e := tx.Entry(u, channel.Number)
 		if expects(e, t, want, p.UnknownExit) {
 			continue

@@ -191,7 +191,7 @@ func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 			if f.Column == "" && !f.Former() {
 				list = append(list, domain.ComputationInfo{
 					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
-					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: tx.HeldOf(f) + state.SumHeld(columns[f]), LastEvent: domain.Timestamp(f.LastEvent),
+					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), LastEvent: domain.Timestamp(f.LastEvent),
 					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped),
 				})
 			}

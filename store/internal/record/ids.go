@@ -2,6 +2,7 @@ package record
 
 import (
 	"personasync/store/domain"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -12,6 +13,9 @@ import (
 // records that wait to be applied are the same ones, and make the same ids.
 //
 // A restore, which has no file to compare, moves the numbers on instead: see restore.go.
+
+// RestoreJump is the least jump in the record numbers that only a restore makes.
+const RestoreJump = wal.RestoreJump
 
 // Epochs are the epochs of record numbers, the oldest first.
 type Epochs []EpochFrom

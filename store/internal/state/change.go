@@ -3,7 +3,6 @@ package state
 import (
 	"encoding/binary"
 	"errors"
-	"iter"
 	"time"
 
 	"personasync/store/domain"
@@ -11,13 +10,6 @@ import (
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
-
-// PageScan bounds how many changes, or users, one read transaction of a listing looks at, so that no
-// writer waits for a reader.
-const PageScan = 2000
-
-// PageBytes bounds how many bytes of changes that is: a parked one may hold an event of the largest size.
-const PageBytes = 4 << 20
 
 // PendingChange makes the change that a pending ticket stands for.
 func (tx *Tx) PendingChange(u *User, f *Field, t *Ticket) *Stored {
@@ -133,13 +125,6 @@ func (tx *Tx) Withdraw(ch *Stored) {
 	*tx.State.Ledger.Changes.Column(ch.State)--
 }
 
-func (tx *Tx) FieldOf(number uint32) *Field {
-	if int64(number) < int64(len(tx.State.Registry.Fields)) {
-		return tx.State.Registry.Fields[number]
-	}
-	return nil
-}
-
 // Close writes a change that waits nowhere any more to the end of the history, which is the head of
 // its user's chain.
 func (tx *Tx) Close(u *User, ch *Stored, s domain.State, at time.Time) {
@@ -151,27 +136,6 @@ func (tx *Tx) Close(u *User, ch *Stored, s domain.State, at time.Time) {
 	u.Dirty = true
 	*tx.State.Ledger.Changes.Column(s)++
 	tx.Put(tx.History, NumberKey(tx.State.Closed), tx.Frame(ch.Encode))
-}
-
-// PruneSlice bounds what one call of Prune removes, so that outcomes never wait long behind it.
-const PruneSlice = 5000
-
-// Indexes reads the heads of the first users of a lane, at most so many.
-func Indexes(tx *Tx, endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*PendingIndex] {
-	return func(yield func(*PendingIndex) bool) {
-		c := tx.Due.Cursor()
-		k, _ := c.Seek(DueKey(endpoint, lane, 0, nil))
-		for n := 0; len(k) > 9 && domain.Endpoint(k[0]) == endpoint && n < most; k, _ = c.Next() {
-			l, _, user := DueParts(k)
-			if n++; l != lane {
-				return
-			}
-			key := RowKey(user, BlockIndex)
-			if h, err := DecodeIndex(key, tx.Rows.Get(key)); err == nil && !yield(h) {
-				return
-			}
-		}
-	}
 }
 
 // Find returns a change by its id: parked, held, waiting with its user, or in the user's history.

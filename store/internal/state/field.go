@@ -1,10 +1,10 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +38,86 @@ type Field struct {
 	Watch     ExitWindow
 }
 
-// fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.
-const fieldVersion byte = 3
+// A channel is a way of telling a membership that has a memory of its own: what the cohort, or the list,
+// was last told, and what waits for it. So each is a field beside the computation's own, found by a
+// column that no SQL trait has. Its entry in a user's row holds no Assertion, only what is told and
+// what waits; everything that holds of an attribute change holds of its changes, too: they collapse to
+// the net difference, are in one request at a time, and are parked, held and settled alike.
+//
+//	the computation   statements, and the attribute
+//	"\x00cohort"      a cohort, on an endpoint of its own
+//	"\x00list"        an entry of the list attribute, on the endpoint of attributes
+const (
+	targetMark   = "\x00"
+	CohortColumn = targetMark + "cohort"
+	ListColumn   = targetMark + "list"
+)
+
+// Marks in field.heard.
+const (
+	FormerMark = 1 << 7 // another field continues the computation
+	GoneMark   = 1 << 6 // an operator removed it: nothing finds it any more
+)
+
+// Kind is what the changes of a field become that are kept in its row.
+func (f *Field) Kind() domain.Kind {
+	switch {
+	case f.forwarded():
+		return domain.KindAttribute
+	case f.Column == CohortColumn:
+		return domain.KindCohort
+	case f.Column == ListColumn:
+		return domain.KindList
+	}
+	return domain.KindAttribute
+}
+
+func (f *Field) Endpoint() domain.Endpoint {
+	if f.Kind() == domain.KindCohort {
+		return domain.EndpointCohort
+	}
+	return domain.EndpointTransition
+}
+
+// SQLColumn is the column of a SQL trait's row, "" when there is none.
+func (f *Field) SQLColumn() string {
+	if f.Kind() != domain.KindAttribute {
+		return ""
+	}
+	return f.Column
+}
+
+// ColumnName keeps a column's name apart from those of targets.
+func ColumnName(name string) string { return strings.TrimLeft(name, targetMark) }
+
+// Former reports whether the computation that f was is no more, or is another field's.
+func (f *Field) Former() bool { return f.Heard&(FormerMark|GoneMark) != 0 }
+
+func (f *Field) Gone() bool { return f.Heard&GoneMark != 0 }
+
+// forwarded reports whether f is a trait sent along with somebody else's identify.
+func (f *Field) forwarded() bool { return f.Key == "" }
+
+// Audience reports whether f is a computation that has members.
+func (f *Field) Audience() bool {
+	return f.Column == "" && !f.forwarded() && f.Class != domain.ClassTrait && !f.Former()
+}
+
+// toldBy reports whether a policy tells MoEngage what f holds: the membership itself, or a channel of it.
+func (f *Field) toldBy(p *domain.Policy) bool {
+	switch f.Kind() {
+	case domain.KindCohort:
+		return p.Send.Has(domain.SendCohort)
+	case domain.KindList:
+		return p.Send.Has(domain.SendList)
+	}
+	return p.SendsAttributes()
+}
+
+// ReadableBy reports whether a policy tells what f holds, so that it can be read back.
+func (f *Field) ReadableBy(p *domain.Policy) bool {
+	return f.Kind() != domain.KindCohort && f.toldBy(p)
+}
 
 // Leave counts a member less, never below none: an earlier version could damage the counter.
 func (f *Field) Leave() { f.Members -= min(f.Members, 1) }
@@ -52,13 +130,6 @@ func (f *Field) Hear(sort int, call domain.Call) bool {
 	f.Heard |= 1 << sort
 	return true
 }
-
-type FieldName struct{ space, key, Column string }
-
-func (f *Field) name() FieldName { return FieldName{f.Space, f.Key, f.Column} }
-
-// forwarded reports whether f is a trait sent along with somebody else's identify.
-func (f *Field) forwarded() bool { return f.Key == "" }
 
 // Attribute returns the name in MoEngage that f is told under.
 func (f *Field) Attribute(p *domain.Policy) string {
@@ -75,6 +146,20 @@ func (f *Field) Attribute(p *domain.Policy) string {
 		return f.Key
 	}
 }
+
+type FieldName struct{ space, key, Column string }
+
+func (f *Field) name() FieldName { return FieldName{f.Space, f.Key, f.Column} }
+
+func SumHeld(fields []*Field) (held uint64) {
+	for _, x := range fields {
+		held += x.Held
+	}
+	return held
+}
+
+// fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.
+const fieldVersion byte = 3
 
 func (f *Field) Encode(buf []byte) []byte {
 	start := len(buf)
@@ -119,305 +204,47 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 	return f, r.Done()
 }
 
-// Registry is every field known, in memory: there are as many as computations, not users.
-type Registry struct {
-	Fields  []*Field // by number
-	ByName  map[FieldName][]*Field
-	ByKey   map[string][]*Field // computations only, and no former ones
-	ByID    map[string][]*Field // computations only
-	Cohorts []*Field            // targets to a cohort
-	gone    int                 // fields that were removed
-	owners  map[claim]*Field    // whose a name in MoEngage is under today's rules: the first computation's to use it
-}
-
-// Size is how many fields there are, without those that were removed.
-func (r *Registry) Size() int { return len(r.Fields) - r.gone }
-
-func newRegistry(fields []*Field, rules *domain.Rules) *Registry {
-	r := &Registry{ByName: make(map[FieldName][]*Field), ByKey: make(map[string][]*Field), ByID: make(map[string][]*Field)}
-	for _, f := range fields {
-		r.index(f)
-	}
-	r.SettleOwners(rules)
-	return r
-}
-
-func (r *Registry) index(f *Field) {
-	r.Fields = append(r.Fields, f)
-	r.Enter(f)
-}
-
-// Enter has f found by its name, key and id, in the order of the numbers, whenever it got its name.
-func (r *Registry) Enter(f *Field) {
-	if f.Gone() {
-		r.gone++
-		return
-	}
-	insert(r.ByName, f.name(), f)
-	if f.Kind() == domain.KindCohort {
-		r.Cohorts = insertField(r.Cohorts, f)
-	}
-	if f.Column != "" || f.forwarded() {
-		return
-	}
-	if f.ID != "" {
-		insert(r.ByID, f.ID, f)
-	}
-	if !f.Former() {
-		insert(r.ByKey, f.Key, f)
-	}
-}
-
-// Unname undoes enter, before the name changes.
-func (r *Registry) Unname(f *Field) {
-	remove(r.ByName, f.name(), f)
-	r.Cohorts = slices.DeleteFunc(r.Cohorts, func(x *Field) bool { return x == f })
-	remove(r.ByID, f.ID, f)
-	remove(r.ByKey, f.Key, f)
-}
-
-func insert[K comparable](fields map[K][]*Field, key K, f *Field) {
-	fields[key] = insertField(fields[key], f)
-}
-
-// insertField keeps a list in the order of the numbers.
-func insertField(list []*Field, f *Field) []*Field {
-	at, _ := slices.BinarySearchFunc(list, f.Number, func(x *Field, n uint32) int { return cmp.Compare(x.Number, n) })
-	return slices.Insert(list, at, f)
-}
-
-func remove[K comparable](fields map[K][]*Field, key K, f *Field) {
-	fields[key] = slices.DeleteFunc(fields[key], func(x *Field) bool { return x == f })
-	if len(fields[key]) == 0 {
-		delete(fields, key)
-	}
-}
-
-// claim is a name in MoEngage, as it leaves, that only one computation may speak under.
-type claim struct {
-	kind domain.Kind
-	name string
-}
-
-// claims returns the names that f speaks under. An entry of a list has one of its own, and one of the
-// attribute, which lists share with each other and with nobody else.
-func (f *Field) claims(p *domain.Policy) []claim {
-	kind := f.Kind()
-	name := domain.SentName(kind, f.Attribute(p))
-	switch {
-	case kind == domain.KindCohort && p.Send.Has(domain.SendCohort):
-		return []claim{{domain.KindCohort, name}}
-	case kind == domain.KindList && p.Send.Has(domain.SendList):
-		return []claim{{domain.KindAttribute, name}, {domain.KindList, name + "\x00" + f.Key}}
-	case kind == domain.KindAttribute && (f.forwarded() || p.SendsAttributes()):
-		return []claim{{domain.KindAttribute, name}}
-	}
-	return nil
-}
-
-// shares reports whether f and the owner of a claim may both speak under it.
-func (f *Field) shares(c claim, owner *Field) bool {
-	return c.kind == domain.KindAttribute && f.Kind() == domain.KindList && owner.Kind() == domain.KindList
-}
-
-// rank orders those who would speak under one name. A computation goes before a column, because an event
-// that lost its own key makes columns of whatever stands beside it; a forwarded trait is last. Of one rank,
-// the first keeps the name.
-func (f *Field) rank() int {
-	switch {
-	case f.forwarded():
-		return 0
-	case f.SQLColumn() != "":
-		return 1
-	}
-	return 2
-}
-
-// SettleOwners works out whose each name is. Two computations that resolve to one would overwrite each
-// other for ever, so the later one's changes are held until an operator decides.
-func (r *Registry) SettleOwners(rules *domain.Rules) {
-	r.owners = make(map[claim]*Field, len(r.Fields))
-	for _, f := range r.Fields {
-		r.claim(f, rules)
-	}
-}
-
-func (r *Registry) claim(f *Field, rules *domain.Rules) {
-	if f.Former() {
-		return // another field continues it, under the same names
-	}
-	p := rules.For(f.Key, f.ID)
-	for _, c := range f.claims(&p) {
-		if owner := r.owners[c]; owner == nil || owner.rank() < f.rank() {
-			r.owners[c] = f
-		}
-	}
-}
-
-// Rival returns the field that f would fight with, nil when there is none: over a name that the other
-// speaks under by right, or over a key that the other had first and that the config does not tell apart.
-func (r *Registry) Rival(f *Field, p *domain.Policy, rules *domain.Rules) *Field {
-	for _, c := range f.claims(p) {
-		if owner := r.owners[c]; owner != nil && owner != f && owner.rank() >= f.rank() && !f.shares(c, owner) {
-			return owner
-		}
-	}
-	if f.Column != "" || f.forwarded() {
-		return nil
-	}
-	if f.Former() {
-		return f
-	}
-	first := r.ByKey[f.Key][0]
-	firstPolicy := rules.For(first.Key, first.ID)
-	if first != f && domain.AttributeName(first.Attribute(&firstPolicy)) == domain.AttributeName(f.Attribute(p)) {
-		return first
-	}
-	return nil
-}
-
-func (r *Registry) Conflicted(f *Field, p *domain.Policy, rules *domain.Rules) bool {
-	return r.Rival(f, p, rules) != nil
-}
-
-func (r *Registry) add(f *Field, rules *domain.Rules) *Field {
-	f.Number = uint32(len(r.Fields))
-	r.index(f)
-	r.claim(f, rules)
-	return f
-}
-
-// Computations lists the computations that key names, as a key or as an id.
-func (r *Registry) Computations(key string) []*Field {
-	if found := r.ByKey[key]; len(found) > 0 {
-		return found
-	}
-	for _, f := range r.ByID[key] {
-		if !f.Former() {
-			return []*Field{f}
-		}
-	}
-	return nil
-}
-
-// Argument is what names a computation on a command line: its key, or its id where several share the key.
-func (r *Registry) Argument(key, id string) string {
-	if len(r.Computations(key)) > 1 {
-		return cmp.Or(id, key)
-	}
-	return cmp.Or(key, id)
-}
-
-// Find returns the computation that an event speaks of, nil when it is not known yet:
+// The guard. An audience edited, emptied or broken upstream sends thousands of exits at once, and each
+// of them is a campaign stopped or started. So an audience is watched in windows, one after the other
+// by receipt: when more of its members left in one than the rules allow, its exits are held, those
+// that wait already included, until an operator releases or discards them. Enters go on, and cancel
+// the held exit of the same user.
 //
-//	by space, key and id
-//	by its id: an event may name no space, and a computation that was named without takes the first that comes
-//	by its key: the only computation that may be meant, by the space and the id as far as they are known
-//
-// Where several may be meant it is ambiguous. A former computation is found by its id alone.
-func (r *Registry) Find(e *domain.Event) (f *Field, ambiguous bool) {
-	if e.ComputationID != "" {
-		if f, ambiguous = r.identified(e); f != nil || ambiguous {
-			return f, ambiguous
-		}
-	}
-	return r.keyed(e)
+// Exits that waited when it tripped may be very many, so they are held some at a time, behind the
+// batches, in the order of the locator (sweep). Until that is done, whoever is touched or taken is
+// held first, so that when the sweep comes by makes no difference.
+
+// ExitWindow is what the guard keeps of an audience.
+type ExitWindow struct {
+	Since   time.Time // when the window began, by receipt; zero before the first
+	Seq     uint64    // number of the record that it began with
+	Members uint64    // the most there were in it
+	Left    uint64    // who left in it and has not come back
+	Tripped time.Time // zero while exits go
+	Until   uint64    // number of the record that tripped it
+	Swept   []byte    // sweep: key of the locator where to go on; nil when none is under way
+	Undone  RecordRange
 }
 
-// identified is find by an id. Of two that are one, as known from before spaces were compared so, the
-// event's own space decides, and then the first.
-func (r *Registry) identified(e *domain.Event) (found *Field, ambiguous bool) {
-	for _, f := range r.ByID[e.ComputationID] {
-		if e.Space != "" && (f.Key != e.Key || !mayBeOne(f.Space, e.Space)) {
-			continue
-		}
-		ambiguous = ambiguous || found != nil && !found.Former() && !f.Former() && !mayBeOne(found.Space, f.Space)
-		if found == nil || f.precedes(found, e) {
-			found = f
-		}
-	}
-	if ambiguous {
-		return nil, true
-	}
-	return found, false
+// RecordRange is the records of a window that an operator discarded, while some who left in it are not
+// readmitted yet: from up to before until. The zero value is no window.
+type RecordRange struct{ From, Until uint64 }
+
+func (r RecordRange) Has(seq uint64) bool { return seq >= r.From && seq < r.Until }
+
+func (w *ExitWindow) encode(buf []byte) []byte {
+	buf = wire.AppendUint(wire.AppendTime(buf, w.Since), w.Seq)
+	buf = wire.AppendUint(wire.AppendUint(buf, w.Members), w.Left)
+	buf = wire.AppendBytes(wire.AppendUint(wire.AppendTime(buf, w.Tripped), w.Until), w.Swept)
+	return wire.AppendUint(wire.AppendUint(buf, w.Undone.From), w.Undone.Until)
 }
 
-// precedes reports whether an event of the id of f and other means f, which is known for less long.
-func (f *Field) precedes(other *Field, e *domain.Event) bool {
-	switch {
-	case f.Former() != other.Former():
-		return other.Former()
-	case e.Space != "":
-		return f.Space == e.Space && other.Space == ""
+func readWatch(r *wire.Reader) (w ExitWindow) {
+	w.Since, w.Seq = r.Time(), r.Uint()
+	w.Members, w.Left = r.Uint(), r.Uint()
+	w.Tripped, w.Until = r.Time(), r.Uint()
+	if swept := r.Bytes(); len(swept) > 0 {
+		w.Swept = bytes.Clone(swept)
 	}
-	return f.Key == e.Key && other.Key != e.Key
-}
-
-// keyed is find by a key.
-func (r *Registry) keyed(e *domain.Event) (found *Field, ambiguous bool) {
-	for _, f := range r.ByKey[e.Key] {
-		switch {
-		case !mayBeOne(f.Space, e.Space), !mayBeOne(f.ID, e.ComputationID):
-		case found == nil, f.Space == e.Space && found.Space == "":
-			found, ambiguous = f, false
-		case found.Space == e.Space && f.Space == "", found.ID != "" && found.ID == f.ID && mayBeOne(found.Space, f.Space):
-		default:
-			ambiguous = true
-		}
-	}
-	if ambiguous {
-		return nil, true
-	}
-	return found, false
-}
-
-// mayBeOne reports whether two names of a space, or two ids, can be of one computation: "" is not known.
-func mayBeOne(x, y string) bool { return x == "" || y == "" || x == y }
-
-// OtherClass returns the computation that an event would make values of a membership for, or the other way
-// round, nil when there is none. f is what the event speaks of, nil when that is not known; its id may still
-// be known with another key.
-func (r *Registry) OtherClass(f *Field, e *domain.Event) *Field {
-	if f != nil {
-		return f.unlessOf(e.Class)
-	}
-	for _, x := range r.ByID[e.ComputationID] {
-		if mayBeOne(x.Space, e.Space) && x.unlessOf(e.Class) != nil {
-			return x
-		}
-	}
-	return nil
-}
-
-func (f *Field) unlessOf(c domain.Class) *Field {
-	if f.Class.HasMembers() == c.HasMembers() {
-		return nil
-	}
-	return f
-}
-
-// MaxFields bounds the registry, which whoever looks at the state reads whole: some 5 KB a field pass
-// through memory, once a second. Workspaces have hundreds; whoever has a write key could make millions.
-var MaxFields = 1 << 15 // tests make it small
-
-// manyFields is how many times as many fields there may have been: one that is gone leaves its number behind,
-// because rows and history still speak of it, and a hundred bytes.
-const ManyFields = 16
-
-// NewField adds a field, under the next number.
-func (tx *Tx) NewField(f *Field) *Field {
-	f = tx.State.Registry.add(f, &tx.State.Rules)
-	tx.Touch(f)
-	return f
-}
-
-// ColumnName keeps a column's name apart from those of targets.
-func ColumnName(name string) string { return strings.TrimLeft(name, targetMark) }
-
-// FieldBeside finds or adds a field of computation f.
-func (tx *Tx) FieldBeside(f *Field, name string, class domain.Class) *Field {
-	if known := tx.State.Registry.Beside(f, name); known != nil {
-		return known
-	}
-	return tx.NewField(&Field{Space: f.Space, Key: f.Key, Column: name, ID: f.ID, Class: class})
+	return w
 }

@@ -3,6 +3,8 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
+	"slices"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
@@ -82,4 +84,26 @@ func appendDueKey(k []byte, endpoint domain.Endpoint, lane, second uint32, user 
 
 func DueParts(k []byte) (lane, second uint32, user []byte) {
 	return binary.BigEndian.Uint32(k[1:]), binary.BigEndian.Uint32(k[5:]), k[9:]
+}
+
+// NotYet is the second under which a cohort change stands in the due index while an older change of its
+// user waits on the other endpoint.
+const NotYet = ^uint32(0)
+
+func SortedNames(m map[string]json.RawMessage) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+const (
+	BlockSize  = 64
+	BlockIndex = 0xFFFF
+)
+
+func RowKey(user []byte, number uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(make([]byte, 0, len(user)+2), user...), number)
 }

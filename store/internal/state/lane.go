@@ -1,7 +1,8 @@
 package state
 
 import (
-	"slices"
+	"strconv"
+	"strings"
 
 	"personasync/store/domain"
 )
@@ -79,61 +80,21 @@ func liveTwin(lane uint32) uint32 {
 	return lane
 }
 
-// LaneOf returns the lane for a change of u about f. It depends on the record and on the user's head alone.
-func LaneOf(tx *Tx, u *User, f *Field, job string, t domain.Transition) uint32 {
-	n, cohort := JobNumber(tx, job), f.Kind() == domain.KindCohort
-	whose := turnOf(tx, f)
-	if cohort {
-		whose = f.Number
+// A request speaks of one cohort and either adds or removes. So on the endpoint of cohorts a lane is a job,
+// a cohort and a direction: who leaves together stands together in the due index. Older files name such a
+// lane like a job; so do very many jobs or fields, for which a lane's number has no room.
+func cohortLane(job string, f *Field, t domain.Transition) string {
+	direction := "+"
+	if t == domain.TransitionExit {
+		direction = "-"
 	}
-	if n >= LaneJobs || cohort && whose >= laneShared {
-		if cohort {
-			return JobNumber(tx, cohortLane(job, f, t))
-		}
-		return n
-	}
-	number := laneOwn | n<<16 | min(whose, laneShared)
-	if tx.Bulk {
-		number |= laneBulk
-	}
-	if cohort && t == domain.TransitionExit {
-		number |= laneExits
-	}
-	if lanes := u.Index.Endpoint(f.Endpoint()).Lanes; !cohort && len(lanes) >= LanesOfUser && !slices.ContainsFunc(lanes, func(l Lane) bool { return l.Number == number }) {
-		number |= laneShared
-	}
-	return number
+	return job + targetMark + strconv.FormatUint(uint64(f.Number), 10) + direction
 }
 
-// turnOf returns the number of the computation in whose turn a change of f leaves.
-func turnOf(tx *Tx, f *Field) uint32 {
-	switch {
-	case f.forwarded():
-		return laneShared
-	case f.Column != "":
-		if own := tx.State.Registry.Beside(f, ""); own != nil {
-			return own.Number
-		}
-	}
-	return f.Number
-}
-
-// jobNumber returns the number of a job by its name (or of a lane by cohortLane), giving it one on first
-// sight.
-func JobNumber(tx *Tx, name string) uint32 {
-	if tx.State.jobNumbers == nil {
-		tx.State.jobNumbers = make(map[string]uint32, len(tx.State.jobs))
-		for i, known := range slices.Backward(tx.State.jobs) {
-			tx.State.jobNumbers[known] = uint32(i)
-		}
-	}
-	n, known := tx.State.jobNumbers[name]
-	if !known {
-		n = uint32(len(tx.State.jobs))
-		tx.State.jobs, tx.State.jobNumbers[name] = append(tx.State.jobs, name), n
-		tx.Put(tx.Bucket(BucketJobs), FieldKey(n), []byte(name))
-	}
-	return n
+// jobOfLane returns the job in a lane's name.
+func jobOfLane(name string) string {
+	job, _, _ := strings.Cut(name, targetMark)
+	return job
 }
 
 // laneState is what is known of one lane of the due index, so that a Take need not ask every lane. It
@@ -143,75 +104,6 @@ type laneState struct {
 	Last   uint32    // none is due after this one, notYet aside
 	Gone   bool      // the entry at first was removed: there may be none there any more
 	Served [2]uint64 // number of the turn in which the lane was last served: its fresh changes, all of them
-}
-
-// Lanes returns what is known of an endpoint's lanes.
-func Lanes(tx *Tx, endpoint domain.Endpoint) map[uint32]*laneState {
-	known := &tx.State.lanes[endpoint-1]
-	if *known != nil {
-		return *known
-	}
-	*known = make(map[uint32]*laneState)
-	c := tx.Due.Cursor()
-	for k, _ := c.Seek([]byte{byte(endpoint)}); len(k) > 9 && domain.Endpoint(k[0]) == endpoint; {
-		lane, first, _ := DueParts(k)
-		l := &laneState{First: first}
-		before := c.Prev
-		if k, _ := c.Seek(DueKey(endpoint, lane, NotYet, nil)); k == nil {
-			before = c.Last
-		}
-		if k, _ := before(); len(k) > 9 && domain.Endpoint(k[0]) == endpoint {
-			if n, last, _ := DueParts(k); n == lane {
-				l.Last = last
-			}
-		}
-		(*known)[lane] = l
-		if lane == LaneRetry {
-			break
-		}
-		k, _ = c.Seek(DueKey(endpoint, lane+1, 0, nil))
-	}
-	return *known
-}
-
-// dueKey is stand.key in memory that is used again.
-func (tx *Tx) dueKey(s DuePlace, user []byte) []byte {
-	tx.key = appendDueKey(tx.key[:0], s.Endpoint, s.Lane, s.Second, user)
-	return tx.key
-}
-
-// putDue and removeDue keep the due index and what is known of its lanes together.
-func (tx *Tx) putDue(s DuePlace, user []byte) {
-	tx.Put(tx.Due, tx.dueKey(s, user), nil)
-	lanes := tx.State.lanes[s.Endpoint-1]
-	if lanes == nil {
-		return
-	}
-	l := lanes[s.Lane]
-	if l == nil {
-		l = &laneState{First: NotYet}
-		lanes[s.Lane] = l
-	}
-	l.First = min(l.First, s.Second)
-	if s.Second != NotYet {
-		l.Last = max(l.Last, s.Second)
-	}
-}
-
-func (tx *Tx) RemoveDue(s DuePlace, user []byte) {
-	tx.Remove(tx.Due, tx.dueKey(s, user))
-	if l := tx.State.lanes[s.Endpoint-1][s.Lane]; l != nil && l.First == s.Second {
-		l.Gone = true
-	}
-}
-
-// FirstDue returns the second of the first entry of a lane, notYet when there is none.
-func FirstDue(tx *Tx, endpoint domain.Endpoint, number uint32, l *laneState) uint32 {
-	if l.Gone {
-		k, _ := tx.Due.Cursor().Seek(DueKey(endpoint, number, l.First, nil))
-		l.Note(endpoint, number, k)
-	}
-	return l.First
 }
 
 // Note takes in the first key of a lane as it was found; k may be another lane's, or nil.

@@ -2,16 +2,9 @@ package state
 
 import (
 	"personasync/store/domain"
-	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
-
-// UnderWay reports whether a change is in a request on its way.
-func (st *State) UnderWay(endpoint domain.Endpoint, user string, id domain.ID) bool {
-	p := st.InFlight[LeaseKey{endpoint, user}]
-	return st.IsInFlight(endpoint, user, id) || p != nil && p.Queued.ID == id
-}
 
 // Lease is a request under way: who is on it, with which changes. It is a row of flights, written
 // before the request leaves; one found at start is uncertain. Whoever is on a lease is not taken
@@ -87,35 +80,6 @@ type LeaseKey struct {
 	User     string
 }
 
-// AddLease notes who is on a lease.
-func (st *State) AddLease(f *Lease) {
-	st.Leases[f.Number] = f
-	for i := range f.List {
-		st.InFlight[LeaseKey{f.Endpoint, f.List[i].User}] = &f.List[i]
-	}
-}
-
-func (st *State) EndLease(f *Lease) {
-	delete(st.Leases, f.Number)
-	for i := range f.List {
-		delete(st.InFlight, LeaseKey{f.Endpoint, f.List[i].User})
-	}
-}
-
-// IsInFlight reports whether a change that is kept in a user's row is in a request under way.
-func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID) bool {
-	p := st.InFlight[LeaseKey{endpoint, user}]
-	if p == nil {
-		return false
-	}
-	for _, s := range p.Attributes {
-		if s.ID == id {
-			return true
-		}
-	}
-	return false
-}
-
 // Counts returns what a lease is for the meters: users and events, or a cohort request.
 func (f *Lease) Counts() (s domain.SentSecond) {
 	if f.Endpoint == domain.EndpointCohort {
@@ -127,18 +91,4 @@ func (f *Lease) Counts() (s domain.SentSecond) {
 		s.Events += int(record.BoolByte(!p.Queued.ID.IsZero() && !p.Loose))
 	}
 	return s
-}
-
-// loadLeases boards every lease there is. A damaged one is left to recover: whoever was on it is
-// taken again.
-func (st *State) loadLeases(tx engine.Tx) error {
-	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedDelivery), nil
-	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
-		if f, err := DecodeLease(Number(k), frame, st.Epochs); err == nil {
-			st.AddLease(f)
-		} else {
-			st.CorruptLeases = append(st.CorruptLeases, Number(k))
-		}
-		return nil
-	})
 }

@@ -2,8 +2,11 @@ package state
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // Parkings remembers what was parked lately, for those who follow: the parked are in the order of their
@@ -57,4 +60,21 @@ func (p *Parkings) Since(from uint64, to *uint64) (list []*Stored, skipped uint6
 	list = slices.Clone(p.list[max(0, len(p.list)-int(min(p.last-from, ParkingsKept))):])
 	behind := p.last - max(from, p.first)
 	return list, behind - min(behind, uint64(len(list)))
+}
+
+// NewlyParked is what was parked in this transaction.
+type NewlyParked struct {
+	Parkings  []*Stored // the first ParkingsKept
+	ParkedAll uint64    // how many there were
+}
+
+// ParkedNow notes a parked change for who follows, without the bytes that it keeps.
+func (n *NewlyParked) ParkedNow(ch *Stored) {
+	if n.ParkedAll++; len(n.Parkings) >= ParkingsKept {
+		return
+	}
+	n.Parkings = append(n.Parkings, &Stored{Change: domain.Change{
+		ID: ch.ID, Kind: ch.Kind, State: domain.StateParked, User: strings.Clone(ch.User), Computation: ch.Computation, ComputedBy: ch.ComputedBy,
+		Transition: ch.Transition, Received: ch.Received, MessageID: ch.MessageID, Reason: ch.Reason, Attempts: ch.Attempts, Answer: domain.Answer{At: ch.Answer.At},
+	}})
 }

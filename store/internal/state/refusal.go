@@ -43,9 +43,6 @@ const (
 	refusalsFrame = byte(1)
 )
 
-// MetaRefusals has the counts. An older program passes over it.
-var MetaRefusals = []byte("refusals")
-
 // NewRefusals begins its lines where no process before could have come to, like newParkings.
 func NewRefusals(now time.Time) *Refusals {
 	return &Refusals{kinds: make(map[domain.Refusal]*refusalKind), last: uint64(now.UnixMicro())}

@@ -2,34 +2,13 @@ package state
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
-	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
-
-// Spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
-// apart; nil when there is none.
-func (e *Entry) Spoken(p *domain.Policy, channel domain.SendMethods, sort int) *domain.Assertion {
-	switch {
-	case p.Send.Has(domain.SendAsReceived) && sort == KeptIdentify:
-		return e.Known(sort)
-	case p.Send.Has(domain.SendAsReceived):
-		return e.Kept[sort]
-	case p.Send.Has(channel):
-		return e.Newest()
-	}
-	return nil
-}
-
-// Unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
-func (e *Entry) Unheard(s *domain.Assertion, p *domain.Policy) bool {
-	return !s.IsIn() && e.LastSent.Kind == NeverSent && !p.UnknownExit
-}
 
 // A membership row holds what is known of one user and one block of 64 fields. Nearly every user has
 // one row; a user in ten thousand audiences has many, each small enough to rewrite for one event.
@@ -41,140 +20,6 @@ func (e *Entry) Unheard(s *domain.Assertion, p *domain.Policy) bool {
 
 // RowVersion 1 had no left.
 const RowVersion byte = 2
-
-const (
-	BlockSize  = 64
-	BlockIndex = 0xFFFF
-)
-
-// What a computation's calls are kept as. A computation that sends as received keeps identify and
-// track apart; all others keep one state, whichever call brings it.
-const (
-	KeptOne      = 0
-	KeptIdentify = 1
-	KeptTrack    = 2
-)
-
-// Entry is everything kept of one user and one field.
-type Entry struct {
-	Column   uint8 // field number modulo blockSize
-	Kept     [3]*domain.Assertion
-	LastSent LastSent
-	Waiting  Ticket // the attribute change that waits, in a request under way or not, is parked or is held
-	InFlight Ticket // one in a request under way that a newer one has overtaken since
-	Loose    uint32 // changes that wait in the queue instead, because the computation did not collapse
-	Left     uint64 // the record that ended the membership under the guard's eyes, 0 of a member
-}
-
-// Newest returns the newest word of what is kept, nil when nothing is.
-func (e *Entry) Newest() (s *domain.Assertion) {
-	for _, k := range e.Kept {
-		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.IsIn()) {
-			s = k
-		}
-	}
-	return s
-}
-
-// Known returns the word that a new one of the given sort is compared with.
-func (e *Entry) Known(sort int) *domain.Assertion {
-	if sort == KeptOne {
-		return e.Newest()
-	}
-	if e.Kept[sort] != nil {
-		return e.Kept[sort]
-	}
-	return e.Kept[KeptOne]
-}
-
-// Keep writes a word. One state replaces what was kept apart, which is older by then.
-func (e *Entry) Keep(sort int, s *domain.Assertion) {
-	if sort == KeptOne {
-		e.Kept = [3]*domain.Assertion{}
-	}
-	e.Kept[sort] = s
-}
-
-func (e *Entry) empty() bool {
-	return e.Kept == [3]*domain.Assertion{} && e.LastSent.Kind == NeverSent && e.Waiting.ID.IsZero() && e.InFlight.ID.IsZero() && e.Loose == 0
-}
-
-// LastSent is what MoEngage was last told about an attribute. Numbers are on disk.
-type LastSent struct {
-	Kind  byte
-	Value []byte // valueSent: the raw JSON; digestSent: the first 16 bytes of the SHA-256 of its canonical text
-}
-
-const (
-	NeverSent       byte = 0
-	UncertainlySent byte = 1 // a request may or may not have arrived
-	valueSent       byte = 2
-	DigestSent      byte = 3 // a value too long to keep twice
-)
-
-func SentValue(v []byte) LastSent {
-	if len(v) <= 16 {
-		return LastSent{valueSent, bytes.Clone(v)}
-	}
-	text, _ := domain.Canonical(v)
-	return LastSent{DigestSent, digest(text)}
-}
-
-func digest(text []byte) []byte {
-	sum := sha256.Sum256(text)
-	return sum[:16]
-}
-
-// Is reports whether MoEngage certainly knows just v.
-func (t LastSent) Is(v []byte) bool {
-	switch t.Kind {
-	case valueSent:
-		return domain.SameValue(t.Value, v)
-	case DigestSent:
-		text, _ := domain.Canonical(v)
-		return bytes.Equal(t.Value, digest(text)) || bytes.Equal(t.Value, digest(v)) // older versions took the text as it came
-	}
-	return false
-}
-
-// Ticket is an attribute change that waits. While it is pending, the row is all there is of it, so
-// that sending it touches the user's own rows and nothing else; parked and held, it points to a change.
-type Ticket struct {
-	ID         domain.ID
-	Place      byte // one of the place constants
-	Transition domain.Transition
-	Lane       uint32
-	Due        uint32 // unix second of receipt
-	Value      []byte
-	Name       string // in MoEngage
-	Time       int64  // event time to send, ns
-	Received   int64  // ns
-	Message    string
-	Failures   *Failures // nil while there is nothing to tell
-}
-
-// Failures is what became of the attempts so far.
-type Failures struct {
-	Attempts int
-	Alone    int // of these, the ones with no other user in the request
-	Next     time.Time
-	Reason   string
-	Sentence string
-	Answer   domain.Answer
-}
-
-// Where a waiting attribute change is kept. Numbers are on disk.
-const (
-	placePending byte = 0
-	PlaceParked  byte = 1
-	PlaceHeld    byte = 2
-)
-
-func (t *Ticket) Pending() bool { return !t.ID.IsZero() && t.Place == placePending }
-
-// Tried reports whether an attempt failed: such a change goes with the user's retry, whatever the
-// schedule of its lane.
-func (t *Ticket) Tried() bool { return t.Failures != nil && t.Failures.Attempts > 0 }
 
 // block is one membership row in memory. It holds an entry or two for nearly everybody, so they are
 // a sorted slice.
@@ -410,9 +255,4 @@ func appendAssertion(buf []byte, s *domain.Assertion) []byte {
 	buf = wire.AppendInt(buf, s.Time-s.Since)
 	buf = wire.AppendString(buf, s.Message)
 	return wire.AppendUint(buf, s.Seq)
-}
-
-// Moving reports whether a change of the attribute waits, for MoEngage or for an operator.
-func (e *Entry) Moving() bool {
-	return !e.Waiting.ID.IsZero() || !e.InFlight.ID.IsZero() || e.Loose > 0
 }

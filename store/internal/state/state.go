@@ -14,29 +14,6 @@ import (
 	"personasync/store/internal/wire"
 )
 
-var (
-	BucketRows       = []byte("rows")
-	BucketQueue      = []byte("queue")
-	BucketDue        = []byte("due")
-	BucketLocator    = []byte("locator")
-	BucketParked     = []byte("parked")
-	BucketHeld       = []byte("held")
-	BucketHistory    = []byte("history")
-	BucketFlights    = []byte("flights")
-	BucketMessages   = []byte("messages")
-	BucketTombstones = []byte("tombstones")
-	BucketSent       = []byte("sent")
-	BucketJobs       = engine.BucketJobs
-	BucketMeta       = engine.BucketMeta
-	BucketRuns       = []byte("runs")
-	BucketSamples    = []byte("samples")
-	BucketVerdicts   = []byte("verdicts")
-	BucketDamaged    = []byte("damaged")
-)
-
-// StateMmap is the address space reserved for state.db: room for 64 GiB before the map must grow.
-const StateMmap = 64 << 30
-
 // State is what apply keeps in memory beside the file: all of it can be read back, and is when a
 // transaction fails. Only the writer's goroutine touches it.
 type State struct {
@@ -159,11 +136,60 @@ func LoadState(tx engine.Tx) (*State, error) {
 	return st, nil
 }
 
-func Number(b []byte) uint64 {
-	if len(b) != 8 {
-		return 0
+func EpochsIn(tx engine.Tx) record.Epochs {
+	meta := tx.Bucket(BucketMeta)
+	list := record.Epochs{{First: 0, Epoch: binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))}}
+	for v := meta.Get(MetaEpochs); len(v) >= 12; v = v[12:] {
+		list = append(list, record.EpochFrom{First: binary.BigEndian.Uint64(v), Epoch: binary.BigEndian.Uint32(v[8:])})
 	}
-	return binary.BigEndian.Uint64(b)
+	return list
 }
 
-func NumberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+// loadLeases boards every lease there is. A damaged one is left to recover: whoever was on it is
+// taken again.
+func (st *State) loadLeases(tx engine.Tx) error {
+	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedDelivery), nil
+	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
+		if f, err := DecodeLease(Number(k), frame, st.Epochs); err == nil {
+			st.AddLease(f)
+		} else {
+			st.CorruptLeases = append(st.CorruptLeases, Number(k))
+		}
+		return nil
+	})
+}
+
+// AddLease notes who is on a lease.
+func (st *State) AddLease(f *Lease) {
+	st.Leases[f.Number] = f
+	for i := range f.List {
+		st.InFlight[LeaseKey{f.Endpoint, f.List[i].User}] = &f.List[i]
+	}
+}
+
+func (st *State) EndLease(f *Lease) {
+	delete(st.Leases, f.Number)
+	for i := range f.List {
+		delete(st.InFlight, LeaseKey{f.Endpoint, f.List[i].User})
+	}
+}
+
+// IsInFlight reports whether a change that is kept in a user's row is in a request under way.
+func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID) bool {
+	p := st.InFlight[LeaseKey{endpoint, user}]
+	if p == nil {
+		return false
+	}
+	for _, s := range p.Attributes {
+		if s.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// UnderWay reports whether a change is in a request on its way.
+func (st *State) UnderWay(endpoint domain.Endpoint, user string, id domain.ID) bool {
+	p := st.InFlight[LeaseKey{endpoint, user}]
+	return st.IsInFlight(endpoint, user, id) || p != nil && p.Queued.ID == id
+}

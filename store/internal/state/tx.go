@@ -60,12 +60,6 @@ type outcomes struct {
 	first uint64 // number of the record of the first
 }
 
-// NewlyParked is what was parked in this transaction.
-type NewlyParked struct {
-	Parkings  []*Stored // the first ParkingsKept
-	ParkedAll uint64    // how many there were
-}
-
 // Applying is about the record being applied.
 type Applying struct {
 	Now       time.Time // its receipt
@@ -180,10 +174,6 @@ func (tx *Tx) readIndex(u *User, frame []byte) {
 		return
 	}
 	u.Index = h
-}
-
-func RowKey(user []byte, number uint16) []byte {
-	return binary.BigEndian.AppendUint16(append(make([]byte, 0, len(user)+2), user...), number)
 }
 
 // rowKey is rowKey in memory that is used again: bbolt keeps no key it is given.
@@ -307,12 +297,6 @@ func (tx *Tx) Contradiction(found string) {
 	tx.State.contradicted, tx.Aside = true, true
 }
 
-// NobodyIsDue reports whether the due index is empty. It is behind until flush.
-func (tx *Tx) NobodyIsDue() bool {
-	k, _ := tx.Due.Cursor().First()
-	return k == nil
-}
-
 // Flush writes everything back.
 func (tx *Tx) Flush() error {
 	for i, u := range tx.changedUsers() {
@@ -404,3 +388,70 @@ func (tx *Tx) Reindex(u *User) {
 		}
 	}
 }
+
+// dueKey is stand.key in memory that is used again.
+func (tx *Tx) dueKey(s DuePlace, user []byte) []byte {
+	tx.key = appendDueKey(tx.key[:0], s.Endpoint, s.Lane, s.Second, user)
+	return tx.key
+}
+
+// putDue and removeDue keep the due index and what is known of its lanes together.
+func (tx *Tx) putDue(s DuePlace, user []byte) {
+	tx.Put(tx.Due, tx.dueKey(s, user), nil)
+	lanes := tx.State.lanes[s.Endpoint-1]
+	if lanes == nil {
+		return
+	}
+	l := lanes[s.Lane]
+	if l == nil {
+		l = &laneState{First: NotYet}
+		lanes[s.Lane] = l
+	}
+	l.First = min(l.First, s.Second)
+	if s.Second != NotYet {
+		l.Last = max(l.Last, s.Second)
+	}
+}
+
+func (tx *Tx) RemoveDue(s DuePlace, user []byte) {
+	tx.Remove(tx.Due, tx.dueKey(s, user))
+	if l := tx.State.lanes[s.Endpoint-1][s.Lane]; l != nil && l.First == s.Second {
+		l.Gone = true
+	}
+}
+
+func (tx *Tx) FieldOf(number uint32) *Field {
+	if int64(number) < int64(len(tx.State.Registry.Fields)) {
+		return tx.State.Registry.Fields[number]
+	}
+	return nil
+}
+
+// NewField adds a field, under the next number.
+func (tx *Tx) NewField(f *Field) *Field {
+	f = tx.State.Registry.add(f, &tx.State.Rules)
+	tx.Touch(f)
+	return f
+}
+
+// FieldBeside finds or adds a field of computation f.
+func FieldBeside(tx *Tx, f *Field, name string, class domain.Class) *Field {
+	if known := tx.State.Registry.Beside(f, name); known != nil {
+		return known
+	}
+	return tx.NewField(&Field{Space: f.Space, Key: f.Key, Column: name, ID: f.ID, Class: class})
+}
+
+// Targets returns the fields by which computation f tells its membership besides its attribute.
+func Targets(tx *Tx, f *Field, p *domain.Policy) (fields []*Field) {
+	if p.Send.Has(domain.SendCohort) {
+		fields = append(fields, FieldBeside(tx, f, CohortColumn, f.Class))
+	}
+	if p.Send.Has(domain.SendList) {
+		fields = append(fields, FieldBeside(tx, f, ListColumn, f.Class))
+	}
+	return fields
+}
+
+// HeldOf counts what is held of a computation, on all targets.
+func HeldOf(tx *Tx, f *Field) uint64 { return SumHeld(tx.State.Registry.TargetFields(f)) }

@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"strings"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
@@ -90,13 +89,5 @@ func PruneVerdicts(tx *Tx, first uint64) {
 	}
 }
 
-// ParkedNow notes a parked change for who follows, without the bytes that it keeps.
-func (tx *Tx) ParkedNow(ch *Stored) {
-	if tx.ParkedAll++; tx.Dry || len(tx.Parkings) >= ParkingsKept {
-		return
-	}
-	tx.Parkings = append(tx.Parkings, &Stored{Change: domain.Change{
-		ID: ch.ID, Kind: ch.Kind, State: domain.StateParked, User: strings.Clone(ch.User), Computation: ch.Computation, ComputedBy: ch.ComputedBy,
-		Transition: ch.Transition, Received: ch.Received, MessageID: ch.MessageID, Reason: ch.Reason, Attempts: ch.Attempts, Answer: domain.Answer{At: ch.Answer.At},
-	}})
-}
+// PruneSlice bounds what one call of Prune removes, so that outcomes never wait long behind it.
+const PruneSlice = 5000

@@ -231,7 +231,7 @@ func (w *Writer) fill(kv engine.Tx, apply bool, commands []*Command, done *writt
 	if err := tx.Flush(); err != nil {
 		return err
 	}
-	if tx.State.Ledger.Changes.Pending > 0 && tx.NobodyIsDue() {
+	if tx.State.Ledger.Changes.Pending > 0 && state.NobodyIsDue(tx) {
 		tx.Contradiction("changes wait, by the ledger, and no user is due")
 	}
 	for _, c := range commands {

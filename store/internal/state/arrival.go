@@ -3,30 +3,8 @@ package state
 import (
 	"encoding/binary"
 
-	"personasync/store/engine"
 	"personasync/store/internal/record"
 )
-
-var (
-	MetaEpochs = []byte("epochs") // those beyond the first: ( first record number 8 | epoch 4 )*
-	MetaHome   = []byte("home")   // see homeOf
-)
-
-func EpochsIn(tx engine.Tx) record.Epochs {
-	meta := tx.Bucket(BucketMeta)
-	list := record.Epochs{{First: 0, Epoch: binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))}}
-	for v := meta.Get(MetaEpochs); len(v) >= 12; v = v[12:] {
-		list = append(list, record.EpochFrom{First: binary.BigEndian.Uint64(v), Epoch: binary.BigEndian.Uint32(v[8:])})
-	}
-	return list
-}
-
-func encode(e record.Epochs) (v []byte) {
-	for _, one := range e[1:] {
-		v = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(v, one.First), one.Epoch)
-	}
-	return v
-}
 
 // Arrival is a start on files that are not where they last ran, or not as that left them, until the state has it.
 type Arrival struct {
@@ -48,4 +26,11 @@ func MoveIn(tx *Tx, a *Arrival) {
 	}
 	tx.State.Epochs = append(tx.State.Epochs[:len(tx.State.Epochs):len(tx.State.Epochs)], record.EpochFrom{First: a.First, Epoch: a.Epoch})
 	tx.Put(meta, MetaEpochs, encode(tx.State.Epochs))
+}
+
+func encode(e record.Epochs) (v []byte) {
+	for _, one := range e[1:] {
+		v = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(v, one.First), one.Epoch)
+	}
+	return v
 }

@@ -318,10 +318,6 @@ func (h *PendingIndex) Defer(due uint32) {
 	}
 }
 
-// NotYet is the second under which a cohort change stands in the due index while an older change of its
-// user waits on the other endpoint.
-const NotYet = ^uint32(0)
-
 // cohortPlaces appends where a user stands in the due index of the cohort endpoint: once in the lane of
 // retries while there is a moment to wait for, else once a lane.
 func (h *PendingIndex) cohortPlaces(list []DuePlace) []DuePlace {

@@ -1,7 +1,0 @@
-package state
-
-import (
-	"time"
-)
-
-const Day = 24 * time.Hour

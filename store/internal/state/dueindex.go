@@ -1,0 +1,127 @@
+package state
+
+import (
+	"iter"
+	"slices"
+
+	"personasync/store/domain"
+)
+
+// Lanes returns what is known of an endpoint's lanes.
+func Lanes(tx *Tx, endpoint domain.Endpoint) map[uint32]*laneState {
+	known := &tx.State.lanes[endpoint-1]
+	if *known != nil {
+		return *known
+	}
+	*known = make(map[uint32]*laneState)
+	c := tx.Due.Cursor()
+	for k, _ := c.Seek([]byte{byte(endpoint)}); len(k) > 9 && domain.Endpoint(k[0]) == endpoint; {
+		lane, first, _ := DueParts(k)
+		l := &laneState{First: first}
+		before := c.Prev
+		if k, _ := c.Seek(DueKey(endpoint, lane, NotYet, nil)); k == nil {
+			before = c.Last
+		}
+		if k, _ := before(); len(k) > 9 && domain.Endpoint(k[0]) == endpoint {
+			if n, last, _ := DueParts(k); n == lane {
+				l.Last = last
+			}
+		}
+		(*known)[lane] = l
+		if lane == LaneRetry {
+			break
+		}
+		k, _ = c.Seek(DueKey(endpoint, lane+1, 0, nil))
+	}
+	return *known
+}
+
+// FirstDue returns the second of the first entry of a lane, notYet when there is none.
+func FirstDue(tx *Tx, endpoint domain.Endpoint, number uint32, l *laneState) uint32 {
+	if l.Gone {
+		k, _ := tx.Due.Cursor().Seek(DueKey(endpoint, number, l.First, nil))
+		l.Note(endpoint, number, k)
+	}
+	return l.First
+}
+
+// NobodyIsDue reports whether the due index is empty. It is behind until flush.
+func NobodyIsDue(tx *Tx) bool {
+	k, _ := tx.Due.Cursor().First()
+	return k == nil
+}
+
+// Indexes reads the heads of the first users of a lane, at most so many.
+func Indexes(tx *Tx, endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*PendingIndex] {
+	return func(yield func(*PendingIndex) bool) {
+		c := tx.Due.Cursor()
+		k, _ := c.Seek(DueKey(endpoint, lane, 0, nil))
+		for n := 0; len(k) > 9 && domain.Endpoint(k[0]) == endpoint && n < most; k, _ = c.Next() {
+			l, _, user := DueParts(k)
+			if n++; l != lane {
+				return
+			}
+			key := RowKey(user, BlockIndex)
+			if h, err := DecodeIndex(key, tx.Rows.Get(key)); err == nil && !yield(h) {
+				return
+			}
+		}
+	}
+}
+
+// LaneOf returns the lane for a change of u about f. It depends on the record and on the user's head alone.
+func LaneOf(tx *Tx, u *User, f *Field, job string, t domain.Transition) uint32 {
+	n, cohort := JobNumber(tx, job), f.Kind() == domain.KindCohort
+	whose := turnOf(tx, f)
+	if cohort {
+		whose = f.Number
+	}
+	if n >= LaneJobs || cohort && whose >= laneShared {
+		if cohort {
+			return JobNumber(tx, cohortLane(job, f, t))
+		}
+		return n
+	}
+	number := laneOwn | n<<16 | min(whose, laneShared)
+	if tx.Bulk {
+		number |= laneBulk
+	}
+	if cohort && t == domain.TransitionExit {
+		number |= laneExits
+	}
+	if lanes := u.Index.Endpoint(f.Endpoint()).Lanes; !cohort && len(lanes) >= LanesOfUser && !slices.ContainsFunc(lanes, func(l Lane) bool { return l.Number == number }) {
+		number |= laneShared
+	}
+	return number
+}
+
+// turnOf returns the number of the computation in whose turn a change of f leaves.
+func turnOf(tx *Tx, f *Field) uint32 {
+	switch {
+	case f.forwarded():
+		return laneShared
+	case f.Column != "":
+		if own := tx.State.Registry.Beside(f, ""); own != nil {
+			return own.Number
+		}
+	}
+	return f.Number
+}
+
+// jobNumber returns the number of a job by its name (or of a lane by cohortLane), giving it one on first
+// sight.
+func JobNumber(tx *Tx, name string) uint32 {
+	if tx.State.jobNumbers == nil {
+		tx.State.jobNumbers = make(map[string]uint32, len(tx.State.jobs))
+		for i, known := range slices.Backward(tx.State.jobs) {
+			tx.State.jobNumbers[known] = uint32(i)
+		}
+	}
+	n, known := tx.State.jobNumbers[name]
+	if !known {
+		n = uint32(len(tx.State.jobs))
+		tx.State.jobs, tx.State.jobNumbers[name] = append(tx.State.jobs, name), n
+		tx.Put(tx.Bucket(BucketJobs), FieldKey(n), []byte(name))
+	}
+	return n
+}

@@ -1,0 +1,332 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"personasync/store/domain"
+)
+
+// Registry is every field known, in memory: there are as many as computations, not users.
+type Registry struct {
+	Fields  []*Field // by number
+	ByName  map[FieldName][]*Field
+	ByKey   map[string][]*Field // computations only, and no former ones
+	ByID    map[string][]*Field // computations only
+	Cohorts []*Field            // targets to a cohort
+	gone    int                 // fields that were removed
+	owners  owners              // by name in MoEngage
+}
+
+// Size is how many fields there are, without those that were removed.
+func (r *Registry) Size() int { return len(r.Fields) - r.gone }
+
+func newRegistry(fields []*Field, rules *domain.Rules) *Registry {
+	r := &Registry{ByName: make(map[FieldName][]*Field), ByKey: make(map[string][]*Field), ByID: make(map[string][]*Field)}
+	for _, f := range fields {
+		r.index(f)
+	}
+	r.SettleOwners(rules)
+	return r
+}
+
+func (r *Registry) index(f *Field) {
+	r.Fields = append(r.Fields, f)
+	r.Enter(f)
+}
+
+func (r *Registry) add(f *Field, rules *domain.Rules) *Field {
+	f.Number = uint32(len(r.Fields))
+	r.index(f)
+	r.owners.add(f, rules)
+	return f
+}
+
+// Enter has f found by its name, key and id, in the order of the numbers, whenever it got its name.
+func (r *Registry) Enter(f *Field) {
+	if f.Gone() {
+		r.gone++
+		return
+	}
+	insert(r.ByName, f.name(), f)
+	if f.Kind() == domain.KindCohort {
+		r.Cohorts = insertField(r.Cohorts, f)
+	}
+	if f.Column != "" || f.forwarded() {
+		return
+	}
+	if f.ID != "" {
+		insert(r.ByID, f.ID, f)
+	}
+	if !f.Former() {
+		insert(r.ByKey, f.Key, f)
+	}
+}
+
+// Unname undoes enter, before the name changes.
+func (r *Registry) Unname(f *Field) {
+	remove(r.ByName, f.name(), f)
+	r.Cohorts = slices.DeleteFunc(r.Cohorts, func(x *Field) bool { return x == f })
+	remove(r.ByID, f.ID, f)
+	remove(r.ByKey, f.Key, f)
+}
+
+func insert[K comparable](fields map[K][]*Field, key K, f *Field) {
+	fields[key] = insertField(fields[key], f)
+}
+
+// insertField keeps a list in the order of the numbers.
+func insertField(list []*Field, f *Field) []*Field {
+	at, _ := slices.BinarySearchFunc(list, f.Number, func(x *Field, n uint32) int { return cmp.Compare(x.Number, n) })
+	return slices.Insert(list, at, f)
+}
+
+func remove[K comparable](fields map[K][]*Field, key K, f *Field) {
+	fields[key] = slices.DeleteFunc(fields[key], func(x *Field) bool { return x == f })
+	if len(fields[key]) == 0 {
+		delete(fields, key)
+	}
+}
+
+// Computations lists the computations that key names, as a key or as an id.
+func (r *Registry) Computations(key string) []*Field {
+	if found := r.ByKey[key]; len(found) > 0 {
+		return found
+	}
+	for _, f := range r.ByID[key] {
+		if !f.Former() {
+			return []*Field{f}
+		}
+	}
+	return nil
+}
+
+// One returns the only computation that key names.
+func (r *Registry) One(key string) (*Field, error) {
+	switch known := r.Computations(key); len(known) {
+	case 0:
+		return nil, domain.ErrNotFound
+	case 1:
+		return known[0], nil
+	default:
+		e := &AmbiguousError{Key: key}
+		for _, f := range known {
+			e.IDs = append(e.IDs, f.ID)
+		}
+		return nil, e
+	}
+}
+
+// AmbiguousError says that a key names several computations.
+type AmbiguousError struct {
+	Key string
+	IDs []string
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%s names several computations: give one of their ids instead", e.Key)
+}
+
+// Argument is what names a computation on a command line: its key, or its id where several share the key.
+func (r *Registry) Argument(key, id string) string {
+	if len(r.Computations(key)) > 1 {
+		return cmp.Or(id, key)
+	}
+	return cmp.Or(key, id)
+}
+
+// Find returns the computation that an event speaks of, nil when it is not known yet:
+//
+//	by space, key and id
+//	by its id: an event may name no space, and a computation that was named without takes the first that comes
+//	by its key: the only computation that may be meant, by the space and the id as far as they are known
+//
+// Where several may be meant it is ambiguous. A former computation is found by its id alone.
+func (r *Registry) Find(e *domain.Event) (f *Field, ambiguous bool) {
+	if e.ComputationID != "" {
+		if f, ambiguous = r.identified(e); f != nil || ambiguous {
+			return f, ambiguous
+		}
+	}
+	return r.keyed(e)
+}
+
+// identified is find by an id. Of two that are one, as known from before spaces were compared so, the
+// event's own space decides, and then the first.
+func (r *Registry) identified(e *domain.Event) (found *Field, ambiguous bool) {
+	for _, f := range r.ByID[e.ComputationID] {
+		if e.Space != "" && (f.Key != e.Key || !mayBeOne(f.Space, e.Space)) {
+			continue
+		}
+		ambiguous = ambiguous || found != nil && !found.Former() && !f.Former() && !mayBeOne(found.Space, f.Space)
+		if found == nil || f.precedes(found, e) {
+			found = f
+		}
+	}
+	if ambiguous {
+		return nil, true
+	}
+	return found, false
+}
+
+// precedes reports whether an event of the id of f and other means f, which is known for less long.
+func (f *Field) precedes(other *Field, e *domain.Event) bool {
+	switch {
+	case f.Former() != other.Former():
+		return other.Former()
+	case e.Space != "":
+		return f.Space == e.Space && other.Space == ""
+	}
+	return f.Key == e.Key && other.Key != e.Key
+}
+
+// keyed is find by a key.
+func (r *Registry) keyed(e *domain.Event) (found *Field, ambiguous bool) {
+	for _, f := range r.ByKey[e.Key] {
+		switch {
+		case !mayBeOne(f.Space, e.Space), !mayBeOne(f.ID, e.ComputationID):
+		case found == nil, f.Space == e.Space && found.Space == "":
+			found, ambiguous = f, false
+		case found.Space == e.Space && f.Space == "", found.ID != "" && found.ID == f.ID && mayBeOne(found.Space, f.Space):
+		default:
+			ambiguous = true
+		}
+	}
+	if ambiguous {
+		return nil, true
+	}
+	return found, false
+}
+
+// mayBeOne reports whether two names of a space, or two ids, can be of one computation: "" is not known.
+func mayBeOne(x, y string) bool { return x == "" || y == "" || x == y }
+
+// OtherClass returns the computation that an event would make values of a membership for, or the other way
+// round, nil when there is none. f is what the event speaks of, nil when that is not known; its id may still
+// be known with another key.
+func (r *Registry) OtherClass(f *Field, e *domain.Event) *Field {
+	if f != nil {
+		return f.unlessOf(e.Class)
+	}
+	for _, x := range r.ByID[e.ComputationID] {
+		if mayBeOne(x.Space, e.Space) && x.unlessOf(e.Class) != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+func (f *Field) unlessOf(c domain.Class) *Field {
+	if f.Class.HasMembers() == c.HasMembers() {
+		return nil
+	}
+	return f
+}
+
+// Beside returns the field of a computation's column or channel, nil before it was first used.
+func (r *Registry) Beside(f *Field, column string) *Field {
+	for _, x := range r.ByName[FieldName{f.Space, f.Key, column}] {
+		if x.ID == f.ID {
+			return x
+		}
+	}
+	return nil
+}
+
+// TargetFields returns the fields by which a computation ever told its membership: its own, and its targets.
+func (r *Registry) TargetFields(f *Field) []*Field {
+	list := []*Field{f}
+	for _, column := range [...]string{CohortColumn, ListColumn} {
+		if x := r.Beside(f, column); x != nil {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// Speaker returns the computation whose channel f is, and f itself if it is none.
+func (r *Registry) Speaker(f *Field) *Field {
+	if f.Kind() == domain.KindAttribute {
+		return f
+	}
+	return cmp.Or(r.Beside(f, ""), f)
+}
+
+// Family returns the fields of a computation: its own, its columns and its targets.
+func (r *Registry) Family(f *Field) (fields []*Field) {
+	if f.forwarded() {
+		return []*Field{f}
+	}
+	for _, x := range r.Fields {
+		if x.Space == f.Space && x.Key == f.Key && x.ID == f.ID && !x.Gone() {
+			fields = append(fields, x)
+		}
+	}
+	return fields
+}
+
+// HeldColumns returns the columns of which something is held, by their computation.
+func (r *Registry) HeldColumns() map[*Field][]*Field {
+	columns := make(map[*Field][]*Field)
+	for _, x := range r.Fields {
+		if x.Held > 0 && x.SQLColumn() != "" && !x.forwarded() {
+			f := r.Beside(x, "")
+			columns[f] = append(columns[f], x)
+		}
+	}
+	return columns
+}
+
+// MaxFields bounds the registry, which whoever looks at the state reads whole: some 5 KB a field pass
+// through memory, once a second. Workspaces have hundreds; whoever has a write key could make millions.
+var MaxFields = 1 << 15 // tests make it small
+
+// manyFields is how many times as many fields there may have been: one that is gone leaves its number behind,
+// because rows and history still speak of it, and a hundred bytes.
+const ManyFields = 16
+
+// SettleOwners works out whose each name is. Two computations that resolve to one would overwrite each
+// other for ever, so the later one's changes are held until an operator decides.
+func (r *Registry) SettleOwners(rules *domain.Rules) {
+	r.owners = make(owners, len(r.Fields))
+	for _, f := range r.Fields {
+		r.owners.add(f, rules)
+	}
+}
+
+// Rival returns the field that f has a conflict with, nil when there is none. Either the other owns a name that f
+// would be sent under, or it had the key first and the config does not tell the two apart.
+func (r *Registry) Rival(f *Field, p *domain.Policy, rules *domain.Rules) *Field {
+	if owner := r.owners.rival(f, p); owner != nil {
+		return owner
+	}
+	if f.Column != "" || f.forwarded() {
+		return nil
+	}
+	if f.Former() {
+		return f
+	}
+	first := r.ByKey[f.Key][0]
+	firstPolicy := rules.For(first.Key, first.ID)
+	if first != f && domain.AttributeName(first.Attribute(&firstPolicy)) == domain.AttributeName(f.Attribute(p)) {
+		return first
+	}
+	return nil
+}
+
+func (r *Registry) Conflicted(f *Field, p *domain.Policy, rules *domain.Rules) bool {
+	return r.Rival(f, p, rules) != nil
+}
+
+// Spoken reports whether a computation, or a column of one, is called like a trait and speaks under its
+// name. It says the trait better. Another's name that the trait would only be renamed to is a conflict.
+func (r *Registry) Spoken(name string) bool {
+	owner := r.owners[claim{domain.KindAttribute, domain.AttributeName(name)}]
+	return owner != nil && !owner.forwarded() && cmp.Or(owner.SQLColumn(), owner.Key) == name
+}
+
+// ConflictSentence says which field has the name of f, and what the operator can do about it.
+func (r *Registry) ConflictSentence(f *Field, p *domain.Policy, rules *domain.Rules) string {
+	return conflictSentence(f, cmp.Or(r.Rival(f, p, rules), f), p)
+}
