@@ -453,6 +453,9 @@ func TestATimeThatCannotBeReadIsSaid(t *testing.T) {
 		{"neither", `"originalTimestamp":"28.11.2026","timestamp":"Sat Nov 28"`, domain.TimeUnreadable, "originalTimestamp=00.00.0000 timestamp=aaa aaa 00"},
 		{"a guess", `"timestamp":"٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣Z"`, domain.TimeOwn, "timestamp=٠٠٠٠-٠٠-٠٠T٠٠:٠٠:٠٠Z+"},
 		{"a year of another calendar", `"timestamp":"2569-03-14T09:26:53Z"`, domain.TimeAhead, ""},
+		{"a colon before the fraction", `"timestamp":"2026-03-14T09:26:53:589Z"`, domain.TimeOwn, "timestamp=0000-00-00T00:00:00:000Z+"},
+		{"a colon before the zone", `"timestamp":"2026-03-14T09:26:53:Z"`, domain.TimeOwn, "timestamp=0000-00-00T00:00:00:Z+"},
+		{"a comma before the fraction", `"timestamp":"2026-03-14T09:26:53,589Z"`, domain.TimeOwn, ""},
 		{"seconds", `"timestamp":1773480413`, domain.TimeOwn, "timestamp=0000000000+"},
 	}
 	for _, c := range cases {
