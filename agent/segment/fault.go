@@ -51,11 +51,9 @@ func shown(v string) string {
 	return strconv.QuoteToASCII(v)
 }
 
-// shownValue names the kind of a JSON value. It never shows the content, which may be personal.
+// shownValue names the kind of the JSON value at a span that is not empty. It never shows the content, which may be
+// personal.
 func shownValue(text []byte, at domain.Span) string {
-	if at.Len == 0 {
-		return "nothing"
-	}
 	switch text[at.Off] {
 	case '{':
 		return "an object"
