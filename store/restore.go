@@ -23,20 +23,20 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// RestoreReport is what a restore put in place.
+// RestoreReport says what a restore put in place.
 type RestoreReport struct {
 	snapshot.BackupInfo
 	Replayed uint64           `json:"replayed"`    // records of the backup's inbox that were applied
 	Next     uint64           `json:"next_record"` // number of the next record
-	Faults   uint64           `json:"faults"`      // what a check of the restored files found
+	Faults   uint64           `json:"faults"`      // that a check of the restored files found
 	Findings []repair.Finding `json:"findings"`
 	Salvages []repair.Salvage `json:"salvages"` // … and what became of it: the damaged file itself is in the backup alone
 	Took     time.Duration    `json:"took_ns"`
 }
 
-// Restore puts the backup at path in place of what is in dir, which is made if missing. It changes
-// nothing there before the whole backup has been read, checked and opened, and answers ErrInUse when
-// an agent holds the directory.
+// Restore replaces the store in dir with the backup at path. It makes dir if it is missing. It changes nothing there before
+// the whole backup has been read, checked and opened. It returns ErrInUse if an agent holds the directory. progress may be
+// nil; it counts bytes of the backup.
 func Restore(ctx context.Context, path, dir string, progress func(done, total int64)) (r RestoreReport, err error) {
 	begun := time.Now()
 	if err := datadir.MakeDir(dir); err != nil {
@@ -95,7 +95,7 @@ func (re *restoration) unpack(ctx context.Context, path string, progress func(do
 	return err
 }
 
-// prepare refuses what cannot end well.
+// prepare refuses a backup that cannot be restored here, before anything is written.
 func (re *restoration) prepare(info snapshot.BackupInfo) error {
 	epoch, err := strconv.ParseUint(info.Epoch, 16, 32)
 	if err != nil {
@@ -128,7 +128,7 @@ func (re *restoration) writeState(from io.Reader) error {
 	return snapshot.CutOff(errors.Join(err, f.Close()))
 }
 
-// writeRecords puts records where the store will look for them, under their own numbers.
+// writeRecords appends records to the inbox in the staging directory, under their own numbers.
 func (re *restoration) writeRecords(ctx context.Context, first uint64, frames [][]byte) (err error) {
 	if re.inbox == nil {
 		if re.inbox, err = wal.Open(re.staging, wal.Config{Epoch: re.epoch, First: first, Records: record.InboxRecords}); err != nil {
@@ -138,7 +138,7 @@ func (re *restoration) writeRecords(ctx context.Context, first uint64, frames []
 	return re.inbox.Append(ctx, frames...)
 }
 
-// settle checks what was unpacked, applies its inbox, and moves it beyond every number in use.
+// settle checks the unpacked files, applies their inbox, and moves the numbers beyond every number in use.
 func (re *restoration) settle(ctx context.Context) error {
 	check, err := repair.Check(ctx, re.staging, nil)
 	if err != nil {
@@ -168,7 +168,7 @@ func (re *restoration) settle(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// structural reports whether a file cannot be opened, or its pages followed: no store can work with it.
+// structural reports whether a file cannot be opened, or has a fault in its pages. No store can work with it.
 func structural(r *repair.CheckReport) bool {
 	for _, f := range r.Findings {
 		if f.Code == "pages" || f.Code == "open" {
@@ -178,8 +178,8 @@ func structural(r *repair.CheckReport) bool {
 	return false
 }
 
-// replace puts the new state in place and removes what was there, in an order that leaves a store
-// wherever it is interrupted.
+// replace puts the new state in place and removes the old store, in an order that leaves a whole store wherever it is
+// interrupted. See datadir.RestoreDir.
 func (re *restoration) replace() error {
 	aside := filepath.Join(re.dir, "replaced-"+re.now.UTC().Format("20060102T150405.000000"))
 	if err := os.Mkdir(aside, 0o700); err != nil {

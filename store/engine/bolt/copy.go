@@ -14,13 +14,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Copy writes a state anew into another file, without its free pages, while the state is at work:
+// Copy copies a state into another file, without its free pages, while the state is at work:
 //
-//	All      every key in order, a slice at a time: no read transaction lasts, no writer waits
-//	CatchUp  what was written behind the copy's back, in rounds, until little is left
+//	All      every key in order, a slice at a time, so that no read transaction lasts and no writer waits
+//	CatchUp  the keys that were written since they were copied, in rounds, until few are left
 //	Last     between two transactions: the last keys
 //
-// The writer notes what it writes from Trace on, which the caller sees to between two transactions.
+// The state notes the keys that it writes from Trace on. The caller calls that between two transactions.
 type Copy struct {
 	from, to *State
 	dirty    *DirtySet
@@ -30,17 +30,17 @@ type Copy struct {
 }
 
 const (
-	// slicePause is the least the disk is left to acknowledgements after each slice; as long as the
-	// slice took, usually. A slice's fsync delays theirs.
+	// slicePause is the shortest pause after each slice. Usually it is as long as the slice took. A slice's fsync delays
+	// those of acknowledgements.
 	slicePause = 5 * time.Millisecond
 
-	// LastKeys is how many keys Last may have left to copy: some milliseconds' worth. If rounds do
-	// not get there, because as much is written as is copied, applying stops for the last ones.
+	// LastKeys is how many keys Last may have to copy, which takes some milliseconds. If as much is written as is copied,
+	// so that Rounds rounds do not get there, applying stops for the last ones.
 	LastKeys = 1000
 	Rounds   = 8
 )
 
-// NewCopy makes the file at path, with the buckets of s. progress may be nil; it counts bytes up to total.
+// NewCopy creates the file of the copy at path, with the buckets of s. progress may be nil; it counts bytes up to total.
 func (s *State) NewCopy(path string, mmap int, total int64, progress func(done, total int64)) (*Copy, error) {
 	os.Remove(path)
 	to, err := Open(path, mmap, false)
@@ -66,10 +66,10 @@ func (s *State) NewCopy(path string, mmap int, total int64, progress func(done, 
 // Dirty is what State.Trace is to be given.
 func (c *Copy) Dirty() *DirtySet { return c.dirty }
 
-// Done returns the copy, which is as large as it gets after Last.
+// Done returns the copy. It is complete after Last.
 func (c *Copy) Done() *State { return c.to }
 
-// All copies every key, once, and again those that changed behind it when they get too many.
+// All copies every key once. It copies the changed ones again when there are too many of them.
 func (c *Copy) All(ctx context.Context) error {
 	for at, done := (DirtyKey{}), false; !done; {
 		if err := ctx.Err(); err != nil {
@@ -107,7 +107,7 @@ func (c *Copy) tell(items []item) {
 	}
 }
 
-// CatchUp copies what changed, until little is left.
+// CatchUp copies the changed keys until few are left.
 func (c *Copy) CatchUp(ctx context.Context) error {
 	for round := 0; c.dirty.Length() > LastKeys; round++ {
 		if round == Rounds {
@@ -124,7 +124,7 @@ func (c *Copy) CatchUp(ctx context.Context) error {
 // Last copies the last keys that changed. Nothing may be written meanwhile, or after it.
 func (c *Copy) Last() error { return c.replay(context.Background(), 1) }
 
-// replay copies the keys that were noted again, if there are at least n.
+// replay copies the noted keys again, if there are at least n.
 func (c *Copy) replay(ctx context.Context, n int) error {
 	for rest := range slices.Chunk(c.dirty.take(n), 2000) {
 		if err := ctx.Err(); err != nil {
@@ -157,30 +157,27 @@ func (c *Copy) write(items []item) error {
 }
 
 const (
-	// sliceBytes and sliceTime bound one read transaction, and with it how long a page stays that the
-	// writer no longer needs. sliceTime is half of what a reader may take: the check is between keys.
+	// SliceBytes and sliceTime limit one read transaction, and so how long the pages stay that the writer frees
+	// meanwhile. sliceTime is half of the time that a reader may take, because it is checked between keys.
 	sliceTime = 25 * time.Millisecond
 
-	// compactFill packs pages tighter than a file that grew at random, where they are two thirds full,
-	// and leaves room for a row to grow without splitting its page.
+	// compactFill packs pages tighter than in a file that grew at random, where they are two thirds full. It leaves room
+	// for a row to grow without splitting its page.
 	compactFill = 0.9
 )
 
-// Tests make these small, so that a small file takes many slices and rounds.
-var (
-	SliceBytes = 1 << 20
-)
-
-// How a compaction copies: a slice of the file at a time, or single keys again, in short read transactions.
+// SliceBytes is about how many bytes one read transaction of a Copy reads. Tests make it small, so that a small file takes
+// many.
+var SliceBytes = 1 << 20
 
 // item is a key to copy.
 type item struct {
 	at    DirtyKey
 	value []byte
-	gone  bool // the key, or the inner bucket, is no more
+	gone  bool // the key, or the inner bucket, was deleted
 }
 
-// readSlice copies what follows after, in order: at most sliceBytes, for at most sliceTime.
+// readSlice copies the keys that follow after, in order: about SliceBytes, for at most sliceTime.
 func readSlice(db *State, after DirtyKey) (items []item, done bool, err error) {
 	r := slicer{until: time.Now().Add(sliceTime)}
 	err = db.view(func(tx *bbolt.Tx) error {
@@ -200,7 +197,7 @@ func readSlice(db *State, after DirtyKey) (items []item, done bool, err error) {
 	return r.items, done, err
 }
 
-// slicer gathers the items of a slice. Its methods report whether there is room for more.
+// slicer collects the items of a slice. Its methods report whether there is room for more.
 type slicer struct {
 	items []item
 	bytes int
@@ -213,7 +210,7 @@ func (r *slicer) add(i item) bool {
 	return r.bytes < SliceBytes && (len(r.items)%64 != 0 || time.Now().Before(r.until))
 }
 
-// bucket gathers what follows after within its bucket.
+// bucket collects the keys that follow after within its bucket.
 func (r *slicer) bucket(b *bbolt.Bucket, after DirtyKey) bool {
 	c := b.Cursor()
 	k, v := c.Seek([]byte(cmp.Or(after.Inner, after.Key)))
@@ -239,7 +236,7 @@ func (r *slicer) bucket(b *bbolt.Bucket, after DirtyKey) bool {
 	return true
 }
 
-// inner gathers what follows after within an inner bucket, the bucket itself first.
+// inner collects the keys that follow after within an inner bucket, the bucket itself first.
 func (r *slicer) inner(b *bbolt.Bucket, after DirtyKey) bool {
 	c := b.Cursor()
 	k, v := c.Seek([]byte(after.Key))
@@ -261,7 +258,7 @@ func (r *slicer) inner(b *bbolt.Bucket, after DirtyKey) bool {
 	return true
 }
 
-// readKeys reads what keys hold now.
+// readKeys reads the values that keys have now.
 func readKeys(db *State, keys []DirtyKey) (items []item, err error) {
 	err = db.view(func(tx *bbolt.Tx) error {
 		for _, at := range keys {
@@ -270,7 +267,7 @@ func readKeys(db *State, keys []DirtyKey) (items []item, err error) {
 				b = b.Bucket([]byte(at.Inner))
 			}
 			switch {
-			case at.Key == "": // dropped, and perhaps made again since
+			case at.Key == "": // dropped, and perhaps created again since
 				items = append(items, item{at: at, gone: true})
 				if b != nil {
 					items = append(items, wholeBucket(b, at)...)
@@ -286,8 +283,8 @@ func readKeys(db *State, keys []DirtyKey) (items []item, err error) {
 	return items, err
 }
 
-// wholeBucket reads an inner bucket that was dropped and made again within one round, which takes a
-// message received days ago: it is small.
+// wholeBucket reads an inner bucket that was dropped and created again within one round. Only a message received days ago
+// does that, so it is small.
 func wholeBucket(b *bbolt.Bucket, at DirtyKey) []item {
 	items := []item{{at: at}}
 	c := b.Cursor()
@@ -297,6 +294,7 @@ func wholeBucket(b *bbolt.Bucket, at DirtyKey) []item {
 	return items
 }
 
+// write puts the item into the copy.
 func (i *item) write(b *bbolt.Bucket) (err error) {
 	if i.at.Inner != "" {
 		inner := []byte(i.at.Inner)

@@ -9,11 +9,12 @@ import (
 )
 
 var (
-	DirtySetLimit = 1 << 17 // of a trace: about 20 MB at the usual length of keys
+	// DirtySetLimit is how many keys a DirtySet has before the writer stops applying: about 20 MB. Tests lower it.
+	DirtySetLimit = 1 << 17
 )
 
-// DirtyKey is where a value is in the file: a bucket, a bucket within it or none, and a key. Without a key it is
-// the inner bucket itself. They sort as a walk through the file meets them.
+// DirtyKey is the place of a value: a bucket, an inner bucket or "", and a key. Without a key it is the inner bucket itself.
+// They sort in the order of a walk through the file.
 type DirtyKey struct{ Bucket, Inner, Key string }
 
 func (a DirtyKey) compare(b DirtyKey) int {
@@ -27,10 +28,9 @@ func (a DirtyKey) compare(b DirtyKey) int {
 	return cmp.Or(strings.Compare(a.Bucket, b.Bucket), strings.Compare(first(a), first(b)), strings.Compare(second(a), second(b)))
 }
 
-// DirtySet is the keys that were written while the file is being copied: they must be copied again. The writer
-// merges, the copy takes; both may at once. Keys that the copy has not come to yet are forgotten, so what is kept is
-// bounded: beyond DirtySetLimit the writer stops applying records until there are less, which costs lag and no
-// acknowledgement.
+// DirtySet has the keys that were written since a Copy copied them and that it must copy again. The writer merges and the
+// copy takes, concurrently. Keys that the copy has not reached yet are left out. Beyond DirtySetLimit the writer stops
+// applying records until there are fewer, which costs lag and delays no acknowledgement.
 type DirtySet struct {
 	mu    sync.Mutex
 	keys  map[DirtyKey]struct{}
@@ -39,9 +39,10 @@ type DirtySet struct {
 	hold  atomic.Bool
 }
 
+// NewDirtySet returns an empty set of a copy that has not begun.
 func NewDirtySet() *DirtySet { return &DirtySet{keys: make(map[DirtyKey]struct{})} }
 
-// Full reports whether the writer had better leave the inbox alone for now. A nil trace never is.
+// Full reports whether the writer is to stop applying. A nil set is never full.
 func (t *DirtySet) Full() bool {
 	if t == nil {
 		return false
@@ -54,7 +55,7 @@ func (t *DirtySet) Full() bool {
 	return len(t.keys) > DirtySetLimit
 }
 
-// Merge adds what a transaction touched, once that is committed.
+// Merge adds the keys that a transaction wrote, once it is committed.
 func (t *DirtySet) Merge(touched []DirtyKey) {
 	if t == nil || len(touched) == 0 {
 		return
@@ -66,7 +67,7 @@ func (t *DirtySet) Merge(touched []DirtyKey) {
 	}
 }
 
-// reached says how far the copy has come, and forgets the spots behind at: it comes to them yet.
+// reached sets how far the copy has come, and removes the keys behind at, which it will still reach.
 func (t *DirtySet) reached(at DirtyKey, whole bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -80,8 +81,8 @@ func (t *DirtySet) reached(at DirtyKey, whole bool) {
 
 func (t *DirtySet) ahead(s DirtyKey) bool { return !t.whole && s.compare(t.at) > 0 }
 
-// take removes the spots that the copy has passed and returns them, if there are at least n in all.
-// Those ahead stay: copied now, and deleted before the copy comes to them, they would stay for ever.
+// take removes the keys that the copy has passed and returns them, if there are at least n in all. The keys ahead stay: a
+// key that is copied now, and deleted before the copy reaches it, would stay in the copy for ever.
 func (t *DirtySet) take(n int) (keys []DirtyKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

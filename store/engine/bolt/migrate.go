@@ -17,32 +17,31 @@ import (
 	"personasync/store/internal/datadir"
 )
 
-// An upgrade that changes how things are kept raises Format by one and adds the step that leads there.
-// The files of the inbox are not migrated: records bear versions of their own, and a new program reads
-// all of them.
-
-// Migrations lead on, the first from format 1 to format 2. Each changes a state.db within the
-// transaction that it is given, and may assume that of the format before.
+// Migrations are the steps to newer formats, the first from format 1 to format 2. A step may assume the format before. An
+// upgrade that changes the format of state.db raises datadir.Format by one and adds a step. The files of the inbox are not
+// migrated: a record has a version of its own, and a new program reads all of them.
 var Migrations = []Migration{
 	toFormat2,
 }
 
-// toFormat2 changes nothing: what is there is read as it stands. A program of format 1 would park new records
-// of the inbox as corrupt, and set rows aside as damaged, because their versions are higher than it knows.
+// toFormat2 changes nothing, because format 1 is read as it is. A program of format 1 would park new records of the inbox as
+// corrupt, and quarantine rows, because it does not know their versions.
 func toFormat2(engine.Tx) error { return nil }
 
+// Migration changes a state within a transaction.
 type Migration func(tx engine.Tx) error
 
-// ErrOlder says that the state is of a format that only an agent's start brings up to date.
+// ErrOlder means that the state has an older format. Only an agent's start migrates it.
 var ErrOlder = errors.New("the data was written by an older version")
 
-// Migrate brings the state up to date: all steps in one transaction, so that whatever happens it
-// is of one format, the old or the new. Before that it copies the file, for whoever must go back.
+// Migrate runs the missing steps in one transaction, so the state always has one format, the old or the new. Before that it
+// copies the file to before-format-N.db, for a return to the old version. It refuses with datadir.ErrNoRoom before it writes
+// anything if the disk has no room. A state of a newer format is left alone; Epoch refuses it.
 func (s *State) Migrate(steps []Migration, log *slog.Logger) error {
 	format, err := s.Format()
 	latest := uint32(len(steps)) + 1
 	if err != nil || format >= latest {
-		return err // a newer one is for the caller to refuse
+		return err
 	}
 	if format == 0 {
 		return fmt.Errorf("%s has format 0, which never was", filepath.Base(s.Path()))
@@ -75,8 +74,8 @@ func (s *State) Migrate(steps []Migration, log *slog.Logger) error {
 	return nil
 }
 
-// roomToMigrate refuses before gigabytes are written what would not fit: the copy, and as much again for
-// what a step writes anew.
+// roomToMigrate returns datadir.ErrNoRoom unless the disk has room for the copy, and as much again for the pages that a
+// step writes.
 func (s *State) roomToMigrate() error {
 	info, err := os.Stat(s.Path())
 	if err != nil {
@@ -93,7 +92,7 @@ func (s *State) roomToMigrate() error {
 	return nil
 }
 
-// CheckMigrated refuses a state that must not be read as if it were of today's format, with ErrOlder.
+// CheckMigrated returns ErrOlder unless the state has the current format or a newer one.
 func (s *State) CheckMigrated() error {
 	format, err := s.Format()
 	if err == nil && format < datadir.Format {
@@ -102,7 +101,7 @@ func (s *State) CheckMigrated() error {
 	return err
 }
 
-// copyFile puts a copy of db at path, whole and on disk, or nothing.
+// copyFile makes a copy of the file at path. After an error there is none.
 func (s *State) copyFile(path string) error {
 	temporary := path + ".new"
 	err := s.view(func(tx *bbolt.Tx) error { return tx.CopyFile(temporary, 0o600) })
@@ -127,7 +126,7 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Format reads the format of the file, and answers boltfile.ErrForeign if it is not one of ours.
+// Format reads the format of the file. It returns boltfile.ErrForeign if the file is not one of ours.
 func (s *State) Format() (format uint32, err error) {
 	err = s.View(func(tx engine.Tx) error {
 		meta := tx.Bucket(boltfile.BucketMeta)

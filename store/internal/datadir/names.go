@@ -84,18 +84,18 @@ func NameIn(dir, path string) string {
 	return ""
 }
 
-// A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
-// it, and only then puts it in place:
+// A restore builds the store beside the old one, checks it, lets it apply the backup's inbox, and only then puts it in
+// place:
 //
 //	restore.new/state.db     from the backup; its inbox is applied, and is no more
-//	replaced-TIME/           what was in the directory, until all is done
+//	replaced-TIME/           the files of the old store, until the restore is complete
 //
 // The new state.db takes the old one's name in one rename, so that a crash leaves a store at any
 // point: before it the old one, after it the new one. Inbox files of the old one that are still there
 // then hold nothing the new one would read: their numbers lie below its own.
 //
-// Change ids are never reused. What was received after the backup is lost here, but its changes may
-// have left, under ids made of the record numbers that would come next. So a restored store goes on at
+// Change ids are never reused. Events received after the backup are lost here, but their changes may have been sent, under
+// ids made of the record numbers that would come next. So a restored store continues at
 // a number that no record can have had: the microseconds since 1970 (no store takes a million records
 // a second for as long as it lives). The epoch stays, and with it every id that was ever shown.
 

@@ -14,19 +14,18 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// The files of the inbox follow one another: each begins behind the last record of those before it. A copy of one
-// that somebody puts beside it under another number begins again. If it were taken into the chain, new records
-// would go into the copy, and would leave with it; under a lower number it would hide the records of its neighbours.
-// So a start compares the files before it opens them to write:
+// The files of the inbox follow one another: each begins behind the last record of those before it. A copy of one that is
+// put beside it under a higher number would get the new records, and they would go when the copy is removed. Under a
+// lower number it would hide the records of its neighbours. So a start compares the files before it opens them to write:
 //
 //	all its records are in others     it is set aside under another name, which nothing reads
-//	all are older, and applied        likewise: a file of an older copy of the folder
-//	it begins again, and goes on      an older version took it for the newest: a salvage keeps what is its own
-//	older records, not applied yet    the start is refused: only a person knows where these belong
+//	all are older, and applied        likewise: it is a file of an older copy of the folder
+//	it begins again, and goes on      an older version wrote to a copy: a salvage keeps the records that only it has
+//	older records, not applied yet    the start is refused: only a person knows where they belong
 //
-// Files without records, and the jump that a restore makes in the numbers, are no disorder.
+// Files without records, and the jump that a restore makes in the numbers, are in order.
 
-// fileRange is what a file of the inbox holds.
+// fileRange is how far a file of the inbox goes.
 type fileRange struct {
 	path        string
 	first, last uint64
@@ -35,8 +34,8 @@ type fileRange struct {
 
 func (e *fileRange) name() string { return filepath.Base(e.path) }
 
-// setCopiesAside brings the files of the inbox back in order. It returns why all files must be read: one is to be
-// salvaged.
+// setCopiesAside brings the files of the inbox back in order. why is not empty if one of them must be salvaged: the reason
+// to check all files.
 func (s *Start) setCopiesAside() (why string, err error) {
 	epoch, applied := s.stateMeta()
 	if epoch == 0 {
@@ -53,7 +52,7 @@ func (s *Start) setCopiesAside() (why string, err error) {
 		newer := slices.IndexFunc(own, func(r wal.Range) bool { return r.First > before.last })
 		superfluous := j
 		switch {
-		case len(own) == 0 && boltfile.IsLink(before.path) && sameFile(before.path, again.path): // the file stays that it leads to
+		case len(own) == 0 && boltfile.IsLink(before.path) && sameFile(before.path, again.path): // the file stays, and the link goes
 			superfluous = i
 		case len(own) == 0:
 		case len(ownRuns(files, i)) == 0:
@@ -107,8 +106,8 @@ func outOfOrder(files []fileRange) (before, again int) {
 	return 0, 0
 }
 
-// rangesIn reads how far the inbox files of dir go. It leaves out those without records, and those that cannot
-// be read or are of another store: opening these says why.
+// rangesIn reads how far the inbox files of dir go. It leaves out those without records, those that cannot be read, and
+// those of another store: opening them returns the reason.
 func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 	paths, _, err := wal.Files(dir)
 	for _, path := range paths {
@@ -134,8 +133,8 @@ func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 	return files, nil
 }
 
-// ownRuns are the records of a file that no other has. A file with a gap in its numbers does not count as another:
-// what it holds is in no order. The jump that a restore makes is no gap.
+// ownRuns returns the records of a file that no other has. A file with a gap in its numbers does not count as another,
+// because its numbers cannot be relied on. The jump that a restore makes is no gap.
 func ownRuns(files []fileRange, of int) []wal.Range {
 	own := slices.Clone(files[of].runs)
 	for i := range files {
@@ -155,7 +154,7 @@ func hasGap(runs []wal.Range) bool {
 	return false
 }
 
-// without returns what of runs is not in taken.
+// without returns the parts of runs that are not in taken.
 func without(runs, taken []wal.Range) (left []wal.Range) {
 	for _, t := range taken {
 		left = nil

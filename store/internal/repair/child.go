@@ -16,28 +16,27 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// CheckingVariable is set in the environment of a process that checks files for another one. Whoever
-// has it starts no such process: however the two are confused, they do not multiply.
+// CheckingVariable is set in the environment of a process that checks files for another one. A process that has it starts
+// no such process, so a mistake cannot make them multiply.
 const CheckingVariable = "PERSONASYNC_CHECKING_FILES"
 
 // IsChecking reports whether this process was started by CheckInChild.
 func IsChecking() bool { return os.Getenv(CheckingVariable) != "" }
 
-// childAnswer is what a checking process prints, one JSON object; having printed it, it exits with 0.
-// Any other end is a crash.
+// childAnswer is the one JSON object that a checking process prints before it exits with 0. Any other end is a crash.
 type childAnswer struct {
 	Report *CheckReport `json:"report"`
 	Error  string       `json:"error,omitempty"` // why there is no report
 	Kind   int          `json:"kind,omitempty"`  // index of childErrors, from 1
 }
 
-// childErrors are told apart across the two processes.
+// childErrors are the errors whose identity crosses from the child to the parent.
 var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, datadir.ErrNoData, datadir.ErrForeign, os.ErrPermission}
 
 // ErrReaderDied means that the checking process was killed. Reading the files would do the same to the caller.
 var ErrReaderDied = errors.New("reading the files ended the process that did")
 
-// AnswerCheck is the work of a checking process: it checks the files in dir and prints what it found.
+// AnswerCheck is the work of a checking process. It checks the files in dir and prints the report.
 func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	r, err := Check(ctx, dir, nil)
 	answer := childAnswer{Report: r}
@@ -52,8 +51,8 @@ func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// CheckInChild runs child, which ends in AnswerCheck, and reads what it found. That it was killed, by a
-// signal or by Go's runtime, is an error of its own: reading the files would do the same to the caller.
+// CheckInChild runs child, a process that ends in AnswerCheck, and reads its report. It returns ErrReaderDied if a signal
+// or Go's runtime killed the child.
 func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 	if IsChecking() {
 		return nil, errors.New("this process is to check files itself, and starts no other for it")

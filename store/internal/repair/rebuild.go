@@ -10,27 +10,27 @@ import (
 	"personasync/store/internal/state"
 )
 
-// A Rebuilder makes a state whole again from the entries that were saved of it. What follows from
-// them is made anew: locator, heads, due index, the queue's pointers, gauges. What says the same thing
-// as something lost stands in for it: a change for the row of its user.
+// A Rebuilder makes a whole state from the entries that a StateSalvager saved. It makes everything that follows from
+// them: the locator, the pending-index rows, the due index, the pointers of the queue, the gauges. A change stands in for
+// a lost row of its user.
 //
-//	1 computations   every number that a row or a change speaks of has one
+//	1 computations   one for every number that a row or a change names
 //	2 history        the users' chains
-//	3 rows           attributes that wait; what was in a request under way is uncertain
-//	4 parked, held   who points at them
-//	5 queue          events that wait
-//	6 sums           what a counter promised and a count does not find is lost, and is said to be
+//	3 rows           pending attributes; those of an interrupted request are uncertain
+//	4 parked, held   the pointers to them
+//	5 queue          pending events
+//	6 sums           entries that a counter promised and a count does not find are lost, and counted as lost
 //
-// Of a change that is found twice, because older pages were read too, the one further on in its life
-// is the newer: the locator knows which ids were met before.
+// A change may be found twice, because older pages were read too. The version in the later state is the newer. The locator
+// knows which ids were met before.
 type Rebuilder struct {
 	*StateSalvager
 	Log *slog.Logger
 	st  *state.State
-	was state.Ledger // as it was saved
+	was state.Ledger // as the old state had it
 }
 
-// rebuildSlice is how many entries one transaction handles: memory is flat in the file's size.
+// rebuildSlice is how many entries one transaction handles, so that memory does not grow with the file.
 const rebuildSlice = 2000
 
 // Run rebuilds everything, in the order above.
@@ -45,7 +45,7 @@ func (r *Rebuilder) Run() error {
 		return err
 	}
 	r.was = r.st.Ledger
-	r.st.Ledger.Backlog, r.st.Ledger.Uncounted = domain.Backlog{}, false // counted again with the heads
+	r.st.Ledger.Backlog, r.st.Ledger.Uncounted = domain.Backlog{}, false // counted again with the pending-index rows
 	for _, step := range []struct {
 		bucket []byte
 		do     func(tx *state.Tx, k, v []byte)
@@ -59,7 +59,7 @@ func (r *Rebuilder) Run() error {
 	return r.sums()
 }
 
-// in runs one slice of the work in a batch of its own.
+// in runs one slice of the work in a transaction of its own.
 func (r *Rebuilder) in(do func(tx *state.Tx)) error {
 	return r.DB.Update(func(tx engine.Tx) error {
 		b := state.NewTx(tx, r.st, r.Log)
@@ -68,8 +68,8 @@ func (r *Rebuilder) in(do func(tx *state.Tx)) error {
 	})
 }
 
-// each calls do for every entry of a bucket as it was when its slice began, in order. What do adds
-// behind the slice is met too.
+// each calls do for every entry of a bucket as it was when its slice began, in order. Entries that do adds behind the slice
+// are visited too.
 func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) error {
 	type item struct{ k, v []byte }
 	for from, more := []byte(nil), true; more; {
@@ -92,7 +92,7 @@ func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) erro
 	return nil
 }
 
-// addDisplaced puts entries of the history whose number was hit behind the others.
+// addDisplaced puts entries of the history whose number is damaged behind the others.
 func (r *Rebuilder) addDisplaced() error {
 	return r.DB.Update(func(tx engine.Tx) error {
 		for _, frame := range r.displaced {
@@ -108,7 +108,7 @@ func (r *Rebuilder) addDisplaced() error {
 	})
 }
 
-// met notes a change for whoever asks by its id, and reports whether it was met before.
+// met adds a change to the locator, and reports whether it was there before.
 func (r *Rebuilder) met(tx *state.Tx, ch *state.Stored) (before bool) {
 	if tx.Locator.Get(state.IDKey(ch.ID)) != nil {
 		return true
@@ -133,15 +133,15 @@ func (r *Rebuilder) closed(tx *state.Tx, k, frame []byte) {
 	r.learn(tx, u, ch)
 }
 
-// learn keeps the word that a change was made of where the row is lost. What MoEngage knows of it is
-// not known any more: the next difference is sent.
+// learn restores the assertion that a change was made of, if the row is lost. The value last sent to MoEngage is unknown
+// then, so the next difference is sent.
 func (r *Rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
 	f := tx.FieldOf(ch.Field)
 	if !r.lost || f == nil || len(ch.Value) == 0 {
 		return
 	}
 	e := tx.Entry(u, ch.Field)
-	if f.Kind() != domain.KindAttribute { // a channel keeps no word of its own
+	if f.Kind() != domain.KindAttribute { // a target keeps no assertion
 		e.LastSent = state.LastSent{Kind: state.UncertainlySent}
 		tx.Write(u, ch.Field)
 		return
@@ -166,7 +166,7 @@ func (r *Rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
 	r.Report.Relearned++
 }
 
-// row has the attributes of a row wait again.
+// row makes the attributes of a row pending again.
 func (r *Rebuilder) row(tx *state.Tx, k, _ []byte) {
 	id, rest, _ := state.UserOf(k)
 	n := binary.BigEndian.Uint16(rest)
@@ -218,7 +218,7 @@ func (r *Rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.
 	u.Dirty = true
 }
 
-// fly counts an overtaken change whose request is still to be settled.
+// fly counts an overtaken change whose lease is still open.
 func (r *Rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
 	if r.met(tx, tx.PendingChange(u, f, &e.InFlight)) {
 		e.InFlight, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
@@ -229,8 +229,8 @@ func (r *Rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.En
 	u.Dirty = true
 }
 
-// strand ends a request of which no lease is known any more: nobody knows how far it came. What was
-// overtaken meanwhile gives way; else it waits again.
+// interrupt ends an in-flight change whose lease is lost, so its outcome is unknown. An overtaken change is superseded; any
+// other is pending again.
 func (r *Rebuilder) interrupt(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
 	t := e.InFlight
 	e.InFlight, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
@@ -245,7 +245,7 @@ func (r *Rebuilder) interrupt(tx *state.Tx, u *state.User, f *state.Field, e *st
 	}
 }
 
-// kept has whoever a parked or held change belongs to point at it.
+// kept restores the pointer to a parked or held change.
 func (r *Rebuilder) kept(tx *state.Tx, k, frame []byte) {
 	ch, err := state.DecodeChange(frame, tx.State.Epochs)
 	if err != nil {
@@ -285,7 +285,7 @@ func (r *Rebuilder) kept(tx *state.Tx, k, frame []byte) {
 	tx.Write(u, ch.Field)
 }
 
-// queued has an event wait again.
+// queued makes an event pending again.
 func (r *Rebuilder) queued(tx *state.Tx, k, v []byte) {
 	_, rest, _ := state.UserOf(k)
 	lane := binary.BigEndian.Uint32(rest)

@@ -15,8 +15,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// tally tells whether two sets of ids are the same without keeping them: their number, and the sum
-// of their hashes.
+// tally is the size of a set of ids and the sum of their hashes. Two sets can be compared by it without keeping them.
 type tally struct{ n, sum uint64 }
 
 func (t *tally) add(id []byte) {
@@ -70,13 +69,13 @@ func (c *recount) run() error {
 	return nil
 }
 
-// keptPlaces are the buckets of changes that are not with their user, by place less placeParked.
+// keptPlaces are the buckets of parked and held changes, by place less state.PlaceParked.
 var keptPlaces = [2]struct {
 	bucket []byte
 	state  domain.State
 }{{state.BucketParked, domain.StateParked}, {state.BucketHeld, domain.StateHeld}}
 
-// kept reads what is parked or held.
+// kept checks the parked and the held changes.
 func (c *recount) kept() error {
 	counts, received := [2]uint64{}, uint64(0)
 	for i, p := range keptPlaces {
@@ -138,18 +137,19 @@ func (c *recount) closed() error {
 	})
 }
 
-// checkedUser is what a user's rows say, to be held against the queue and the head, which comes last.
+// checkedUser is what the rows of a user add up to. It is compared with the queue and the pending-index row, which comes
+// last.
 type checkedUser struct {
 	id      string
 	key     []byte
-	blocks  map[uint16]uint64 // fields with an attribute that waits
-	loose   map[uint32]uint32 // by field: attributes that are said to be queued
-	waiting map[uint32]uint32 // by lane: changes that wait
+	blocks  map[uint16]uint64 // fields with a pending attribute
+	loose   map[uint32]uint32 // by field: attributes that the row says are queued
+	waiting map[uint32]uint32 // by lane: pending changes
 	rows    int
 	headed  bool
 }
 
-// begin goes over to the next user.
+// begin starts the next user.
 func (c *recount) begin(id string, key []byte) {
 	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
 		c.R.Find("pointer", "something waits for user %x, who has no head", u.key)
@@ -160,7 +160,7 @@ func (c *recount) begin(id string, key []byte) {
 	}
 }
 
-// rows reads every user: the membership rows come first, and the head behind them.
+// rows checks every user: the membership rows first, and then the pending-index row.
 func (c *recount) rows() error {
 	err := c.each(state.BucketRows, func(k, frame []byte) {
 		c.R.Rows++
@@ -214,7 +214,7 @@ func (c *recount) block(k []byte, number uint16, frame []byte) {
 	}
 }
 
-// ticket counts an attribute change that waits, or follows one that is kept elsewhere.
+// ticket counts a pending attribute change, or follows one that is parked or held.
 func (c *recount) ticket(t *state.Ticket, field uint32) {
 	switch {
 	case t.ID.IsZero():
@@ -230,7 +230,7 @@ func (c *recount) ticket(t *state.Ticket, field uint32) {
 	}
 }
 
-// follow fetches what is parked or held, and counts that something points at it.
+// follow returns a parked or held change, and counts the pointer to it.
 func (c *recount) follow(place byte, id []byte) *state.Stored {
 	if place != state.PlaceParked && place != state.PlaceHeld {
 		c.R.Find("pointer", "%x is said to be in place %d, which is none", id, place)
@@ -245,12 +245,12 @@ func (c *recount) follow(place byte, id []byte) *state.Stored {
 	c.meant[place-state.PlaceParked].add(id)
 	ch, err := state.DecodeChange(frame, c.st.Epochs)
 	if err != nil {
-		return nil // found where it is
+		return nil // reported where it is
 	}
 	return ch
 }
 
-// head holds a user's head against the rows before it, the queue, and the due index.
+// head compares the pending-index row of a user with the rows before it, the queue and the due index.
 func (c *recount) head(k, frame []byte) {
 	u := &c.user
 	u.headed = true
@@ -295,7 +295,7 @@ func (c *recount) head(k, frame []byte) {
 	}
 }
 
-// userQueue counts what is in the user's queue, and holds the loose attributes in it against the rows.
+// userQueue counts the entries of the user's queue, and compares the loose attributes in it with the rows.
 func (c *recount) userQueue() {
 	u := &c.user
 	for _, key := range state.KeysWithPrefix(c.tx.Bucket(state.BucketQueue), u.key) {
@@ -318,7 +318,7 @@ func (c *recount) userQueue() {
 	clear(u.loose)
 }
 
-// queue reads the events that wait, and follows what the queues point at.
+// queue checks the pending events, and follows the pointers in the queues.
 func (c *recount) queue() error {
 	waiting := uint64(0)
 	err := c.each(state.BucketQueue, func(k, v []byte) {
@@ -367,7 +367,7 @@ func (c *recount) queue() error {
 	return err
 }
 
-// locator holds the index by id against the changes there are.
+// locator compares the index by id with the changes.
 func (c *recount) locator() error {
 	err := c.each(state.BucketLocator, func(k, v []byte) {
 		c.located[1].add(k)
@@ -397,7 +397,7 @@ func (c *recount) flights() error {
 	})
 }
 
-// rest reads what stands by itself.
+// rest checks the buckets that no other refers to.
 func (c *recount) rest() error {
 	stones := uint64(0)
 	for bucket, f := range map[string]func(k, v []byte){
@@ -429,7 +429,7 @@ func (c *recount) rest() error {
 		string(state.BucketDamaged): func([]byte, []byte) { c.R.Damaged++ },
 	} {
 		if c.tx.Bucket([]byte(bucket)) == nil {
-			continue // of an older version, which had none
+			continue // an older version wrote none
 		}
 		if err := c.each([]byte(bucket), f); err != nil {
 			return err
@@ -447,7 +447,7 @@ func (c *recount) rest() error {
 	})
 }
 
-// ledger adds both laws up.
+// ledger checks both laws of the ledger.
 func (c *recount) ledger() {
 	e, h := &c.st.Ledger.Events, &c.st.Ledger.Changes
 	if !e.Balances() {
@@ -466,7 +466,7 @@ func (c *recount) ledger() {
 	c.equal("members of cohorts that wait", said.Members, counted.Members)
 }
 
-// fields holds the counters of every computation against its rows.
+// fields compares the counters of every computation with its rows.
 func (c *recount) fields() {
 	for _, f := range c.st.Registry.Fields {
 		if f.Members != c.members[f.Number] {

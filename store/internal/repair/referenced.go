@@ -10,7 +10,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// computations fills the gaps in the numbers, because rows, changes and lanes speak of them by number.
+// computations makes a computation for every missing number, because rows, changes and lanes name them by number.
 func (r *Rebuilder) computations() error {
 	return r.DB.Update(func(tx engine.Tx) error {
 		known := make(map[uint32]*state.Field)
@@ -37,7 +37,7 @@ func (r *Rebuilder) computations() error {
 				return err
 			}
 		}
-		for lane := uint32(1); lane < s.lanes; lane++ { // one whose name is lost waits for the default schedule
+		for lane := uint32(1); lane < s.lanes; lane++ { // a lane without a name has the default schedule
 			if tx.Bucket(state.BucketJobs).Get(state.FieldKey(lane)) == nil {
 				if err := tx.Bucket(state.BucketJobs).Put(state.FieldKey(lane), []byte{}); err != nil {
 					return err
@@ -48,7 +48,7 @@ func (r *Rebuilder) computations() error {
 	})
 }
 
-// referencedIDs is which numbers of fields and lanes are in use.
+// referencedIDs are the numbers of fields and lanes in use.
 type referencedIDs struct {
 	epoch         uint32
 	fields, lanes uint32                   // one more than the highest
@@ -88,8 +88,8 @@ func (s *referencedIDs) read(tx engine.Tx) {
 	})
 }
 
-// describe names a lost field after a change that speaks of it, if there is one. A computation known by
-// its key alone takes the space and id of the next event about it.
+// describe names a lost field after a change about it, if there is one. A computation known by its key alone takes the
+// space and id of the next event about it.
 func (s *referencedIDs) describe(number uint32, known map[uint32]*state.Field) *state.Field {
 	f := &state.Field{Number: number, Key: fmt.Sprintf("lost-%d", number), Class: domain.ClassAudience}
 	ch := s.about[number]

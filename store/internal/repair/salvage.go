@@ -18,14 +18,13 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// Salvage is the record of one: what a damaged file still gave, and what is gone. The state keeps it
-// for good; people are shown it as long as the damaged file is there.
+// Salvage is the report of a salvage: the entries that were saved from a damaged file, and those that are lost. The state
+// keeps it for ever. It is shown as long as the damaged file is kept.
 //
-// What is exact: every entry whose checksum holds is saved, as long as its page is one of the file's
-// own, which the list of free pages says. Users, members, pending, held and parked items that are lost
-// are counted as long as the ledger and the counters survived, entries of the history as long as the
-// locator did. What is best effort: when the list of free pages is lost together with a part of the
-// tree, which of two versions of an entry was the last.
+// It is exact in this: every entry with a correct checksum is saved if its page is in use, by the freelist. Lost users,
+// members, pending, held and parked changes are counted if the ledger and the counters survived, lost entries of the
+// history if the locator did. It is best effort in this: if the freelist and a part of the tree are lost, which of two
+// versions of an entry was the last.
 type Salvage struct {
 	At     time.Time `json:"at"`
 	File   string    `json:"file"`
@@ -36,15 +35,15 @@ type Salvage struct {
 	Lost  Stock `json:"lost"`
 
 	Pages        uint64 `json:"unreadable_pages"`
-	Entries      uint64 `json:"unreadable_entries"` // whose checksum did not hold
-	Relearned    uint64 `json:"relearned"`          // memberships and values read again from a change that speaks of them
-	LedgerLost   bool   `json:"ledger_lost"`        // the sums begin anew, and Lost does not count what they covered
-	PositionLost bool   `json:"position_lost"`      // applied again from the last record that left a trace
-	RulesLost    bool   `json:"rules_lost"`         // those that applied were read from the inbox, or are the configuration's
+	Entries      uint64 `json:"unreadable_entries"` // with a wrong checksum
+	Relearned    uint64 `json:"relearned"`          // memberships and values restored from a change about them
+	LedgerLost   bool   `json:"ledger_lost"`        // the sums restart, and Lost does not count the entries that they covered
+	PositionLost bool   `json:"position_lost"`      // records after the newest one that an entry names are applied again
+	RulesLost    bool   `json:"rules_lost"`         // they were read from the inbox, or are those of the configuration
 
 	RecordsLost []RecordRange `json:"records_lost,omitempty"` // of an inbox file
-	Unapplied   uint64        `json:"unapplied"`              // how many of these the state had not applied: their effect is lost, not only their bytes
-	EdgeLost    bool          `json:"edge_lost"`              // and perhaps records behind the last one saved
+	Unapplied   uint64        `json:"unapplied"`              // how many of these were not applied: their effect is lost too
+	EdgeLost    bool          `json:"edge_lost"`              // records behind the last one saved may be lost too
 }
 
 // Stock counts what a store holds.
@@ -72,10 +71,10 @@ func (s *Salvage) Whole() bool {
 
 var metaSalvage = []byte("salvage")
 
-// less is a-b, and 0 when that would be negative.
+// less returns a-b, or 0 if that is negative.
 func less(a, b uint64) uint64 { return a - min(a, b) }
 
-// SettleMeta writes the meta of the new file from what was found of the old one's.
+// SettleMeta writes the bucket meta of the new file from the entries that were found of the old one.
 func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
 	trusted := q.MetaHolds()
 	if v := q.Meta[string(boltfile.MetaEpoch)]; q.Epoch == 0 && len(v) == 4 {
@@ -93,7 +92,7 @@ func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
 		q.position = q.highest
 	}
 	if !trusted {
-		flight = uint64(q.Report.At.Unix()) // further on than any number given out
+		flight = uint64(q.Report.At.Unix()) // higher than any number assigned
 	}
 	rules := q.Meta[string(state.MetaRules)]
 	if q.Report.RulesLost = !trusted && q.position > 0; q.Report.RulesLost {
@@ -138,7 +137,7 @@ func rulesIn(inbox *wal.Log, applied uint64) (text []byte) {
 	}
 }
 
-// MetaHolds holds the old meta against its seal.
+// MetaHolds reports whether the seal of the old meta is correct.
 func (q *StateSalvager) MetaHolds() (holds bool) {
 	_ = q.DB.Update(func(tx engine.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
@@ -176,7 +175,7 @@ func AddSalvage(db *bolt.State, report *Salvage) error {
 	})
 }
 
-// KeptName is the name under which a file stays that is damaged, or a copy.
+// KeptName returns a free name for the file at path, which is to be kept aside: as is "damaged" or "copy".
 func KeptName(path, as string, at time.Time) string {
 	first := filepath.Base(path) + "." + as + "-" + at.Format("20060102T150405Z")
 	for n, name := 2, first; ; n++ {
@@ -187,8 +186,8 @@ func KeptName(path, as string, at time.Time) string {
 	}
 }
 
-// ReplaceDamaged keeps path under another name and puts the fresh file in its place. At no moment is
-// there nothing under path.
+// ReplaceDamaged gives the file at path the name kept, and puts the new file, at boltfile.NewPath, in its place. path leads
+// to one of the two at every moment.
 func ReplaceDamaged(path, kept string) error {
 	dir := filepath.Dir(path)
 	if err := os.Link(path, filepath.Join(dir, kept)); err != nil {
@@ -200,7 +199,7 @@ func ReplaceDamaged(path, kept string) error {
 	return boltfile.SyncDir(dir)
 }
 
-// SalvagesIn returns what was salvaged from files that are still kept aside, oldest first.
+// SalvagesIn returns the reports on damaged files that are still kept aside, oldest first.
 func SalvagesIn(tx engine.Tx, dir string) (list []Salvage, err error) {
 	text := tx.Bucket(state.BucketMeta).Get(metaSalvage)
 	if text == nil {

@@ -20,8 +20,8 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// StateSalvager takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
-// anew. Metas, due index, locator and the pointers of the queue are left to the rebuilder.
+// StateSalvager takes the entries that nothing else implies out of a damaged state.db and puts them into a new one. The
+// Rebuilder makes the pending-index rows, the due index, the locator and the pointers of the queue.
 type StateSalvager struct {
 	File   *boltpage.File
 	Epoch  uint32
@@ -30,15 +30,15 @@ type StateSalvager struct {
 	DB      *bolt.State
 	tx      *bolt.Transaction
 	Written int
-	err     error // the first write that failed: a full disk must not pass for lost entries
+	err     error // of the first write that failed: entries are not lost because the disk is full
 
 	Meta        map[string][]byte
-	orphan      bool     // what is being read is out of the tree: what is in it wins
-	highest     uint64   // number of the newest record that left a trace
+	orphan      bool     // the page being read is not reached by the tree: entries of the tree win
+	highest     uint64   // number of the newest record that an entry names
 	newest      uint64   // number of the last entry of the history
-	position    uint64   // what is taken for applied
+	position    uint64   // number of the record that counts as the last one applied
 	located     uint64   // changes that the old locator knew
-	displaced   [][]byte // entries of the history whose number is another's
+	displaced   [][]byte // entries of the history whose number another entry has
 	lastDay     []byte   // newest bucket of message ids
 	lost        bool     // entries are missing
 	flightsLost bool
@@ -47,7 +47,7 @@ type StateSalvager struct {
 // salvageChunk is how many entries one transaction of the salvage writes.
 const salvageChunk = 20000
 
-// dig reads everything that can be read of the file.
+// Scan reads everything that can be read of the file.
 func (q *StateSalvager) Scan() error {
 	m, ok := q.File.Newest()
 	torn := !ok
@@ -64,9 +64,9 @@ func (q *StateSalvager) Scan() error {
 	return errors.Join(q.err, q.commit())
 }
 
-// scanOrphans reads the pages that are in use and out of the tree's reach. While the list of free pages
-// is known these are exactly what the tree lost; else older versions are among them, and what the
-// tree still had wins. Pages that hold buckets go first: they say what the others are.
+// scanOrphans reads the pages in use that the tree does not reach. If the freelist is readable, they are exactly the
+// pages that the tree lost. Otherwise older versions are among them, and entries of the tree win. Pages with buckets go
+// first, because they name the buckets of the others.
 func (q *StateSalvager) scanOrphans(w *boltpage.Walk, limit uint64) {
 	q.orphan, q.lost, q.flightsLost = true, true, true
 	for id := limit; id < w.Meta.Pages; id++ {
@@ -141,8 +141,8 @@ func (q *StateSalvager) takeAll(path []string, list []boltpage.Element) (saved i
 	return saved
 }
 
-// takeInline saves the entries of a bucket that is stored within its parent. The walk of the tree
-// comes to the sound ones by itself.
+// takeInline saves the entries of a bucket that is stored inline in its parent. The walk of the tree visits the sound ones
+// itself.
 func (q *StateSalvager) takeInline(path []string, e *boltpage.Element) {
 	root, _, ok := e.Bucket()
 	if !ok || root != 0 {
@@ -168,11 +168,11 @@ func (q *StateSalvager) takeInline(path []string, e *boltpage.Element) {
 	}
 }
 
-// take saves one entry, if it is whole. What has a checksum says by itself what it is; of the rest
-// the path says it, or the shape.
+// take saves one entry, if it is whole. Its checksum shows which bucket it is of; an entry without one is known by its path
+// or its shape.
 func (q *StateSalvager) take(path []string, k, v []byte) bool {
 	bucket := ""
-	if len(path) > 0 && knownBucket([]byte(path[0])) { // else its name was hit
+	if len(path) > 0 && knownBucket([]byte(path[0])) { // else the name is damaged
 		bucket = path[0]
 	}
 	switch {
@@ -202,7 +202,7 @@ func (q *StateSalvager) take(path []string, k, v []byte) bool {
 	return q.takePlain(path, bucket, k, v)
 }
 
-// derived reports whether an entry is made anew from others: it need not be saved, nor be whole.
+// derived reports whether an entry is made from others. It need not be saved, nor be whole.
 func (q *StateSalvager) derived(bucket string, k, v []byte) bool {
 	id, rest, ok := state.UserOf(k)
 	ours := ok && bytes.HasPrefix(k, state.UserKey(id))
@@ -228,7 +228,7 @@ func isFrame(v []byte) bool {
 	return err == nil
 }
 
-// takePlain saves what has no checksum.
+// takePlain saves an entry without a checksum.
 func (q *StateSalvager) takePlain(path []string, bucket string, k, v []byte) bool {
 	switch {
 	case bucket == string(state.BucketJobs) && len(k) == 4 && len(v) < 1024:
@@ -258,8 +258,8 @@ func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })
 }
 
-// takeMessage remembers a message id under its day, or under the newest when the day is lost: longer
-// than promised, never shorter.
+// takeMessage saves a message id under its day, or under the newest day if its own is lost. Then it is kept for longer than
+// promised, never shorter.
 func (q *StateSalvager) takeMessage(path []string, k []byte) bool {
 	today := state.NumberKey(uint64(q.Report.At.Unix()) / uint64(state.Day/time.Second))
 	own := q.lastDay
@@ -278,8 +278,8 @@ func (q *StateSalvager) takeMessage(path []string, k []byte) bool {
 	return err == nil && q.tally(ids.Put(bytes.Clone(k), nil))
 }
 
-// takeChange saves a change under the state that it says it is in. Which of two versions of one is the
-// newer, the rebuilder decides.
+// takeChange saves a change in the bucket of its state. The Rebuilder decides which of two versions of a change is the
+// newer.
 func (q *StateSalvager) takeChange(k, v []byte) bool {
 	frame := v
 	if _, rest, ok := state.UserOf(k); ok && len(rest) == 14 && len(v) > 5 {
@@ -311,7 +311,7 @@ func (q *StateSalvager) takeChange(k, v []byte) bool {
 	return q.put(state.BucketHistory, k, frame)
 }
 
-// takeRow saves a row. Of two versions the one that knows of the newer record is the newer.
+// takeRow saves a row. Of two versions, the one that names the newer record is the newer.
 func (q *StateSalvager) takeRow(k, v []byte) bool {
 	newest, ok := q.newestIn(k, v)
 	if !ok {
@@ -324,7 +324,7 @@ func (q *StateSalvager) takeRow(k, v []byte) bool {
 	})
 }
 
-// newestIn returns the number of the newest record that a row speaks of.
+// newestIn returns the number of the newest record that a row names.
 func (q *StateSalvager) newestIn(k, v []byte) (newest uint64, ok bool) {
 	id, rest, ok := state.UserOf(k)
 	if !ok || len(rest) != 2 || !bytes.HasPrefix(k, state.UserKey(id)) {
@@ -345,7 +345,7 @@ func (q *StateSalvager) newestIn(k, v []byte) (newest uint64, ok bool) {
 	return newest, true
 }
 
-// putNewer puts an entry unless a better one is there.
+// putNewer puts an entry unless a newer one is there.
 func (q *StateSalvager) putNewer(bucket, k, v []byte, better func(old []byte) bool) bool {
 	if !q.begin() {
 		return false

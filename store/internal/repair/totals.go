@@ -9,7 +9,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// totals is what a state holds, counted.
+// totals are the counts of a state.
 type totals struct {
 	users, members, pending uint64
 	changes                 [2]uint64 // parked and held, as keptPlaces
@@ -26,7 +26,7 @@ func (r *Rebuilder) count(tx *state.Tx) *totals {
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
 		row, err := state.DecodeBlock(k, frame, tx.State.Epochs)
 		if err != nil {
-			return nil // a head
+			return nil // a pending-index row
 		}
 		if user := k[:len(k)-2]; !bytes.Equal(user, last) {
 			c.users++
@@ -71,7 +71,7 @@ func (r *Rebuilder) count(tx *state.Tx) *totals {
 	return c
 }
 
-// sums counts the gauges again, and books what is missing as lost: both laws hold as before.
+// sums counts the gauges again, and counts the missing entries as lost, so that both laws of the ledger hold.
 func (r *Rebuilder) sums() error {
 	var c *totals
 	if err := r.in(func(tx *state.Tx) { c = r.count(tx) }); err != nil {
@@ -102,7 +102,7 @@ func (r *Rebuilder) sums() error {
 		settle := func(whole, lost *uint64, terms func() uint64) {
 			if known := terms() - *lost; *whole >= known {
 				*lost = *whole - known
-			} else { // more was saved than a sum that was lost knows of
+			} else { // more was saved than the old sum had
 				*whole = terms()
 			}
 		}

@@ -32,11 +32,11 @@ import (
 //
 //	personasync-backup    JSON: BackupInfo
 //	state.db              the state at one moment, page by page
-//	inbox/NNN             records that this state did not know yet: ( length, frame )*, from number NNN
+//	inbox/NNN             records that this state has not applied yet: ( length, frame )*, from number NNN
 //	…
 //	checksums             JSON: name, size and SHA-256 of every entry before it, in order
 //
-// One without its checksums was cut off. FORMAT.md says what a restore does with it.
+// A file without checksums was cut off. FORMAT.md says how a restore reads it.
 
 const (
 	backupHead   = "personasync-backup"
@@ -48,17 +48,17 @@ const (
 	tailBytes = 1 << 20
 )
 
-// BackupInfo says what is in a backup.
+// BackupInfo describes a backup.
 type BackupInfo struct {
 	Format      int       `json:"format"`       // of the backup
 	StoreFormat int       `json:"store_format"` // of the files in it
 	Epoch       string    `json:"epoch"`
 	Made        time.Time `json:"made"`
 	StateBytes  int64     `json:"state_bytes"`
-	Applied     uint64    `json:"applied"` // number of the last record that the state knows
+	Applied     uint64    `json:"applied"` // number of the last record that the state has applied
 	Last        uint64    `json:"last"`    // number of the last record in it
 	Received    uint64    `json:"received"`
-	Pending     uint64    `json:"pending"` // changes: what of them left after the backup is sent again after a restore
+	Pending     uint64    `json:"pending"` // changes: those sent after the backup are sent again after a restore
 	Users       uint64    `json:"users"`
 }
 
@@ -66,11 +66,11 @@ type BackupInfo struct {
 type BackupReport struct {
 	BackupInfo
 	Bytes int64         `json:"bytes"` // of the file
-	Grew  int64         `json:"grew"`  // what state.db took more of the disk meanwhile
+	Grew  int64         `json:"grew"`  // bytes on disk that state.db grew by meanwhile
 	Took  time.Duration `json:"took_ns"`
 }
 
-// ErrNoBackup says that a file is no backup, or not a whole one.
+// ErrNoBackup means that a file is not a backup, or not a whole one.
 var ErrNoBackup = errors.New("not a whole backup")
 
 // Backup writes a backup of one moment to w: the state, and the inbox up to then. halt, if not nil, says why to give up.
@@ -107,7 +107,7 @@ func Backup(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.Log
 	return r, nil
 }
 
-// describe says what a backup that begins now holds.
+// describe returns the description of a backup that begins now.
 func describe(v *query.Reader, tx engine.Tx, size int64, now time.Time) (BackupInfo, error) {
 	meta := tx.Bucket(state.BucketMeta)
 	l := state.Ledger{}
@@ -126,7 +126,7 @@ func describe(v *query.Reader, tx engine.Tx, size int64, now time.Time) (BackupI
 	}, nil
 }
 
-// backupWriter writes the entries, and remembers their checksums.
+// backupWriter writes the entries of a backup and keeps their checksums.
 type backupWriter struct {
 	ctx      context.Context
 	halt     func() error
@@ -144,7 +144,7 @@ type backupSum struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Write is the tar writer's way out: it listens for the end at every piece.
+// Write implements io.Writer for the tar writer. Each call first checks whether the backup is to end.
 func (o *backupWriter) Write(p []byte) (int, error) {
 	if o.ctx.Err() != nil {
 		return 0, context.Cause(o.ctx)
@@ -173,7 +173,7 @@ func (o *backupWriter) entry(name string, size int64, fill func(w io.Writer) err
 	return nil
 }
 
-// hashed writes to w what it hashes, in pieces that are worth a system call.
+// hashed hashes the bytes that it writes to w.
 type hashed struct {
 	w   io.Writer
 	sum hash.Hash
@@ -184,7 +184,7 @@ func (h *hashed) Write(p []byte) (int, error) {
 	return h.w.Write(p)
 }
 
-// ReadFrom has io.Copy use larger pieces than its own.
+// ReadFrom makes io.Copy use larger pieces than its own 32 KiB.
 func (h *hashed) ReadFrom(r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{h}, r, make([]byte, 256<<10))
 }
@@ -228,9 +228,9 @@ func (o *backupWriter) inbox(in *wal.Log, applied, last uint64) error {
 	return nil
 }
 
-// CreateBackup has fill write a backup of the store in dir, and gives it its name once it is whole and on disk.
-// What bears the name already is replaced only if it is a backup itself. A name that the store gives to its
-// own files is refused: the next start would take the backup for one of them.
+// CreateBackup makes the file at path from the bytes that fill writes, a backup of the store in dir. The file gets its name
+// once it is whole and on disk. It replaces a file of that name only if that is a backup too. CreateBackup refuses the
+// names of the store's own files, because the next start would read the backup as one of them.
 func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 	if name := cmp.Or(datadir.NameIn(dir, path), datadir.NameInData(path)); name != "" {
 		return fmt.Errorf("%s: the agent keeps files of its own under %s in a data directory: choose another name", path, name)
@@ -247,7 +247,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		crashpoint.Reach(crashpoint.BackupSynced)
-		err = replaceable(path) // still: a large one takes minutes
+		err = replaceable(path) // once more: a large backup takes minutes
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
@@ -259,7 +259,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 	return boltfile.SyncDir(filepath.Dir(path))
 }
 
-// ErrNotAFile says that a backup cannot be written to what is there.
+// ErrNotAFile means that a backup cannot be written to a path, because it leads to something else than a regular file.
 var ErrNotAFile = errors.New("not a regular file")
 
 func replaceable(path string) error {
@@ -267,7 +267,7 @@ func replaceable(path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && !info.Mode().IsRegular() { // to open a pipe would wait for its other end
+	if err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for its other end
 		return fmt.Errorf("%s: %w: a backup is written to a new file, or replaces another backup: choose the name of one", path, ErrNotAFile)
 	}
 	f, err := os.Open(path)

@@ -16,19 +16,21 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// BackupSink is told what a backup holds, in order. nil functions pass over it.
+// BackupSink receives the parts of a backup, in order. A nil function skips its part.
 type BackupSink struct {
 	Head    func(BackupInfo) error
 	State   func(r io.Reader) error
 	Records func(first uint64, frames [][]byte) error
 }
 
-// VerifyBackup reads a whole backup and checks every sum in it. It answers ErrNoBackup when one does
-// not hold, and ErrNewer.
+// VerifyBackup reads a whole backup and checks every checksum. It returns ErrNoBackup if one is wrong, and ErrNewer for a
+// newer format. progress may be nil; it counts bytes.
 func VerifyBackup(path string, progress func(done, total int64)) (BackupInfo, error) {
 	return ReadBackup(context.Background(), path, progress, BackupSink{})
 }
 
+// ReadBackup reads the backup at path, checks every checksum, and passes its parts to to. It returns an error of to
+// unchanged, and otherwise the errors of VerifyBackup.
 func ReadBackup(ctx context.Context, path string, progress func(done, total int64), to BackupSink) (info BackupInfo, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -47,7 +49,7 @@ func ReadBackup(ctx context.Context, path string, progress func(done, total int6
 	return r.info, nil
 }
 
-// backupReader reads the entries, and checks each.
+// backupReader reads the entries of a backup and checks each.
 type backupReader struct {
 	ctx         context.Context
 	from        io.Reader
@@ -71,6 +73,7 @@ func (r *backupReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Bad returns an ErrNoBackup with a reason.
 func Bad(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrNoBackup, fmt.Sprintf(format, args...))
 }
@@ -121,7 +124,7 @@ func (r *backupReader) entry(h *tar.Header, from io.Reader) (err error) {
 	return nil
 }
 
-// CutOff names the one error that a short file brings about.
+// CutOff returns the error of a file that ends too early as ErrNoBackup, and any other unchanged.
 func CutOff(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return Bad("it was cut off")
@@ -148,7 +151,7 @@ func (r *backupReader) head(from io.Reader) error {
 	return nil
 }
 
-// records checks one piece of the inbox and hands it on. Sixteen of the largest appends fit.
+// records checks one entry of the inbox and passes it on. It may have the size of sixteen of the largest commits.
 func (r *backupReader) records(first uint64, size int64, from io.Reader) error {
 	if size > 16*wal.GroupBytes {
 		return Bad("entry %s%d is too large", backupInbox, first)
@@ -168,7 +171,7 @@ func (r *backupReader) records(first uint64, size int64, from io.Reader) error {
 	return nil
 }
 
-// compare ends the reading: the sums stand for everything before them.
+// compare compares the checksums at the end of the backup with those of the entries read.
 func (r *backupReader) compare() error {
 	text, err := io.ReadAll(r.tar)
 	if err != nil {
