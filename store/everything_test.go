@@ -52,7 +52,7 @@ const (
 // is left over, and the files add up.
 func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
 	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
-	everyDay(t, seeds(16), func(t *testing.T, seed int) *everyday { return newEveryday(t, seed, sends) })
+	everyDay(t, seeds(16, 5000), func(t *testing.T, seed int) *everyday { return newEveryday(t, seed, sends) })
 }
 
 // TestADiscardOnAnyDayReadmitsWhoLeft has audiences lose many members again and again, and an operator who discards,
@@ -62,7 +62,7 @@ func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
 		domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort, domain.SendAttribute | domain.SendCohort, domain.SendAsReceived,
 		domain.SendEvent | domain.SendList, domain.SendAsReceived | domain.SendCohort | domain.SendList, domain.SendEvent | domain.SendCohort, domain.SendAsReceived | domain.SendList,
 	}
-	everyDay(t, seeds(16), func(t *testing.T, seed int) *everyday {
+	everyDay(t, seeds(16, 400), func(t *testing.T, seed int) *everyday {
 		e := newEveryday(t, seed, sends)
 		e.stays = 2
 		e.orders = []orderKind{ordersImport, ordersReconcile, ordersReconcile, ordersClose, ordersDiscard, ordersDiscard, ordersRelease, ordersRetry, ordersCollapse, ordersBaseline}
@@ -72,14 +72,14 @@ func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
 	})
 }
 
-// seeds is how many random seeds a test tries: what PERSONASYNC_SEEDS says, thousands in the long form, half in the
-// short one.
-func seeds(ordinary int) int {
+// seeds is how many random seeds a test tries: as many as PERSONASYNC_SEEDS says, long in the long form, and half of
+// the ordinary ones in the short form.
+func seeds(ordinary, long int) int {
 	switch n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS")); {
 	case err == nil:
 		return n
 	case os.Getenv("PERSONASYNC_TORTURE") != "":
-		return 5000
+		return long
 	case testing.Short():
 		return ordinary / 2
 	}

@@ -76,7 +76,7 @@ func (w *word) hear(at int, in bool) {
 // TestAgainstAModel throws random news in random order at the store, with lost requests, refusals and
 // restarts, and compares what MoEngage holds in the end with a model of ten lines.
 func TestAgainstAModel(t *testing.T) {
-	for seed := range seeds(20) { // every way to send is among them
+	for seed := range seeds(20, 300) { // every way to send is among them
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runModel(t, rand.New(rand.NewPCG(uint64(seed), 7))) })
 	}
 }

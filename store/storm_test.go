@@ -65,7 +65,7 @@ func (w *ward) discard() {
 // TestTheGuardAgainstAModel throws exits, returns, lost requests, restarts and decisions, some of them cut
 // short, at a guarded audience, and compares who is a member, and what MoEngage holds, with a model.
 func TestTheGuardAgainstAModel(t *testing.T) {
-	for seed := range seeds(6) {
+	for seed := range seeds(6, 50) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runStorm(t, rand.New(rand.NewPCG(uint64(seed), 77))) })
 	}
 }
