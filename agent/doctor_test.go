@@ -116,3 +116,14 @@ func TestTheDoctorWaitsForOneSilence(t *testing.T) {
 		t.Errorf("asked %d times, the doctor found %+v", n, found)
 	}
 }
+
+// TestTheDoctorNamesTheSecretsThatTheAgentHas: the shell that runs it may not read them.
+func TestTheDoctorNamesTheSecretsThatTheAgentHas(t *testing.T) {
+	for borrowed, want := range map[string]string{"the agent has moengage.api_key": ". the agent has moengage.api_key", "": "defaults and environment"} {
+		d := &doctor{config: newSite(t).load()}
+		d.checkConfig(nil, borrowed)
+		if got := saidBy(d.findings, "config", "ok"); !strings.HasSuffix(got, want) {
+			t.Errorf("of %q the doctor says %q", borrowed, got)
+		}
+	}
+}

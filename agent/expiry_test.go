@@ -65,3 +65,21 @@ func TestTheLogAnnouncesWhatWillExpire(t *testing.T) {
 	s.start(c, RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))})
 	log.await(t, "parked items will expire within a week")
 }
+
+// TestTheLogSaysOnceThatTheClockIsInDoubt, and once that it no longer is.
+func TestTheLogSaysOnceThatTheClockIsInDoubt(t *testing.T) {
+	log := new(journal)
+	h := &housekeeper{log: slog.New(slog.NewTextHandler(log, nil)), ingest: &ingest.Handler{Clock: ingest.NewClock(time.Now().Add(48 * time.Hour))}}
+	for range 3 {
+		h.watchClock()
+	}
+	h.ingest.Clock = ingest.NewClock(time.Now())
+	for range 3 {
+		h.watchClock()
+	}
+	for _, words := range []string{"the clock may be wrong", "no longer in doubt"} {
+		if n := strings.Count(log.String(), words); n != 1 {
+			t.Errorf("%q is %d times in the log:\n%s", words, n, log)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -226,5 +227,18 @@ func TestAListingThatTheAgentStartsUnderSaysSo(t *testing.T) {
 	defer data.Close()
 	if _, _, err := i.Changes(t.Context(), domain.OutboxFilter{}); !errors.Is(err, store.ErrInUse) || !contains(err.Error(), "ask again") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnlyADeniedConfigurationNamesItsOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "agent.toml")
+	denied := &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
+	if err := DeniedConfig(fmt.Errorf("load: %w", denied)); !errors.Is(err, fs.ErrPermission) || !contains(err.Error(), "be ") || !contains(err.Error(), path) {
+		t.Errorf("a denied file: %v", err)
+	}
+	for _, other := range []error{nil, fs.ErrPermission, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}} {
+		if err := DeniedConfig(other); err != other {
+			t.Errorf("%v became %v", other, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store/domain"
@@ -245,5 +247,38 @@ func TestACertificateThatCannotBeReadRefusesTheReload(t *testing.T) {
 	eventually(t, i, "the status does not say so any more", func(s condition.Status) bool { return !refused(s) })
 	if text := shown("/readyz") + shown("/metrics"); strings.Contains(text, "config_refused\":{") || !strings.Contains(text, "\npersonasync_config_reload_refused 0\n") {
 		t.Error("/readyz or /metrics still says so")
+	}
+}
+
+// TestAReloadWithoutItsCertificateChangesNothing: what can be refused is read before anything is put in force.
+func TestAReloadWithoutItsCertificateChangesNothing(t *testing.T) {
+	s := newSite(t)
+	cert, key, _ := selfSigned(t)
+	tls := []string{"PERSONASYNC_INGEST_TLS_CERT=" + cert, "PERSONASYNC_INGEST_TLS_KEY=" + key}
+	c := s.load(tls...)
+	next := s.load(append(tls, "PERSONASYNC_RETENTION_PARKED=100h")...)
+	_, log, reload := s.reloadable(c)
+	i, _ := open(t, c)
+	if err := os.WriteFile(cert, []byte("half a certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload(next)
+	log.await(t, "the configuration was not reloaded, the old one goes on")
+	eventually(t, i, "the refusal is a condition", func(st condition.Status) bool {
+		return slices.ContainsFunc(st.Conditions, func(c condition.Condition) bool {
+			return c.Name == "config_refused" && strings.Contains(c.Text, "ingest.tls_cert")
+		})
+	})
+	theirs, err := i.(*api.Client).Configuration(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range theirs.Settings {
+		if strings.Contains(fmt.Sprint(setting), "100h") {
+			t.Errorf("of the refused configuration %+v is in force", setting)
+		}
+	}
+	if strings.Contains(log.String(), "configuration reloaded") {
+		t.Errorf("the log has both:\n%s", log)
 	}
 }

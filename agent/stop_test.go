@@ -80,3 +80,20 @@ func TestTheUnitWaitsForTheLongestStop(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAgentThatCannotRecordItsRulesEndsWithThat: no event may be taken before the rules are on disk.
+func TestAnAgentThatCannotRecordItsRulesEndsWithThat(t *testing.T) {
+	s := newSite(t)
+	ready := false
+	p, err := start(t.Context(), s.load(), RunOptions{Log: quiet(), Ready: func(Addresses) { ready = true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.listeners.close()
+	if err := p.accept(t.Context()); err == nil || !strings.Contains(err.Error(), "record the rules") || ready {
+		t.Errorf("it ended with %v, ready: %v", err, ready)
+	}
+}
