@@ -11,7 +11,7 @@ import (
 // A preallocation is the part of a segment's file that is written with zeros ahead of its use. A commit that overwrites
 // blocks waits for its bytes alone; one that makes the file system allocate blocks waits for the journal too. Measured on
 // ext4: 0.20 ms a write and fdatasync into new blocks, 0.10 ms into written ones, 0.25 ms and more into blocks that
-// fallocate only reserved.
+// fallocate only reserved. Without it 0.7 as many events a second are acknowledged at 1 connection, and 0.9 at 64.
 //
 // The holder of the commit lock extends it between two transactions, and only behind the end of the file, where bbolt
 // has nothing. So it never overwrites data.
