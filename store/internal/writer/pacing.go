@@ -2,35 +2,33 @@ package writer
 
 import "time"
 
-// Apply and acknowledgements share a host's processors and its disk. A burst is acknowledged as fast as
-// the inbox can, and applied later. Under a load that stays there is no later, so apply is given more and
-// more, in this order, the longer it is behind: its rests dwindle, its portions grow, its rests end, and where
-// that is not enough the inbox commits less often.
+// Pacing. Apply and acknowledgements share a host's processors and its disk. A burst is acknowledged as fast as the
+// inbox can, and applied afterwards. Under a sustained load apply gets a larger share the longer it is behind. In this
+// order: its rests shrink, its rests end and its portions grow, and if that is not enough the inbox commits less often.
 
 const (
-	// portionLeast and portionMost bound how much of the inbox one transaction applies; see pacing.
+	// portionLeast and portionMost limit how much of the inbox one transaction applies; see pacing.
 	portionLeast = 1 << 20
 	portionMost  = 8 << 20
 
-	// While events are being acknowledged, apply yields: after a batch it rests restFactor times as long as the
-	// batch took, and the next batch gathers more records for the pages it writes. It rests less the longer the
-	// oldest record has waited, very little once that is patience, and not at all once it has been for a while:
-	// so under a load that stays a record waits about so long where apply keeps up.
+	// restFactor is how many times as long as a batch took apply rests after it, while events are being acknowledged.
+	// The next batch gathers more records for the pages it writes. The factor falls to zero as the time that the oldest
+	// record has waited grows to patience. So under a sustained load that apply can bear, a record waits about that long.
 	restFactor = 19
 	minRest    = 20 * time.Millisecond
 	maxRest    = 4 * time.Second
 	patience   = 6 * time.Second
 
-	// widest bounds the time from one commit of the inbox to the next, and so what an acknowledgement may
-	// have to wait for it: well below the seconds after which senders give up.
+	// widest limits the time from one commit of the inbox to the next, and so what it adds to an acknowledgement. It is
+	// well below the seconds after which senders give up.
 	widest = 500 * time.Millisecond
 
-	// tooLong is how long a record waits where resting less was not enough. It is beyond patience, where the
-	// wait settles if that is enough.
+	// tooLong is the wait of a record that shows that shorter rests were not enough. It is above patience, where the
+	// wait settles if they are.
 	tooLong = patience * 5 / 4
 
-	// burst is for how long records may wait tooLong before apply stops resting and takes large portions; after
-	// as long again acknowledgements are slowed down for it.
+	// burst is for how long records may wait tooLong before apply stops resting and takes large portions. After as long
+	// again acknowledgements are slowed down.
 	burst = 4 * patience
 )
 
