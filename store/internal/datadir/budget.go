@@ -36,52 +36,58 @@ const (
 	floorBytes   = 256 << 20
 	floorShare   = 50 // one in so many
 	measureAfter = 32 << 20
-	RefuseFor    = 5 * time.Second
+
+	// RefuseFor is how long events are refused after an ENOSPC that no measurement foresaw.
+	RefuseFor = 5 * time.Second
 
 	// SmallestSegment is one growth step of bbolt and a half: a smaller segment would be full when empty.
 	SmallestSegment = 24 << 20
 )
 
-// Space is what the data takes, and what there is.
+// Space is the disk space that the data takes and that is free, in bytes.
 type Space struct {
-	DataBytes      int64 // on the disk, of the files in use: copies in the making, and what is kept aside for people, are left out
+	DataBytes      int64 // on disk, of the files in use, without unfinished copies and files kept aside
 	MaxDataBytes   int64 // 0: no limit
-	FreeBytes      int64 // of the file system, to us
-	FloorBytes     int64 // the least of it that stays free of events
+	FreeBytes      int64 // of the file system, for this user
+	FloorBytes     int64 // how much of it events must leave free
 	InboxBytes     int64
-	UnappliedBytes int64 // of the inbox: records that state.db does not know yet
+	UnappliedBytes int64 // of the inbox: records that are not applied yet
 	StateBytes     int64 // of state.db …
-	LiveBytes      int64 // … and what a compaction would leave of it
+	LiveBytes      int64 // … and how much of it a compaction would leave
 }
 
-// FullError says why events are refused. It is an ErrFull.
+// FullError says why events are refused. It wraps domain.ErrFull.
 type FullError struct {
 	Space  Space
 	Reason string
 }
 
+// Error implements error.
 func (e *FullError) Error() string { return e.Reason }
+
+// Unwrap returns domain.ErrFull.
 func (e *FullError) Unwrap() error { return domain.ErrFull }
 
-// DiskBudget knows whether there is any.
+// DiskBudget decides whether the disk has room for more events.
 type DiskBudget struct {
 	Limit  atomic.Int64
 	Full   atomic.Pointer[FullError]
 	grown  atomic.Int64 // bytes appended since the last measurement
 	Hurry  chan struct{}
-	Mu     sync.Mutex // covers what follows
+	Mu     sync.Mutex // covers the fields below
 	Space  Space
 	Struck time.Time // the last ENOSPC
 }
 
+// NewDiskBudget returns a budget of limit bytes, 0 for the whole disk. It refuses nothing before the first measurement.
 func NewDiskBudget(limit int64) *DiskBudget {
 	r := &DiskBudget{Hurry: make(chan struct{}, 1)}
 	r.Limit.Store(limit)
 	return r
 }
 
-// Segment is how large a file of the inbox gets: the newest is never removed, so that under a small
-// limit it must be small beside it.
+// Segment returns the size at which a file of the inbox gives way to the next. The newest file is never removed, so it must
+// be small compared with the limit.
 func (r *DiskBudget) Segment() int64 {
 	limit := r.Limit.Load()
 	if limit == 0 {
@@ -97,7 +103,7 @@ func (r *DiskBudget) Measured() Space {
 	return r.Space
 }
 
-// Refusal says why events are refused; nil when they are not.
+// Refusal returns why events are refused, nil if they are not.
 func (r *DiskBudget) Refusal() error {
 	if e := r.Full.Load(); e != nil {
 		return e

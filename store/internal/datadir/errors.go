@@ -9,13 +9,18 @@ import (
 )
 
 var (
-	ErrNoRoom  = errors.New("there is no room to start") // to make a store in, or to migrate one
-	ErrNoData  = errors.New("no data here yet")
-	ErrNoPlace = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
+	// ErrNoRoom means that the disk has no room to create or migrate a store.
+	ErrNoRoom = errors.New("there is no room to start")
+
+	// ErrNoData means that a directory has no store.
+	ErrNoData = errors.New("no data here yet")
+
+	// ErrNoPlace means that the data directory does not exist: perhaps a disk is not mounted.
+	ErrNoPlace = errors.New("the data directory is not there yet")
 )
 
-// Roomless tells a start that a full disk ends from those that it does not: nothing is received yet, or
-// nothing can be until the data is migrated, so there is no use in trying again unasked.
+// Roomless wraps an error of a full disk as ErrNoRoom, for a start that cannot go on without room: it receives no event
+// before, so a retry without the operator is of no use. It returns any other error unchanged.
 func Roomless(err error) error {
 	if errors.Is(Translate(err), domain.ErrFull) {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)

@@ -46,7 +46,7 @@ func LockDir(dir, command string) (*os.File, error) {
 	return f, nil
 }
 
-// Holding is who has the lock of a data directory.
+// Holding is the process that has the lock of a data directory.
 type Holding struct {
 	PID     int    // 0: it did not say
 	Command string // such as "user forget"; "" for an agent
@@ -56,7 +56,7 @@ type Holding struct {
 // has it for as long as its work takes.
 func (h Holding) IsAgent() bool { return h.PID != 0 && h.Command == "" }
 
-// String names the process and what it does.
+// String names the process and its command.
 func (h Holding) String() string {
 	switch {
 	case h.PID == 0:
@@ -79,7 +79,7 @@ func (h Holding) lockText() []byte {
 	return fmt.Appendf(nil, "%d\n%s\n", h.PID, h.Command)
 }
 
-// readHolding reads a lock file; what it does not understand is nobody.
+// readHolding reads a lock file. It returns the zero Holding for a text that it does not understand.
 func readHolding(text []byte) (h Holding) {
 	first, rest, _ := bytes.Cut(text, []byte("\n"))
 	pid, err := strconv.Atoi(string(bytes.TrimSpace(first)))

@@ -14,21 +14,20 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A watch remembers across processes how the last one ended, in the file "running" beside the data.
-// Reading everything takes as long as the disk takes for the size of the files, so it is done only
-// when there is a reason: kill -9 cannot tear a page, power loss and failing disks can. After a clean
-// stop nothing is read.
+// A ShutdownMarker tells the next process how this one ended, in the file "running" beside the data. To read all files
+// takes as long as the disk needs for their size. So a start does it only for a reason: kill -9 cannot tear a page, power
+// loss and failing disks can. After a clean stop it reads nothing.
 type ShutdownMarker struct {
 	path string
-	Boot string // of this machine's run; empty where the kernel does not say
+	Boot string // id of the machine's boot; "" if the kernel does not say
 
 	mu   sync.Mutex
-	file *os.File // kept open: what its name leads to later may be of another store; nil until written to
-	Last LastRun  // as it was found
+	file *os.File // kept open, because its name may lead to the file of another store later; nil until written to
+	Last LastRun  // as the last process left it
 	now  LastRun
 }
 
-// LastRun is the file's content. It fits into one sector, so it is never half written.
+// LastRun is the content of the file. It fits into one sector, so it is never half written.
 type LastRun struct {
 	Boot    string `json:"boot"`
 	Phase   string `json:"phase"`
@@ -38,21 +37,25 @@ type LastRun struct {
 }
 
 const (
-	RunFile  = "running"
+	// RunFile is the file of the marker.
+	RunFile = "running"
+
+	// BootFile is where Linux says the id of the machine's boot.
 	BootFile = "/proc/sys/kernel/random/boot_id"
 
+	// PhaseOpening, PhaseRunning and PhaseStopped are the phases of a run.
 	PhaseOpening = "opening"
-	PhaseRunning = "running"
-	PhaseStopped = "stopped"
+	PhaseRunning = "running" // Opened was called
+	PhaseStopped = "stopped" // Ended was called
 
 	runFileSize = 512
 
-	// UncleanTolerated is how many unclean stops in a row within one run of the machine are put down
-	// to kill -9. A damaged page that is only met at work would end the process each time.
+	// UncleanTolerated is how many unclean stops in a row within one boot count as kill -9. A damaged page that a start does
+	// not read would end the process each time.
 	UncleanTolerated = 3
 )
 
-// OpenShutdownMarker reads what the last process left. A missing file is no error, and a reason to check.
+// OpenShutdownMarker reads how the last process ended. A missing file is no error, and a reason to check.
 func OpenShutdownMarker(dir string) (*ShutdownMarker, error) {
 	boot, _ := os.ReadFile(BootFile) // without it every unclean stop is one of the machine
 	w := &ShutdownMarker{path: filepath.Join(dir, RunFile), Boot: strings.TrimSpace(string(boot))}
@@ -98,8 +101,8 @@ func (w *ShutdownMarker) Begin(checked bool) error {
 	return w.write(w.now, true)
 }
 
-// Opened says that the start came to an end. Only a crash of this process makes a difference, so the
-// page cache will do.
+// Opened marks the start as complete. It does not sync: only a crash of this process makes a difference, and the page cache
+// survives that.
 func (w *ShutdownMarker) Opened() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,7 +110,7 @@ func (w *ShutdownMarker) Opened() error {
 	return w.write(w.now, false)
 }
 
-// Ended says that everything is closed, and how it left the state.
+// Ended marks the stop as clean, notes when the state was changed last, and closes the marker. All files are closed by then.
 func (w *ShutdownMarker) Ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,6 +119,7 @@ func (w *ShutdownMarker) Ended() error {
 	return errors.Join(w.write(w.now, true), w.Close())
 }
 
+// Close closes the marker without a change.
 func (w *ShutdownMarker) Close() error {
 	if w.file == nil {
 		return nil
@@ -123,7 +127,7 @@ func (w *ShutdownMarker) Close() error {
 	return w.file.Close()
 }
 
-// GiveUp puts back what was found: a start that was refused says nothing about the files.
+// GiveUp restores the marker as it was and closes it, because a start that was refused says nothing about the files.
 func (w *ShutdownMarker) GiveUp() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,7 +140,7 @@ func (w *ShutdownMarker) GiveUp() error {
 	return errors.Join(w.write(w.Last, true), w.Close())
 }
 
-// Note records an error, if it is one that speaks of damage. The first is kept.
+// Note records err if IsIOError, as a reason for the next start to check the files. It keeps the first.
 func (w *ShutdownMarker) Note(err error) {
 	if !IsIOError(err) {
 		return
@@ -145,7 +149,7 @@ func (w *ShutdownMarker) Note(err error) {
 	defer w.mu.Unlock()
 	if w.now.Trouble == "" {
 		w.now.Trouble = FirstBytes(err.Error(), 256)
-		_ = w.write(w.now, true) // the disk is failing: this is a try
+		_ = w.write(w.now, true) // it may fail, as the disk does
 	}
 }
 
@@ -173,9 +177,10 @@ func (w *ShutdownMarker) write(l LastRun, sync bool) error {
 	return nil
 }
 
+// FirstBytes returns the first n bytes of s, without a rune that is cut.
 func FirstBytes(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
-// IsIOError reports whether err speaks of the disk's health or of damage. A full disk does not.
+// IsIOError reports whether err is an I/O error or damage. A full disk is neither.
 func IsIOError(err error) bool {
 	if errors.Is(err, wire.ErrDamaged) {
 		return true

@@ -8,15 +8,18 @@ import (
 	"personasync/store/internal/boltfile"
 )
 
-// Format is the version of the files. It changes when an older binary could not read them.
+// Format is the version of the files. It is raised when an older binary could not read them.
 const Format = boltfile.Format
 
-// ErrForeign is about a file that is in the folder by mistake. It stays so until somebody moves it.
+// ErrForeign means that a file is in the data directory by mistake. An operator has to move it.
 var ErrForeign = boltfile.ErrForeign
 
 const (
+	// StateFile is the file of the state.
 	StateFile = boltfile.StateFile
-	LockFile  = "lock"
+
+	// LockFile is locked by the process that has the directory.
+	LockFile = "lock"
 
 	// CompactFile is the copy of state.db that a compaction is making.
 	CompactFile = StateFile + ".compact"
@@ -27,11 +30,11 @@ func writeAt(f *os.File, b []byte) error {
 	return err
 }
 
-// ownNames fit the names that this program gives to files and folders of the data directory.
+// ownNames match the names that this program gives to files and folders of the data directory.
 var ownNames = []string{LockFile, RunFile, StateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", RestoreDir, ReplacedPattern, "*.damaged-*", "admin.sock*"}
 
-// OwnName returns the name in path that this program gives to files of a data directory: the last of it, in whatever
-// folder, or one directly in a folder that is a data directory. It is "" when there is none.
+// OwnName returns the element of path that is a name of this program's files: its last one, in any folder, or one directly
+// in a data directory. It returns "" if there is none.
 func OwnName(path string) string {
 	if name := filepath.Base(path); fitsOwn(name) {
 		return name
@@ -46,7 +49,7 @@ func fitsOwn(name string) bool {
 	})
 }
 
-// NameInData is ownName for whichever data directory path leads into.
+// NameInData returns the element of path that is one of ownNames, directly in a data directory, else "".
 func NameInData(path string) string {
 	above, err := filepath.Abs(filepath.Dir(path))
 	for ; err == nil && above != filepath.Dir(above); above = filepath.Dir(above) {
@@ -100,6 +103,9 @@ func NameIn(dir, path string) string {
 // a second for as long as it lives). The epoch stays, and with it every id that was ever shown.
 
 const (
-	RestoreDir      = "restore.new"
+	// RestoreDir is where a restore builds the store.
+	RestoreDir = "restore.new"
+
+	// ReplacedPattern matches the directories with the files of a replaced store.
 	ReplacedPattern = "replaced-*"
 )
