@@ -138,3 +138,30 @@ func TestADocumentedRefusalProvesThatTheKeyWorks(t *testing.T) {
 		}
 	})
 }
+
+// The breaker opened because everything was refused. A documented data error of the probe parks its user, and shows
+// that MoEngage judges the data again.
+func TestADocumentedRefusalOfAProbeClosesTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var documented atomic.Bool
+		o := newShelf(t)
+		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) {
+			if documented.Load() {
+				return fail(400, "TypeError", "expected string"), nil
+			}
+			return fail(400, "Surprise", "no"), nil
+		}}
+		s, stop := run(t, testConfig(w), o)
+		defer stop()
+		o.attribute("bad")
+		time.Sleep(time.Minute)
+		if !s.Health().Stopped {
+			t.Fatalf("health %+v", s.Health())
+		}
+		documented.Store(true)
+		eventually(t, 2*time.Minute, o.drained)
+		if h := s.Health(); h.State != stateOK || len(o.seen().parked) != 1 {
+			t.Errorf("%d parked, health %+v", len(o.seen().parked), h)
+		}
+	})
+}
