@@ -127,7 +127,7 @@ func TestARefusedAccountIsNotSearched(t *testing.T) {
 		t.Errorf("%d requests, %d untried, everything refused: %v", len(j.requests), j.count(domain.Untried), j.outcomes.everythingRefused)
 	}
 	if r := j.outcomes.results[7].Event; r.Reason != codeAccount || r.Sentence == "" {
-		t.Errorf("what waits does not say why: %+v", r)
+		t.Errorf("a pending change does not say why: %+v", r)
 	}
 }
 
@@ -157,7 +157,7 @@ func TestAChangeSaysWhyItWaitsWhileSendingIsStopped(t *testing.T) {
 	held := bisect(1, func([]item) answer { return answer{Meaning: meanings[codeNotSent]} })
 	held.run(nil)
 	if r := held.outcomes.results[0]; r != (domain.DeliveryResult{}) {
-		t.Errorf("what was never sent waits with %+v", r)
+		t.Errorf("a change that was never sent has %+v", r)
 	}
 }
 

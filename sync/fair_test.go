@@ -116,10 +116,10 @@ func TestARunThatIsWidenedLetsLaterChangesOut(t *testing.T) {
 		select {
 		case <-drained:
 		default:
-			t.Error("the run waits for what came after it")
+			t.Error("the run waits for later changes")
 		}
 		if c := s.counts().Changes; c.Pending != 1 {
-			t.Errorf("%d changes wait, not only the one that came after all", c.Pending)
+			t.Errorf("%d changes are pending, want only the last", c.Pending)
 		}
 		s.stop()
 	})

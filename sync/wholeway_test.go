@@ -208,7 +208,7 @@ func TestARunBringsTheCohortAlong(t *testing.T) {
 				s.enterMore(20)
 				time.Sleep(time.Hour)
 				if c := s.counts().Changes; c.Pending != 40 {
-					t.Errorf("what came later left with it: %+v", c)
+					t.Errorf("later changes left with it: %+v", c)
 				}
 				s.stop()
 			})
