@@ -198,3 +198,31 @@ func trouble(t *testing.T, spec string) sandbox.Fault {
 	}
 	return f
 }
+
+// No more than 16 MiB of an answer are read.
+func TestAnExportHasALimit(t *testing.T) {
+	r := NewReader(Config{BaseURL: "http://moengage", Transport: straight{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 17<<20))
+	})}})
+	if _, text, err := r.ask(t.Context(), r.client, 1, nil); len(text) != 16<<20 || err != nil {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
+// MoEngage is asked five times while it fails, with growing pauses.
+func TestReadingBackIsTriedFiveTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		start := time.Now()
+		r := NewReader(Config{BaseURL: "http://moengage", MinBackoff: time.Second, MaxBackoff: 3 * time.Second, Transport: straight{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			at = append(at, time.Since(start))
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})}})
+		if _, err := r.Read(t.Context(), []string{"u0"}, nil); err == nil {
+			t.Error("no error")
+		}
+		if got, want := fmt.Sprint(at), "[0s 1s 3s 6s 9s]"; got != want {
+			t.Errorf("tried at %s, want %s", got, want)
+		}
+	})
+}

@@ -981,6 +981,24 @@ func TestStoppingEndsASearch(t *testing.T) {
 	})
 }
 
+// A stop waits for an outcome to be written for the timeout of a request and five seconds, and no longer.
+func TestAStopWaitsForOutcomesOnlySoLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, w := newShelf(t), &wire{t: t}
+		o.fail(nil, func() error { return errors.New("input/output error") })
+		c := testConfig(w)
+		c.Timeout = 20 * time.Second
+		_, stop := run(t, c, o)
+		o.attribute("ann")
+		time.Sleep(time.Minute)
+		start := time.Now()
+		stop()
+		if took := time.Since(start); took != 25*time.Second {
+			t.Errorf("the stop took %v, want 25 s", took)
+		}
+	})
+}
+
 func TestAFailingOutboxIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := newShelf(t), &wire{t: t}
