@@ -183,7 +183,8 @@ func TestReadingBackStopsWhenNobodyWaits(t *testing.T) {
 }
 
 func TestAnAnswerThatLeavesUsersOutIsNotBelieved(t *testing.T) {
-	for _, text := range []string{`{"status":"success"}`, `{"data":{"users":[],"users_not_found":[]}}`, `{"data":{"users":[{"user_attributes":{"vip":true}}]}}`, `[]`} {
+	for _, text := range []string{`{"status":"success"}`, `{"data":{"users":[],"users_not_found":[]}}`, `{"data":{"users":[{"user_attributes":{"vip":true}}]}}`, `[]`,
+		`{"data":{"users":"none","users_not_found":[{"identifier":"u0"}]}}`} {
 		if held, err := parseExport([]byte(text), []string{"u0"}); err == nil {
 			t.Errorf("%s was read as %+v", text, held)
 		}
