@@ -19,33 +19,31 @@ import (
 // Compaction writes state.db anew, without its free pages, while the store works on:
 //
 //	copy     every key in order, a slice at a time: no read transaction lasts, no writer waits
-//	replay   what was written behind the copy's back, in rounds, until little is left
+//	replay   the keys written meanwhile, in rounds, until few are left
 //	swap     between two transactions: the last keys, fsync, rename, fsync of the folder
 //
-// Only the swap stops the writer, and nothing stops acknowledgements: those are the inbox's. A crash
-// at any point leaves one whole state.db: the old one up to the rename, the new one from then on, and
-// at the rename they say the same.
+// Only the swap stops the writer. Nothing stops acknowledgements, which are the inbox's. A crash at any point leaves one
+// whole state.db: the old one up to the rename, the new one from then on. At the rename they have the same content.
 
-// compactFile is the copy in the making; one that a crash left is removed at the next start.
+// compactFile is the unfinished copy. One that a crash left is removed at the next start.
 const compactFile = datadir.CompactFile
 
 // When a file is compacted unasked. Files below 64 MiB have 128 KiB of freelist at most, and stay.
 const (
-	// At a half, a compaction gives back at least what it writes: disk, and time of backups, which copy
-	// free pages too.
+	// At a half, a compaction gives back at least as much disk as it writes, and time of backups, which copy free pages
+	// too.
 	sparseBytes = 64 << 20
 	sparseShare = 0.5
 	sparseRest  = time.Hour // between two of them: a file that fills and drains need not shrink each time
 
-	// Every commit writes the freelist whole, eight bytes a free page, into pages that follow each other.
-	// Where it has become long there is no such run of free pages left; it goes to the end of the file, and
-	// the run that it leaves makes it longer: measured, 200 MB of state under load, MoEngage away a quarter
-	// of the time, grew from 0.4 GB to 1.7 GB within eight minutes, ever faster, a commit writing 3 MB. So
-	// when the freelists written since the last compaction make some times what a compaction would write,
-	// it is time for one, whatever the share and the rest.
+	// Every commit writes the whole freelist, eight bytes a free page, into pages that follow each other. Once it is long,
+	// there is no such run of free pages left. Then it goes to the end of the file, and the pages that it leaves make it
+	// longer. Measured: 200 MB of state under load, with MoEngage unreachable a quarter of the time, grew from 0.4 GB to
+	// 1.7 GB within eight minutes, and a commit wrote 3 MB. So when the freelists written since the last compaction come to
+	// tollShare times the size of a compaction, one is due whatever the share and the rest.
 	tollShare = 4
 
-	// Where there is no room for events, less is worth it.
+	// Where there is no room for events, a compaction that gives back less is worth it.
 	pressedBytes = 2 << 20
 	pressedShare = 0.9
 )
@@ -54,7 +52,7 @@ const (
 type CompactReport struct {
 	Before int64         `json:"before"` // bytes of state.db on the disk
 	After  int64         `json:"after"`
-	Pause  time.Duration `json:"pause_ns"` // how long taking, settling and applying stood still
+	Pause  time.Duration `json:"pause_ns"` // how long the writer stood still
 	Took   time.Duration `json:"took_ns"`
 }
 
@@ -105,7 +103,7 @@ func (s *upkeep) sparse(size, live int64, now time.Time) bool {
 	return size > sparseBytes && float64(live) < sparseShare*float64(size) && now.Sub(last).Abs() > sparseRest // however the clock was set
 }
 
-// compaction is one Compact.
+// compaction is one run of compact.
 type compaction struct {
 	s        *upkeep
 	path     string
@@ -119,7 +117,7 @@ func (c *compaction) run(ctx context.Context) (err error) {
 	if err := c.s.place.Compare(); err != nil {
 		return err
 	}
-	if err := c.checkRoom(); err != nil {
+	if err := c.checkSpace(); err != nil {
 		return err
 	}
 	if err := c.begin(); err != nil {
@@ -138,8 +136,8 @@ func (c *compaction) run(ctx context.Context) (err error) {
 	return errors.Join(err, c.finish(old))
 }
 
-// checkRoom refuses where the copy would not fit.
-func (c *compaction) checkRoom() error {
+// checkSpace returns an error if the copy would not fit on the disk.
+func (c *compaction) checkSpace() error {
 	info, err := os.Stat(filepath.Join(c.s.place.Dir, datadir.StateFile))
 	if err != nil {
 		return err
@@ -159,7 +157,7 @@ func (c *compaction) checkRoom() error {
 	return nil
 }
 
-// begin makes the file, and has the writer note what it writes.
+// begin makes the file, and has the writer note the keys that it writes.
 func (c *compaction) begin() (err error) {
 	if c.copy, err = c.s.db.NewCopy(c.path, state.StateMmap, c.total, c.progress); err != nil {
 		return err
@@ -171,8 +169,8 @@ func (c *compaction) begin() (err error) {
 	return nil
 }
 
-// swap runs in the writer's goroutine, between two transactions. It returns the file that was, or nil
-// when that goes on.
+// swap runs in the writer's goroutine, between two transactions. It returns the file that was replaced, or nil if none
+// was.
 func (c *compaction) swap() (old *bolt.State, err error) {
 	begun := time.Now()
 	defer func() { c.report.Pause = time.Since(begun) }()
@@ -192,27 +190,15 @@ func (c *compaction) swap() (old *bolt.State, err error) {
 
 // takeName puts the copy in the place of the state.
 func (c *compaction) takeName() (old *bolt.State, err error) {
-	at := c.s.place
-	at.Naming.Lock()
-	defer at.Naming.Unlock()
-	path := filepath.Join(c.s.place.Dir, datadir.StateFile)
-	if err := boltfile.IsStill(path, at.State); err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(c.path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Rename(c.path, path); err != nil {
-		return nil, err
-	}
-	crashpoint.Reach(crashpoint.CompactionRenamed)
-	at.State = info
-	c.s.writer.Moved(datadir.HomeOf(path))
-	return c.s.db.Replace(c.copy.Done()), nil
+	err = c.s.place.ReplaceState(c.path, func(path string) {
+		crashpoint.Reach(crashpoint.CompactionRenamed)
+		c.s.writer.Moved(datadir.HomeOf(path))
+		old = c.s.db.Replace(c.copy.Done())
+	})
+	return old, err
 }
 
-// finish lets go of the file that was, once its last reader is done.
+// finish closes the file that was replaced, once its last reader is done.
 func (c *compaction) finish(old *bolt.State) error {
 	err := old.Close()
 	info, statErr := os.Stat(filepath.Join(c.s.place.Dir, datadir.StateFile))
@@ -226,7 +212,7 @@ func (c *compaction) finish(old *bolt.State) error {
 	return err
 }
 
-// abandon leaves everything as it was.
+// abandon removes the copy, and leaves everything else as it was.
 func (c *compaction) abandon() error {
 	_ = c.s.writer.Pause(func() { c.s.writer.Trace(nil) }) // a writer that has ended writes nothing more
 	return errors.Join(c.copy.Done().Close(), os.Remove(c.path))

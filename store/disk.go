@@ -19,8 +19,8 @@ import (
 // measureEvery is how often the disk is measured.
 const measureEvery = time.Second
 
-// diskWatch measures what the data takes and what is free, and tells the disk budget. Where space is short it makes room
-// of received events that are applied. Its methods belong to one goroutine.
+// diskWatch measures how much space the data takes and how much is free, and tells the disk budget. Where space is short
+// it removes received events that are applied. Its methods belong to one goroutine.
 type diskWatch struct {
 	budget *datadir.DiskBudget
 	place  *datadir.Place
@@ -42,7 +42,7 @@ func (d *diskWatch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if d.place.Refusal() == nil { // else what is there is not ours
+		if d.place.Refusal() == nil { // else another folder has the name
 			d.update()
 		}
 	}
@@ -68,10 +68,10 @@ func (d *diskWatch) update() {
 	d.log.Info("there is room again: events are taken", "data", domain.Bytes(m.DataBytes), "free", domain.Bytes(m.FreeBytes))
 }
 
-// shedInbox removes received events that are applied, before their retention is over. These copies, which only
-// inspection uses, go before events that are not applied yet are refused. The newest file is among them once it is worth
-// it. So a disk that a backlog filled has space again when that is delivered, even if state.db, where its pages are free
-// now, is too large to be copied without them.
+// shedInbox removes received events that are applied, before their retention is over. Only inspection uses these copies,
+// so they go before new events are refused. The newest file is removed, too, once it is large enough. So a disk that a
+// backlog filled has space again when that is delivered, even if state.db, most of whose pages are free then, is too
+// large for a compaction.
 func (d *diskWatch) shedInbox(applied uint64) (shed bool) {
 	if d.pinned.Load() {
 		return false

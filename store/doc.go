@@ -1,5 +1,5 @@
-// Package store is the durable state of the agent: what it received, who is a member of what, which changes MoEngage is to
-// be sent, and what it was sent. It knows nothing of HTTP, Segment or MoEngage.
+// Package store is the durable state of the agent: the events it received, the memberships, the changes that MoEngage is to
+// be sent, and those that it was sent. It knows nothing of HTTP, of Segment's messages or of MoEngage's API.
 //
 // # The road of one event
 //
@@ -11,7 +11,7 @@
 //	             ▼
 //	          Settle         delivered, retried later, or parked
 //
-// A [domain.Event] is what was received. [domain.Rules] are the part of the configuration that decides what an event
+// A [domain.Event] is a received event. [domain.Rules] are the part of the configuration that decides what an event
 // changes. They travel through the inbox like events, so that the same records always give the same state. A
 // [domain.Change] is one thing that MoEngage should be sent. [Store] is the running store; [View] reads it, whether an
 // agent runs or not.
@@ -26,7 +26,7 @@
 //     of one user delays no other.
 //   - Two sums hold in every transaction: [domain.EventLedger] and [domain.ChangeLedger].
 //   - Damage is never silent. Checksums find it, the damaged file is kept aside and made again from what can be read, and
-//     what is lost is counted. No store starts empty in place of one that was there.
+//     losses are counted. No store starts empty in place of one that was there.
 //   - Memory does not grow with the backlog, nor a commit of the inbox with the number of memberships.
 //
 // # Caveats
@@ -38,9 +38,9 @@
 //
 // # Where things are
 //
-// Store is a facade. What it does is in the packages below internal: writer owns the one write transaction, orders carries
-// out what an operator orders, recovery is what a start does, datadir the directory, its lock and the disk budget; wal is the
-// inbox, state a transaction, apply and outbox what happens in one, query what is read, repair and snapshot what is done to
+// Store is a facade. The work is done by the packages below internal: writer owns the one write transaction, orders carries
+// out orders of an operator, recovery makes the files of a start sound, datadir has the directory, its lock and the disk
+// budget. wal is the inbox, state a transaction, apply and outbox change it, query reads it, repair and snapshot work on
 // whole files. Maintenance of the data as a whole is here: compaction, backup, check, erasure, pruning, restore.
 //
 // FORMAT.md describes the files.

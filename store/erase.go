@@ -25,11 +25,11 @@ const eraseAfter = 24 * time.Hour
 // upkeepPoll is how often an erasure looks whether other upkeep has ended.
 const upkeepPoll = 50 * time.Millisecond
 
-// ForgetReport says what became of a user, and where the bytes went.
+// ForgetReport says how much was erased of a user.
 type ForgetReport struct {
 	Memberships int    `json:"memberships"`
-	Changes     uint64 `json:"changes"` // that waited, were held or parked
-	Records     uint64 `json:"records"` // of the inbox that were blanked, those of others forgotten lately included
+	Changes     uint64 `json:"changes"` // pending, held or parked ones
+	Records     uint64 `json:"records"` // of the inbox that were blanked, those of other users forgotten lately included
 	Before      int64  `json:"before"`  // bytes of state.db
 	After       int64  `json:"after"`
 }
@@ -125,7 +125,7 @@ func (u *upkeep) beginErase(ctx context.Context) (_ context.Context, end func(),
 	}
 }
 
-// eraseMark reads since when the bytes of a forgotten user are in the files; nil when there are none.
+// eraseMark reads the mark that says since when bytes of forgotten users are in the files; nil without such bytes.
 func (u *upkeep) eraseMark() (mark []byte, err error) {
 	return mark, u.r.Look(func(tx engine.Tx) error {
 		mark = bytes.Clone(tx.Bucket(state.BucketMeta).Get(apply.MetaErase))
@@ -176,7 +176,7 @@ func (u *upkeep) blank(frames [][]byte) (erased uint64, err error) {
 	return erased, err
 }
 
-// tombs answers who was forgotten, and when.
+// tombs finds out whether a user was forgotten, and when.
 type tombs struct {
 	bucket engine.Bucket
 	salt   []byte

@@ -79,9 +79,9 @@ type (
 	AmbiguousError = state.AmbiguousError
 )
 
-// The directory, and what is done to whole files.
+// The directory, and work on whole files.
 type (
-	// Space is what the data takes, and what is free.
+	// Space is how much disk the data takes, and how much is free.
 	Space = datadir.Space
 	// FullError says why events are refused. It is ErrFull.
 	FullError = datadir.FullError
@@ -93,7 +93,7 @@ type (
 	CheckReport = repair.CheckReport
 	// Finding is one fault that a check found.
 	Finding = repair.Finding
-	// Salvage is what was saved of a damaged file, and what was lost.
+	// Salvage is how much was saved of a damaged file, and how much was lost.
 	Salvage = repair.Salvage
 	// Stock is how much a check found of each kind.
 	Stock = repair.Stock
@@ -117,28 +117,28 @@ func MergeStats(a, b []domain.StatLine) []domain.StatLine { return query.MergeSt
 // Arguments quotes the arguments of a command. Where one looks like a flag, "--" says before them that none is.
 func Arguments(words ...string) string { return state.Arguments(words...) }
 
-// Holder returns the process that holds dir, which an agent does from the first moment of its start.
-// It asks the kernel: trying the lock would turn away an agent that starts at that moment. held is
-// false, too, where the kernel does not say.
+// Holder returns the process that has dir locked. An agent has from the first moment of its start. Holder asks the kernel,
+// because trying the lock would turn away an agent that starts at that moment. held is false, too, where the kernel does
+// not say.
 func Holder(dir string) (h Holding, held bool) { return datadir.Holder(dir) }
 
-// OwnName returns the name in path that this program gives to files of a data directory: the last of it, in
-// any folder, or one directly in a folder that is a data directory. It is "" when there is none.
+// OwnName returns the name in path that this program gives to files of a data directory: the last one, in any folder, or
+// one directly in a folder that is a data directory. It is "" when there is none.
 func OwnName(path string) string { return datadir.OwnName(path) }
 
-// Check checks the files in dir, which no agent may be using; progress may be nil and counts bytes. A
-// failing disk can kill the process that does it: see CheckInChild. ErrNoData says that there is no store.
+// Check checks the files in dir, which no agent may be using; progress may be nil and counts bytes. A failing disk can kill
+// the process that does it: see CheckInChild. It returns ErrNoData when there is no store.
 func Check(ctx context.Context, dir string, progress func(done, total int64)) (*CheckReport, error) {
 	return repair.Check(ctx, dir, progress)
 }
 
-// CheckInChild runs child, which ends in AnswerCheck, and reads what it found. That it was killed, by a
-// signal or by Go's runtime, is an error of its own: reading the files would do the same to the caller.
+// CheckInChild runs child, which ends in AnswerCheck, and reads its report. A child that was killed, by a signal or by Go's
+// runtime, is an error of its own: reading the files would do the same to the caller.
 func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 	return repair.CheckInChild(ctx, child)
 }
 
-// AnswerCheck is the work of a checking process: it checks the files in dir and prints what it found.
+// AnswerCheck is the work of a checking process: it checks the files in dir and prints the report.
 func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	return repair.AnswerCheck(ctx, w, dir)
 }
@@ -146,15 +146,15 @@ func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 // IsChecking reports whether this process was started by CheckInChild.
 func IsChecking() bool { return repair.IsChecking() }
 
-// CreateBackup has fill write a backup of the store in dir, and gives it the name path once it is whole and on
-// disk. A file of that name is replaced only if it is a backup itself. A name that the store gives to its
-// own files is refused: the next start would take the backup for one of them.
+// CreateBackup has fill write a backup of the store in dir, and gives it the name path once it is whole and on disk. A file
+// of that name is replaced only if it is a backup itself. A name that the store gives to its own files is refused, because
+// the next start would take the backup for one of them.
 func CreateBackup(dir, path string, fill func(w io.Writer) error) error {
 	return snapshot.CreateBackup(dir, path, fill)
 }
 
-// VerifyBackup reads a whole backup and checks every sum in it; progress may be nil and counts bytes. It
-// answers ErrNoBackup when one does not hold, and ErrNewer.
+// VerifyBackup reads a whole backup and checks every checksum in it; progress may be nil and counts bytes. It returns
+// ErrNoBackup when one is wrong, and ErrNewer for a backup of a newer version.
 func VerifyBackup(path string, progress func(done, total int64)) (BackupInfo, error) {
 	return snapshot.VerifyBackup(path, progress)
 }

@@ -27,14 +27,14 @@ func (s *Store) CompactIfSparse(ctx context.Context) (r CompactReport, did bool,
 }
 
 // Backup writes a backup of the store as it is now, while everything goes on. Until state.db is copied, pages freed
-// meanwhile are not used again, so that it grows by what is written; when that uses up the room for events, the backup
+// meanwhile are not used again, so that it grows by what is written; when that uses up the disk budget for events, the backup
 // gives up. So w must not be slow.
 func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupReport, error) {
 	return s.upkeep.backup(ctx, w, progress)
 }
 
 // Check checks a store that is at work, all but bbolt's page links, at one moment. Like a backup it is a long reader, and
-// gives up when what is written meanwhile uses up the room for events.
+// gives up when the writes of the meantime use up the disk budget for events.
 func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*CheckReport, error) {
 	return s.upkeep.check(ctx, progress)
 }

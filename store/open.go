@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -109,7 +108,7 @@ func (o *opener) openState() (err error) {
 	if o.db, err = bolt.Open(path, state.StateMmap, false); err != nil {
 		return err
 	}
-	if o.place.State, err = os.Stat(path); err == nil {
+	if err = o.place.OpenedState(); err == nil {
 		err = boltfile.Guard(o.load)
 	}
 	if err != nil {

@@ -67,8 +67,8 @@ func (s *Store) Import(ctx context.Context, o Import) (MembershipReport, error) 
 	return s.orders.Import(ctx, o)
 }
 
-// Reconcile queues again what MoEngage should hold of every member and ex-member of a computation, or of every user who
-// has a value.
+// Reconcile queues again what MoEngage should hold of every member and ex-member of a computation, or of every user with
+// a value.
 func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, progress func(done, total int64)) (MembershipReport, error) {
 	return s.orders.Reconcile(ctx, key, events, dryRun, progress)
 }
@@ -79,7 +79,7 @@ func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bo
 	return s.orders.CloseAudience(ctx, key, events, dryRun, progress)
 }
 
-// Decide ends what the mass-exit guard holds of an audience. Released, its exits are sent; discarded, all users who left
+// Decide ends what the mass-exit guard holds of an audience. Released, its exits are sent; discarded, all users that left
 // in the window are members again. A new window begins. A discard that was cut short is finished first.
 func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, progress func(done, total int64)) (MembershipReport, error) {
 	return s.orders.Decide(ctx, key, discard, dryRun, progress)

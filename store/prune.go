@@ -31,30 +31,30 @@ func (u *upkeep) prune(ctx context.Context, now time.Time) (more bool, err error
 		return false, err
 	}
 	more = more || walking
-	if u.pinned.Load() { // only now: what was applied later, a backup that began meanwhile has in its state
+	if u.pinned.Load() { // asked only now: a backup that begins later has in its state all that is applied by now
 		return more, nil
 	}
 	return more, u.inbox.Trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
 }
 
-// An exit is remembered: it fences off older news, and a reconcile tells it again. Where it need not be
-// remembered for ever (retention.ex_members), it goes once it is old and MoEngage knows it, or never
-// needed to.
+// exitWalk forgets exits past their retention. An exit is remembered because it fences off older events, and because a
+// reconcile sends it again. Where retention.ex_members bounds that, it is forgotten once it is old, and MoEngage has it or
+// never needed it.
 //
-// No index leads to the exits that are due: it would be as large as the memberships, and dirty a page of
-// its own for each. So the rows are walked, once a day, some of them every minute. A walk that begins
-// anywhere serves all of them, however often the agent is started again.
+// No index leads to the exits that are due: it would be as large as the memberships, and each entry would dirty a page of
+// its own. So all rows are walked once a day, some of them every minute. A walk may begin anywhere, so that a restart does
+// not matter. It is memory of the process.
 type exitWalk struct {
 	mu   sync.Mutex
 	last time.Time // when the minute under way began
 	left uint64    // slices to walk in it
 	from []byte    // row to go on with
-	met  uint64    // exits forgotten since the walk passed its end
+	met  uint64    // exits forgotten since the walk last passed the end of the rows
 }
 
 const minutesADay = 24 * 60
 
-// forgetExits walks a slice of the rows, if it is time; more says that this minute's share is not done.
+// forgetExits walks a slice of the rows, if one is due. more says that this minute's share is not done.
 func (u *upkeep) forgetExits(ctx context.Context, now time.Time, keep time.Duration) (more bool, err error) {
 	w := &u.exits
 	w.mu.Lock()
@@ -88,7 +88,7 @@ func (u *upkeep) forgetExits(ctx context.Context, now time.Time, keep time.Durat
 	return w.left > 0, nil
 }
 
-// beginMinute works out how much of a day's walk a minute takes.
+// beginMinute computes how many slices a minute takes, so that a day walks all rows.
 func (u *upkeep) beginMinute(now time.Time) error {
 	w := &u.exits
 	if w.last.IsZero() {

@@ -30,7 +30,7 @@ type RestoreReport struct {
 	Next     uint64           `json:"next_record"` // number of the next record
 	Faults   uint64           `json:"faults"`      // that a check of the restored files found
 	Findings []repair.Finding `json:"findings"`
-	Salvages []repair.Salvage `json:"salvages"` // … and what became of it: the damaged file itself is in the backup alone
+	Salvages []repair.Salvage `json:"salvages"` // of damaged files; these themselves are in the backup alone
 	Took     time.Duration    `json:"took_ns"`
 }
 

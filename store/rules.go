@@ -33,7 +33,7 @@ func (k *ruleKeeper) set(ctx context.Context, r domain.Rules) error {
 	if k.appended != nil && !k.unsure && sameRules(k.appended, &r) {
 		return nil
 	}
-	if k.appended == nil && !k.unsure { // since start: what is applied counts, if that is all there is
+	if k.appended == nil && !k.unsure { // since the start: the applied rules count, if no record is behind them
 		known, err := k.applied()
 		if err != nil {
 			return err

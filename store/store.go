@@ -21,7 +21,7 @@ import (
 type Options struct {
 	Log *slog.Logger
 
-	// Command is what the store is opened for, as a person would type it: the lock says it to whoever
+	// Command is the command that opens the store, as a person would type it. The lock file names it to a process that
 	// finds the directory in use. "" is the agent.
 	Command string
 
@@ -77,14 +77,14 @@ type running struct {
 	once   sync.Once
 }
 
-// Close stops applying, waits for what is being written, and releases the directory.
+// Close stops applying, waits for the writes under way, and releases the directory.
 func (s *Store) Close() (err error) {
 	s.run.once.Do(func() {
 		s.inbox.Stop()
 		s.run.end()
 		s.writer.Stop()
 		s.run.others.Wait()
-		s.upkeep.busy.Lock() // for good: what waits for it finds the store closed
+		s.upkeep.busy.Lock() // for good: a caller that waits for it finds the store closed
 		defer s.upkeep.busy.Unlock()
 		err = s.writer.Finish()
 		s.inbox.CloseFiles()
@@ -158,7 +158,7 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 		return nil, domain.Next{}, domain.ErrClosed
 	}
 	if idle, err := s.r.Idle(o.Endpoint); idle || err != nil {
-		return nil, domain.Next{}, err // an idle agent writes nothing; what is applied a moment later wakes the sender
+		return nil, domain.Next{}, err // an idle agent writes nothing; a change that is applied a moment later wakes the sender
 	}
 	more := false
 	err = s.writer.Do(ctx, func(tx *state.Tx) error {

@@ -21,7 +21,7 @@ import (
 	"personasync/store/internal/writer"
 )
 
-// upkeep is what is done about the data as a whole. A compaction, a backup, a check and an erasure run one at a time, and
+// upkeep works on the data as a whole. A compaction, a backup, a check and an erasure run one at a time, and
 // none outlives the store. Pruning runs beside them, but removes nothing of the inbox while a backup reads it.
 type upkeep struct {
 	log    *slog.Logger
@@ -59,8 +59,9 @@ func (u *upkeep) begin(ctx context.Context) (_ context.Context, end func(), err 
 	return ctx, func() { stop(); cancel(nil); u.busy.Unlock() }, nil
 }
 
-// longRead bounds a reader of the whole state at one moment. Pages that are freed meanwhile are not used again, so that
-// state.db grows by what is written. halt says when that uses up the room for events; grew, by how much the file did.
+// longRead bounds a reader of the whole state at one moment. Pages that are freed meanwhile are not reused, so that state.db
+// grows by every write. halt returns an error once that uses up the disk budget; grew
+// returns by how much the file did.
 func (u *upkeep) longRead() (halt func() error, grew func() int64) {
 	path, had := filepath.Join(u.place.Dir, datadir.StateFile), u.budget.Refusal() == nil
 	before := boltfile.OnDiskAt(path)

@@ -22,17 +22,16 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// View answers questions about a store, and changes nothing. Every method is a few short read
-// transactions, so that the writer waits for no reader; a page of a listing is consistent in itself. All
-// methods may be called concurrently.
+// View answers questions about a store, and changes nothing. Every method is a few short read transactions, so that the
+// writer waits for no reader. A page of a listing is consistent in itself. All methods may be called concurrently.
 type View struct {
 	r     *query.Reader
 	db    *bolt.State
 	inbox *wal.Log
 }
 
-// OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
-// no store in dir, and ErrInUse when an agent holds it.
+// OpenReadOnly opens the files of a stopped agent for inspection. It returns ErrNoData when there is no store in dir, and
+// ErrInUse when an agent has it.
 func OpenReadOnly(dir string) (v *View, err error) {
 	if err := boltfile.Guard(func() error { v, err = openReadOnly(dir); return err }); err != nil {
 		return nil, err
@@ -151,7 +150,7 @@ func (v *View) ToldUsers(key, cursor string) (users []string, next string, err e
 }
 
 // Told returns what MoEngage should hold of these users and this computation, all at one moment, in
-// their order. A user who was told of after settled counts as moving. A user of whom MoEngage was told
+// their order. A user of whom a change was sent after settled counts as moving. A user of whom MoEngage was sent
 // nothing, as after being forgotten, has no attributes.
 func (v *View) Told(key string, users []string, settled time.Time) ([]query.ToldUser, error) {
 	return v.r.Told(key, users, settled)
@@ -173,7 +172,7 @@ func (v *View) Sample(now time.Time) (query.Sample, error) { return v.r.Sample(n
 // Samples lists the samples kept since then, the oldest first. Damaged ones are left out.
 func (v *View) Samples(since time.Time) ([]query.Sample, error) { return v.r.Samples(since) }
 
-// Salvages returns what was salvaged from files that are still kept aside, oldest first.
+// Salvages returns the salvages whose damaged files are still kept aside, oldest first.
 func (v *View) Salvages() (list []repair.Salvage, err error) {
 	err = v.look(func(tx engine.Tx) error { list, err = repair.SalvagesIn(tx, filepath.Dir(v.db.Path())); return err })
 	return list, err

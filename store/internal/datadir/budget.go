@@ -12,9 +12,9 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// Room. Events are refused before the disk is full, so that what the store owes for those it took, it
-// can still write: applying, settling, parking and pruning go on in the reserve, and so does compacting as
-// far as a copy fits into it.
+// The disk budget. Events are refused before the disk is full, so that the store can still write everything that follows
+// from those it took: applying, settling, parking and pruning go on in the reserve, and so does compacting as far as a copy
+// fits into it.
 //
 //	0 ............................... 85 % ....... 90 % ....... 100 % of MaxDataBytes
 //	          events are taken         | as it was | refused: the rest is for bookkeeping
@@ -22,12 +22,12 @@ import (
 //	free:  everything ....... 1.25 x floor ....... floor ........... 0
 //	          events are taken         | as it was | refused
 //
-// Between the marks things stay as they were, so that an agent at the brink does not flutter. Records
-// not applied yet count twice: they are to be written to state.db, too, before their file can go.
+// Between the marks the answer stays as it was (hysteresis). Records not applied yet count twice, because they are to be
+// written to state.db, too, before their file can be removed.
 //
-// Measuring costs a few stats and happens once a second, and whenever measureAfter bytes came in. What
-// slips through in between, and limits that no statfs shows, such as a quota, end in an ordinary
-// ENOSPC: that transaction is lost, its caller is told, and events are refused for refuseFor.
+// Measuring costs a few stats. It happens once a second, and whenever measureAfter bytes were appended. A disk that fills
+// up in between, and limits that no statfs shows, such as a quota, end in an ordinary ENOSPC: that transaction is lost, its
+// caller gets the error, and events are refused for RefuseFor.
 
 const (
 	// floorBytes is twice what the fastest ingest measured writes in a second, 66 MB to the inbox and at
@@ -44,9 +44,9 @@ const (
 	SmallestSegment = 24 << 20
 )
 
-// Space is the disk space that the data takes and that is free, in bytes.
+// Space is how much disk the data takes, and how much is free.
 type Space struct {
-	DataBytes      int64 // on disk, of the files in use, without unfinished copies and files kept aside
+	DataBytes      int64 // on the disk, of the files in use; without unfinished copies and files kept aside
 	MaxDataBytes   int64 // 0: no limit
 	FreeBytes      int64 // of the file system, for this user
 	FloorBytes     int64 // how much of it events must leave free
@@ -68,7 +68,7 @@ func (e *FullError) Error() string { return e.Reason }
 // Unwrap returns domain.ErrFull.
 func (e *FullError) Unwrap() error { return domain.ErrFull }
 
-// DiskBudget decides whether the disk has room for more events.
+// DiskBudget decides whether events are taken. Its methods may be called concurrently.
 type DiskBudget struct {
 	Limit  atomic.Int64
 	Full   atomic.Pointer[FullError]
@@ -79,15 +79,15 @@ type DiskBudget struct {
 	Struck time.Time // the last ENOSPC
 }
 
-// NewDiskBudget returns a budget of limit bytes, 0 for the whole disk. It refuses nothing before the first measurement.
+// NewDiskBudget returns a budget of limit bytes; 0: as much as the disk has.
 func NewDiskBudget(limit int64) *DiskBudget {
 	r := &DiskBudget{Hurry: make(chan struct{}, 1)}
 	r.Limit.Store(limit)
 	return r
 }
 
-// Segment returns the size at which a file of the inbox gives way to the next. The newest file is never removed, so it must
-// be small compared with the limit.
+// Segment is how large a file of the inbox gets. The newest is never removed, so that it must be small beside a small
+// limit.
 func (r *DiskBudget) Segment() int64 {
 	limit := r.Limit.Load()
 	if limit == 0 {
@@ -111,7 +111,7 @@ func (r *DiskBudget) Refusal() error {
 	return nil
 }
 
-// Note takes in how an append went.
+// Note takes in the size and the error of an append.
 func (r *DiskBudget) Note(size int, err error) {
 	switch {
 	case errors.Is(err, domain.ErrFull):
@@ -125,7 +125,7 @@ func (r *DiskBudget) Note(size int, err error) {
 	}
 }
 
-// Look has a measurement made soon.
+// Look asks for a measurement soon.
 func (r *DiskBudget) Look() {
 	select {
 	case r.Hurry <- struct{}{}:
@@ -133,7 +133,7 @@ func (r *DiskBudget) Look() {
 	}
 }
 
-// Judge takes in a measurement, and reports whether the verdict is another than before.
+// Judge takes in a measurement, and reports whether the answer changed.
 func (r *DiskBudget) Judge(s Space, now time.Time) (changed bool) {
 	r.Mu.Lock()
 	defer r.Mu.Unlock()
@@ -164,7 +164,7 @@ func (s *Space) Refusal(refusing bool) string {
 	return ""
 }
 
-// backlog mentions what is still to be written, where that matters.
+// backlog mentions records that are not applied yet, where they are many.
 func (s *Space) backlog() string {
 	if s.UnappliedBytes < 1<<20 {
 		return ""

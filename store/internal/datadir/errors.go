@@ -8,6 +8,7 @@ import (
 	"personasync/store/internal/boltfile"
 )
 
+// Errors of a directory that no store can be opened in.
 var (
 	// ErrNoRoom means that the disk has no room to create or migrate a store.
 	ErrNoRoom = errors.New("there is no room to start")
@@ -19,8 +20,8 @@ var (
 	ErrNoPlace = errors.New("the data directory is not there yet")
 )
 
-// Roomless wraps an error of a full disk as ErrNoRoom, for a start that cannot go on without room: it receives no event
-// before, so a retry without the operator is of no use. It returns any other error unchanged.
+// Roomless makes a full disk ErrNoRoom, for the steps of a start that need space: a new store has received nothing yet, and
+// one that is to be migrated can receive nothing, so retrying without the operator is no use.
 func Roomless(err error) error {
 	if errors.Is(Translate(err), domain.ErrFull) {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)

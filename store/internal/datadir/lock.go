@@ -79,7 +79,7 @@ func (h Holding) lockText() []byte {
 	return fmt.Appendf(nil, "%d\n%s\n", h.PID, h.Command)
 }
 
-// readHolding reads a lock file. It returns the zero Holding for a text that it does not understand.
+// readHolding reads a lock file. A text that it does not understand names no process.
 func readHolding(text []byte) (h Holding) {
 	first, rest, _ := bytes.Cut(text, []byte("\n"))
 	pid, err := strconv.Atoi(string(bytes.TrimSpace(first)))
@@ -89,7 +89,7 @@ func readHolding(text []byte) (h Holding) {
 	return Holding{pid, string(bytes.TrimSpace(rest))}
 }
 
-// InUseError says who holds a data directory. It is ErrInUse.
+// InUseError says which process has a data directory. It is ErrInUse.
 type InUseError struct {
 	Dir string
 	Holding

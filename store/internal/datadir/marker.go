@@ -14,9 +14,9 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A ShutdownMarker tells the next process how this one ended, in the file "running" beside the data. To read all files
-// takes as long as the disk needs for their size. So a start does it only for a reason: kill -9 cannot tear a page, power
-// loss and failing disks can. After a clean stop it reads nothing.
+// ShutdownMarker remembers how the last process ended, in the file "running" beside the data. Reading all files takes as
+// long as the disk takes for their size, so it is done only for a reason: kill -9 cannot tear a page, power loss and failing
+// disks can. After a clean stop nothing is read. Its methods may be called concurrently.
 type ShutdownMarker struct {
 	path string
 	Boot string // id of the machine's boot; "" if the kernel does not say
@@ -33,9 +33,10 @@ type LastRun struct {
 	Phase   string `json:"phase"`
 	Unclean int    `json:"unclean"` // starts in a row, this one included, that no clean stop followed
 	Trouble string `json:"trouble,omitempty"`
-	Changed int64  `json:"state_changed,omitempty"` // when state.db was last changed, after a clean stop: see arrive
+	Changed int64  `json:"state_changed,omitempty"` // when state.db was last changed, after a clean stop: see recovery.Start.Arrival
 }
 
+// The marker's file, and the phases of a run in it.
 const (
 	// RunFile is the file of the marker.
 	RunFile = "running"
@@ -89,8 +90,8 @@ func (w *ShutdownMarker) RecheckReason() string {
 	return ""
 }
 
-// Begin says that a start is under way. It is on disk when begin returns: a machine that goes down
-// later must not look like a clean stop.
+// Begin notes that a start is under way. The note is on disk when Begin returns: a machine that goes down later must not
+// look like a clean stop.
 func (w *ShutdownMarker) Begin(checked bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -101,8 +102,7 @@ func (w *ShutdownMarker) Begin(checked bool) error {
 	return w.write(w.now, true)
 }
 
-// Opened marks the start as complete. It does not sync: only a crash of this process makes a difference, and the page cache
-// survives that.
+// Opened notes that the start has ended. Only a crash of this process makes a difference, so the page cache is enough.
 func (w *ShutdownMarker) Opened() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,7 +110,7 @@ func (w *ShutdownMarker) Opened() error {
 	return w.write(w.now, false)
 }
 
-// Ended marks the stop as clean, notes when the state was changed last, and closes the marker. All files are closed by then.
+// Ended notes that everything is closed, and when the state was last changed.
 func (w *ShutdownMarker) Ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,7 +119,7 @@ func (w *ShutdownMarker) Ended() error {
 	return errors.Join(w.write(w.now, true), w.Close())
 }
 
-// Close closes the marker without a change.
+// Close closes the file, and leaves its content.
 func (w *ShutdownMarker) Close() error {
 	if w.file == nil {
 		return nil
@@ -127,7 +127,7 @@ func (w *ShutdownMarker) Close() error {
 	return w.file.Close()
 }
 
-// GiveUp restores the marker as it was and closes it, because a start that was refused says nothing about the files.
+// GiveUp writes back the content that was found: a start that was refused says nothing about the files.
 func (w *ShutdownMarker) GiveUp() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -177,7 +177,7 @@ func (w *ShutdownMarker) write(l LastRun, sync bool) error {
 	return nil
 }
 
-// FirstBytes returns the first n bytes of s, without a rune that is cut.
+// FirstBytes cuts s to n bytes, at the end of a character.
 func FirstBytes(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
 // IsIOError reports whether err is an I/O error or damage. A full disk is neither.

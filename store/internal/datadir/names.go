@@ -14,6 +14,7 @@ const Format = boltfile.Format
 // ErrForeign means that a file is in the data directory by mistake. An operator has to move it.
 var ErrForeign = boltfile.ErrForeign
 
+// Names of files in the data directory.
 const (
 	// StateFile is the file of the state.
 	StateFile = boltfile.StateFile
@@ -49,7 +50,7 @@ func fitsOwn(name string) bool {
 	})
 }
 
-// NameInData returns the element of path that is one of ownNames, directly in a data directory, else "".
+// NameInData is OwnName for the data directory that path leads into.
 func NameInData(path string) string {
 	above, err := filepath.Abs(filepath.Dir(path))
 	for ; err == nil && above != filepath.Dir(above); above = filepath.Dir(above) {
@@ -93,15 +94,16 @@ func NameIn(dir, path string) string {
 //	restore.new/state.db     from the backup; its inbox is applied, and is no more
 //	replaced-TIME/           the files of the old store, until the restore is complete
 //
-// The new state.db takes the old one's name in one rename, so that a crash leaves a store at any
-// point: before it the old one, after it the new one. Inbox files of the old one that are still there
-// then hold nothing the new one would read: their numbers lie below its own.
+// The new state.db takes the old one's name in one rename, so that a crash leaves a store at any point: before it the old
+// one, after it the new one. The new one reads nothing of the old inbox files that are still there then, because their
+// numbers lie below its own.
 //
 // Change ids are never reused. Events received after the backup are lost here, but their changes may have been sent, under
 // ids made of the record numbers that would come next. So a restored store continues at
 // a number that no record can have had: the microseconds since 1970 (no store takes a million records
 // a second for as long as it lives). The epoch stays, and with it every id that was ever shown.
 
+// RestoreDir and ReplacedPattern name the folders of a restore.
 const (
 	// RestoreDir is where a restore builds the store.
 	RestoreDir = "restore.new"

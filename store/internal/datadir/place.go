@@ -20,16 +20,16 @@ import (
 
 // Place is where the files of a running store are, and the lock of their directory.
 //
-// A process goes on writing to a file that was moved or removed: what it writes there the next start does not find. So
-// the open files are compared with what their names lead to:
+// A process goes on writing to a file that was moved or removed, and the next start does not find those writes. So the open
+// files are compared with the files that their names lead to:
 //
 //	each second          all of them
 //	after each commit    the folder, which costs one stat; all of them when it is not as it was
 //
 // The comparison after a commit comes before its answer. While the names lead elsewhere nothing is acknowledged, and the
-// agent is not ready. It goes on by itself once they lead to the open files again. It never opens others in their place:
-// what it has acknowledged is in the open ones alone, and `db backup` still reads them. Outcomes go on being written to
-// the open files, and files are neither made nor removed by name.
+// agent is not ready. It goes on by itself once they lead to the open files again. It never opens others in their place,
+// because the acknowledged events are in the open ones alone, and `db backup` still reads them. Outcomes go on being
+// written to the open files, and files are neither made nor removed by name.
 //
 // Lock order: comparing before Naming. Methods may be called concurrently.
 type Place struct {
@@ -39,8 +39,8 @@ type Place struct {
 	held    *os.File // Dir: some file systems give a folder another inode once no process has it open
 	home    fs.FileInfo
 
-	Naming sync.RWMutex // held while a file takes the name of another; covers State
-	State  fs.FileInfo  // of state.db
+	Naming sync.RWMutex // held while a file takes the name of another; covers state
+	state  fs.FileInfo  // of state.db
 
 	comparing sync.Mutex // held while the files are compared with their names; covers Lock
 	Lock      *os.File
@@ -66,7 +66,7 @@ func MakeDir(dir string) error {
 	_, missing := os.Stat(dir)
 	switch {
 	case err == nil, missing == nil:
-		return nil // what else is wrong with it, LockDir says
+		return nil // LockDir says if anything else is wrong with it
 	case !errors.Is(missing, fs.ErrNotExist):
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s does not exist: mount its disk, or make that folder", ErrNoPlace, filepath.Dir(dir))
@@ -107,6 +107,34 @@ func (p *Place) Close() error {
 	return errors.Join(err, boltfile.Unlock(p.Lock))
 }
 
+// OpenedState notes which file state.db is: the one that was just opened.
+func (p *Place) OpenedState() (err error) {
+	p.Naming.Lock()
+	defer p.Naming.Unlock()
+	p.state, err = os.Stat(filepath.Join(p.Dir, StateFile))
+	return err
+}
+
+// ReplaceState renames the file at from to state.db, and calls renamed before any comparison sees it.
+func (p *Place) ReplaceState(from string, renamed func(path string)) error {
+	p.Naming.Lock()
+	defer p.Naming.Unlock()
+	path := filepath.Join(p.Dir, StateFile)
+	if err := boltfile.IsStill(path, p.state); err != nil {
+		return err
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(from, path); err != nil {
+		return err
+	}
+	p.state = info
+	renamed(path)
+	return nil
+}
+
 // SetInbox says how the files of the inbox are compared with their names.
 func (p *Place) SetInbox(compare func() error) { p.inbox = compare }
 
@@ -119,7 +147,7 @@ func (p *Place) Refusal() error {
 }
 
 // Check returns an error unless Dir is the folder that it was. It is asked before a file is made, removed or renamed by
-// its name: what else is there is not ours.
+// its name: another folder's files are not ours.
 func (p *Place) Check() error { return boltfile.IsStill(p.Dir, p.home) }
 
 // AfterCommit returns an error when a record that was just written is not where the next start looks for it.
@@ -176,8 +204,8 @@ func (p *Place) Compare() error {
 	return nil
 }
 
-// wayIn says how commands reach the agent where its folder is gone, and its socket with it: it makes another socket in
-// whatever folder is there.
+// wayIn says how commands reach the agent where its folder was removed, and its socket with it: the agent makes another
+// socket in a folder of that name.
 func (p *Place) wayIn() string {
 	if _, err := os.Stat(p.Dir); !errors.Is(err, fs.ErrNotExist) {
 		return ""
@@ -190,7 +218,7 @@ func (p *Place) compareFiles() error {
 		return err
 	}
 	p.Naming.RLock()
-	err := boltfile.IsStill(filepath.Join(p.Dir, StateFile), p.State)
+	err := boltfile.IsStill(filepath.Join(p.Dir, StateFile), p.state)
 	if err == nil {
 		err = p.inbox()
 	}

@@ -58,7 +58,7 @@ func (rn *Runner) Adopt(ctx context.Context, key, id string, dryRun bool, progre
 	return j.report(ctx, nil)
 }
 
-// inherit adds every user who has a row of the other computation.
+// inherit adds every user with a row of the other computation.
 func (j *membershipJob) inherit(ctx context.Context, progress Progress) error {
 	for from, more := []byte(nil), true; more; {
 		page, next, err := j.Reader.UserRows([]uint32{j.order.Other}, 0, from)

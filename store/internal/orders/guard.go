@@ -69,7 +69,7 @@ func (j *membershipJob) decideHeld(ctx context.Context, until uint64, progress P
 	return nil
 }
 
-// discard makes every user a member again who left in the window.
+// discard makes the users members again that left in the window.
 func (j *membershipJob) discard(ctx context.Context, progress Progress) error {
 	if j.dry {
 		w, err := j.exitWindow(ctx)
@@ -127,7 +127,7 @@ func (j *membershipJob) exitWindow(ctx context.Context) (w state.ExitWindow, err
 	return w, j.cutShort(j.onDisk, err)
 }
 
-// readmit makes every user a member again who left in a discarded window: first those whose rows say so, then the few
+// readmit makes the users members again that left in a discarded window: first those whose rows say so, then the few
 // with a held exit that ended no membership.
 func (j *membershipJob) readmit(ctx context.Context, window state.RecordRange, progress Progress) error {
 	held := *j

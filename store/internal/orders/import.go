@@ -19,7 +19,7 @@ import (
 // Import is a full list of the members of an audience.
 type Import struct {
 	Key      string    // of the computation, or its id
-	AsOf     time.Time // what is known of a later time is left alone
+	AsOf     time.Time // a membership of a later time is left alone
 	Events   bool      // queue events, too
 	Baseline bool      // MoEngage knows this already: nothing is queued
 	DryRun   bool
@@ -108,7 +108,7 @@ func (j *membershipJob) compare(ctx context.Context, list *externalSort, asOf in
 	return err
 }
 
-// compareUnknown is compareUser for a user on the list who has no row. A user who was erased since is left alone:
+// compareUnknown is compareUser for a user on the list without a row. A user that was erased since is left alone:
 // applying the order passes over them, too.
 func (j *membershipJob) compareUnknown(ctx context.Context, key []byte, asOf int64) error {
 	forgotten := false
@@ -129,9 +129,9 @@ func (j *membershipJob) compareUnknown(ctx context.Context, key []byte, asOf int
 	return j.compareUser(ctx, &query.UserRow{Key: key, Time: -1 << 63, Old: true}, true, asOf)
 }
 
-// compareUser adds one user as the list has them. A user who stays what they were is added, too, where that moves the
-// time of what is known of them: an event from before the list that comes late must not undo it, and a time that is
-// not believed must not keep away what happens next.
+// compareUser adds one user as the list has them. A user whose membership does not change is added, too, where that
+// advances its time: an event from before the list that comes late must not undo it, and a time that is not believed must
+// not keep away later events.
 func (j *membershipJob) compareUser(ctx context.Context, row *query.UserRow, listed bool, asOf int64) error {
 	d := &j.done
 	believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)

@@ -54,7 +54,7 @@ func (rn *Runner) CloseAudience(ctx context.Context, key string, events, dryRun 
 	}))
 }
 
-// each visits every user who has a row of the computation.
+// each visits every user with a row of the computation.
 func (j *membershipJob) each(ctx context.Context, progress Progress, visit func(*query.UserRow) error) error {
 	for row, err := range j.rows(ctx, 0) {
 		if err == nil {
@@ -68,7 +68,7 @@ func (j *membershipJob) each(ctx context.Context, progress Progress, visit func(
 	return nil
 }
 
-// rows walks the users who have a row of the computation, as it was before that time in ns; 0: as it is.
+// rows walks the users with a row of the computation, as it was before that time in ns; 0: as it is.
 func (j *membershipJob) rows(ctx context.Context, before int64) iter.Seq2[*query.UserRow, error] {
 	return func(yield func(*query.UserRow, error) bool) {
 		if j.order.Field == state.FieldNone {

@@ -68,7 +68,7 @@ func (rn *Runner) newJob(ctx context.Context, key string, o *record.Order, creat
 	j := &membershipJob{Runner: rn, order: o, dry: dry}
 	err := j.load(ctx, key)
 	if errors.Is(err, domain.ErrNotFound) && create {
-		if dry { // nothing is known of it, and nothing shall be
+		if dry { // it does not exist, and a dry run does not make it
 			j.key, j.order.Field = key, state.FieldNone
 			return j, nil
 		}
@@ -82,8 +82,7 @@ func (rn *Runner) newJob(ctx context.Context, key string, o *record.Order, creat
 	return j, err
 }
 
-// load reads what is known of a computation once all is applied that was acknowledged: an event may be the first that
-// names it.
+// load reads the computation once everything acknowledged is applied: an event may be the first that names it.
 func (j *membershipJob) load(ctx context.Context, key string) error {
 	if err := j.cutShort(j.onDisk, j.Runner.applied(ctx)); err != nil {
 		return err

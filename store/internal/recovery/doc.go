@@ -1,4 +1,4 @@
-// Package recovery is what a start does before it trusts the files of a store.
+// Package recovery makes the files of a store sound before a start trusts them.
 //
 // A start after an unclean stop reads the files first, in a child process, because a damaged page can kill the reader
 // beyond the reach of recover. A damaged file is salvaged: it is kept aside, and a new one is made from the entries that can

@@ -63,8 +63,8 @@ func (s *Start) inspect(ctx context.Context, why string) error {
 	return s.record(reports)
 }
 
-// logRecordFaults logs received records with a wrong checksum. If they were applied, what they changed is in the state;
-// else they are parked as they are.
+// logRecordFaults logs received records with a wrong checksum. If they were applied, the state has their
+// effect; else they are parked as they are.
 func (s *Start) logRecordFaults(r *repair.CheckReport) {
 	for _, f := range r.Findings {
 		if f.Code == "record" {
@@ -137,7 +137,7 @@ func (s *Start) logWhileReading(begun time.Time) (end func()) {
 	return func() { close(done); <-ended }
 }
 
-// faultsOf lists what was found about a file. The list is never empty.
+// faultsOf lists the faults of a file. The list is never empty.
 func faultsOf(r *repair.CheckReport, path string) (list []string) {
 	for _, f := range r.Findings {
 		if f.File == filepath.Base(path) {

@@ -90,7 +90,8 @@ func (s *Start) Run(ctx context.Context, open func() error) (err error) {
 	return nil
 }
 
-// prepare brings the files into a state that they can be opened in. It returns why they were read, "" if they were not.
+// prepare rolls back, sets aside and salvages until the files can be opened. It returns why they were read, "" if they
+// were not.
 func (s *Start) prepare(ctx context.Context, why string) (string, error) {
 	if why != "" {
 		if err := s.rollBackUnfinished(); err != nil {
@@ -179,7 +180,7 @@ func (s *Start) Arrival(home []byte, next uint64, sameEpoch bool) *state.Arrival
 func lastWritten(dir string) (last time.Time) {
 	paths, err := repair.DataFiles(dir)
 	if err != nil {
-		return last // what reads them next says why
+		return last // the next read of them says why
 	}
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil && info.ModTime().After(last) {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Liveness tells whether the two goroutines that write still finish what they begin.
+// Liveness tells whether the two goroutines that write still finish their transactions.
 type Liveness struct {
 	Writer *Writer
 

@@ -75,8 +75,8 @@ func (w *Writer) waited() time.Duration { return max(time.Since(w.apply.reached)
 // If more comes all the same, commits of the inbox are spaced out: each then gathers more, for the same
 // pages and the same wait for the disk, and a sender that waits for each answer sends fewer. Nobody is
 // refused for it, nothing is reckoned in advance, and at worst an acknowledgement takes widest longer.
-// Senders that do not wait for one another's answers are not slowed down: they cost less, and what they send
-// too much is bounded by the disk, as ever.
+// Senders that do not wait for one another's answers are not slowed down. They cost less, and their excess is bounded by
+// the disk.
 type pacing struct {
 	alone bool
 	late  time.Time     // when this load first had records wait tooLong; zero when it did not
