@@ -6,7 +6,8 @@ import (
 	"personasync/store/engine"
 )
 
-// Buckets of state.db. FORMAT.md says what is in them.
+// StateBuckets are the buckets that a new state has. LateBuckets came after the first version: a file from before
+// lacks them until it is opened. The Meta names are keys of BucketMeta.
 var (
 	BucketFields = []byte("fields")
 
@@ -24,6 +25,7 @@ var (
 	MetaClosed  = []byte("closed")
 )
 
+// The buckets of state.db. FORMAT.md, in the package store, says what is in them.
 var (
 	BucketRows       = []byte("rows")
 	BucketQueue      = []byte("queue")
@@ -44,17 +46,20 @@ var (
 	BucketDamaged    = []byte("damaged")
 )
 
+// MetaEpochs has the epochs after the first one, each as (first record number, 8 bytes; epoch, 4 bytes). MetaHome
+// says where the state last ran; see Arrival.
 var (
 	MetaEpochs = []byte("epochs") // those beyond the first: ( first record number 8 | epoch 4 )*
 	MetaHome   = []byte("home")   // see homeOf
 )
 
-// MetaRefusals has the counts. An older program passes over it.
+// MetaRefusals has the counts of refused requests. An older program ignores it.
 var MetaRefusals = []byte("refusals")
 
-// StateMmap is the address space reserved for state.db: room for 64 GiB before the map must grow.
+// StateMmap is the address space that is reserved for state.db: 64 GiB before the map must grow.
 const StateMmap = 64 << 30
 
+// Number reads a number of 8 bytes as NumberKey writes it, 0 from anything else.
 func Number(b []byte) uint64 {
 	if len(b) != 8 {
 		return 0
@@ -62,4 +67,5 @@ func Number(b []byte) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
+// NumberKey encodes a number so that keys sort by it.
 func NumberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

@@ -11,13 +11,13 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// PendingChange makes the change that a pending ticket stands for.
+// PendingChange returns the change that a pending ticket stands for.
 func (tx *Tx) PendingChange(u *User, f *Field, t *Ticket) *Stored {
 	ch := tx.Pending(u, f, t)
 	return &ch
 }
 
-// Pending is change for whoever is done with it at once: it takes no memory of its own.
+// Pending is PendingChange without an allocation, for a caller that does not keep it.
 func (tx *Tx) Pending(u *User, f *Field, t *Ticket) Stored {
 	ch := Stored{
 		Change: domain.Change{
@@ -34,8 +34,8 @@ func (tx *Tx) Pending(u *User, f *Field, t *Ticket) Stored {
 	return ch
 }
 
-// A queue entry is when it is due, whether an attempt at it failed, and the change itself; of a change
-// that is parked or held, nothing.
+// QueueValue returns the value of an entry of the queue: the due second, whether an attempt failed, and the change.
+// The entry of a parked or held change has no value.
 func (tx *Tx) QueueValue(due uint32, ch *Stored) []byte {
 	return tx.Frame(func(buf []byte) []byte {
 		buf = binary.BigEndian.AppendUint32(buf, due)
@@ -43,6 +43,7 @@ func (tx *Tx) QueueValue(due uint32, ch *Stored) []byte {
 	})
 }
 
+// ParseQueueValue splits a value of the queue. frame is nil for a parked or held change.
 func ParseQueueValue(v []byte) (due uint32, tried bool, frame []byte) {
 	if len(v) < 5 {
 		return 0, false, nil
@@ -50,7 +51,7 @@ func ParseQueueValue(v []byte) (due uint32, tried bool, frame []byte) {
 	return binary.BigEndian.Uint32(v), v[4] == 1, v[5:]
 }
 
-// Locate notes whose a change is, for whoever asks by its id.
+// Locate writes the user and the place of a change, so that it is found by its id.
 func (tx *Tx) Locate(ch *Stored) {
 	place, number := LocatedInQueue, ch.Lane
 	if ch.InRow() {
@@ -61,13 +62,13 @@ func (tx *Tx) Locate(ch *Stored) {
 	}))
 }
 
-// Where the locator says that a pending change is. Numbers are on disk.
+// The place of a pending change by the locator. Numbers are on disk.
 const (
 	LocatedInRow   byte = 1 // followed by the field
 	LocatedInQueue byte = 2 // followed by the lane
 )
 
-// ChangeAt returns the change of a ticket, wherever it is; nil when damage took it.
+// ChangeAt returns the change of a ticket, wherever it is kept, nil when it is lost.
 func (tx *Tx) ChangeAt(u *User, f *Field, t *Ticket) *Stored {
 	switch t.Place {
 	case PlaceParked:
@@ -79,17 +80,18 @@ func (tx *Tx) ChangeAt(u *User, f *Field, t *Ticket) *Stored {
 	}
 }
 
-// Fetch reads a change from parked, held or history; nil when it is gone or damaged.
+// Fetch reads a change from the parked, the held or the history, nil when there is none or it is corrupt.
 func (tx *Tx) Fetch(from engine.Bucket, key []byte) *Stored {
 	return tx.Decode(from.Get(key))
 }
 
-// FetchQueued reads an event from its user's queue.
+// FetchQueued reads a change from its user's queue, nil when there is none or it is corrupt.
 func (tx *Tx) FetchQueued(key []byte) *Stored {
 	_, _, frame := ParseQueueValue(tx.Queue.Get(key))
 	return tx.Decode(frame)
 }
 
+// Decode reads a change, nil from an empty or corrupt frame. A newer version fails the transaction.
 func (tx *Tx) Decode(frame []byte) *Stored {
 	if frame == nil {
 		return nil
@@ -100,14 +102,14 @@ func (tx *Tx) Decode(frame []byte) *Stored {
 		return nil
 	}
 	if err != nil {
-		tx.Log.Error("a damaged change is passed over: start the agent again, which then reads the files and saves what can be saved", "err", err)
+		tx.Log.Error("a corrupt change was skipped: restart the agent, which then checks the files and salvages the rest", "err", err)
 		tx.Aside = true
 		return nil
 	}
 	return ch
 }
 
-// Withdraw takes a change out of the parked or the held; the ledger follows.
+// Withdraw removes a change from the parked or the held, and from the ledger's count of them.
 func (tx *Tx) Withdraw(ch *Stored) {
 	if ch.State == domain.StateParked {
 		tx.Remove(tx.Parked, IDKey(ch.ID))
@@ -125,8 +127,7 @@ func (tx *Tx) Withdraw(ch *Stored) {
 	*tx.State.Ledger.Changes.Column(ch.State)--
 }
 
-// Close writes a change that waits nowhere any more to the end of the history, which is the head of
-// its user's chain.
+// Close writes a change that reached its end to the history, where it becomes the newest of its user's chain.
 func (tx *Tx) Close(u *User, ch *Stored, s domain.State, at time.Time) {
 	ch.State, ch.Closed = s, at
 	ch.NextAttempt = time.Time{}
@@ -138,7 +139,8 @@ func (tx *Tx) Close(u *User, ch *Stored, s domain.State, at time.Time) {
 	tx.Put(tx.History, NumberKey(tx.State.Closed), tx.Frame(ch.Encode))
 }
 
-// Find returns a change by its id: parked, held, waiting with its user, or in the user's history.
+// Find returns a change by its id, nil when there is none. It looks among the parked and the held, then at the place
+// that the locator names, then in the user's history.
 func Find(tx *Tx, id domain.ID) *Stored {
 	for _, kept := range []engine.Bucket{tx.Parked, tx.Held} {
 		if ch := tx.Fetch(kept, IDKey(id)); ch != nil {

@@ -7,7 +7,7 @@ import (
 	"personasync/store/domain"
 )
 
-// Lanes returns what is known of an endpoint's lanes.
+// Lanes returns the state of an endpoint's lanes by number, and reads the due index for it on first use.
 func Lanes(tx *Tx, endpoint domain.Endpoint) map[uint32]*laneState {
 	known := &tx.State.lanes[endpoint-1]
 	if *known != nil {
@@ -36,7 +36,7 @@ func Lanes(tx *Tx, endpoint domain.Endpoint) map[uint32]*laneState {
 	return *known
 }
 
-// FirstDue returns the second of the first entry of a lane, notYet when there is none.
+// FirstDue returns the second of the first entry of a lane, NotYet when there is none.
 func FirstDue(tx *Tx, endpoint domain.Endpoint, number uint32, l *laneState) uint32 {
 	if l.Gone {
 		k, _ := tx.Due.Cursor().Seek(DueKey(endpoint, number, l.First, nil))
@@ -45,13 +45,13 @@ func FirstDue(tx *Tx, endpoint domain.Endpoint, number uint32, l *laneState) uin
 	return l.First
 }
 
-// NobodyIsDue reports whether the due index is empty. It is behind until flush.
+// NobodyIsDue reports whether the due index is empty. The index is only up to date after Flush.
 func NobodyIsDue(tx *Tx) bool {
 	k, _ := tx.Due.Cursor().First()
 	return k == nil
 }
 
-// Indexes reads the heads of the first users of a lane, at most so many.
+// Indexes yields the pending index of the first users of a lane, at most so many.
 func Indexes(tx *Tx, endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*PendingIndex] {
 	return func(yield func(*PendingIndex) bool) {
 		c := tx.Due.Cursor()
@@ -69,7 +69,8 @@ func Indexes(tx *Tx, endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*
 	}
 }
 
-// LaneOf returns the lane for a change of u about f. It depends on the record and on the user's head alone.
+// LaneOf returns the lane for a change of u about f. It depends on nothing but the record and the user's pending
+// index, so that applying a record again gives the same lane.
 func LaneOf(tx *Tx, u *User, f *Field, job string, t domain.Transition) uint32 {
 	n, cohort := JobNumber(tx, job), f.Kind() == domain.KindCohort
 	whose := turnOf(tx, f)
@@ -108,8 +109,7 @@ func turnOf(tx *Tx, f *Field) uint32 {
 	return f.Number
 }
 
-// jobNumber returns the number of a job by its name (or of a lane by cohortLane), giving it one on first
-// sight.
+// JobNumber returns the number of a job, or of a lane that cohortLane named. A new name gets the next number.
 func JobNumber(tx *Tx, name string) uint32 {
 	if tx.State.jobNumbers == nil {
 		tx.State.jobNumbers = make(map[string]uint32, len(tx.State.jobs))

@@ -8,13 +8,13 @@ import (
 	"personasync/store/domain"
 )
 
-// What bounds a user's page: the entries of history, and the memberships whose event is looked up.
+// HistoryShown bounds the history entries that are read for one user's page, or looked through for one repair.
 const (
 	HistoryShown = 50
 )
 
-// What a computation's calls are kept as. A computation that sends as received keeps identify and
-// track apart; all others keep one state, whichever call brings it.
+// A computation that sends as received keeps the assertions of identify and of track apart. All others keep one,
+// whichever call brings it. The values are indexes of Entry.Kept, and bits of Field.Heard.
 const (
 	KeptOne      = 0
 	KeptIdentify = 1
@@ -26,13 +26,13 @@ type Entry struct {
 	Column   uint8 // field number modulo blockSize
 	Kept     [3]*domain.Assertion
 	LastSent LastSent
-	Waiting  Ticket // the attribute change that waits, in a request under way or not, is parked or is held
-	InFlight Ticket // one in a request under way that a newer one has overtaken since
-	Loose    uint32 // changes that wait in the queue instead, because the computation did not collapse
-	Left     uint64 // the record that ended the membership under the guard's eyes, 0 of a member
+	Waiting  Ticket // the open attribute change: pending, in-flight, parked or held
+	InFlight Ticket // an in-flight change that a newer one has overtaken
+	Loose    uint32 // changes in the queue instead, because the computation does not collapse
+	Left     uint64 // the record that ended the membership, as the guard counted it; 0 for a member
 }
 
-// Newest returns the newest word of what is kept, nil when nothing is.
+// Newest returns the newest assertion of e, nil when there is none. Of two of one time an exit wins.
 func (e *Entry) Newest() (s *domain.Assertion) {
 	for _, k := range e.Kept {
 		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.IsIn()) {
@@ -42,7 +42,7 @@ func (e *Entry) Newest() (s *domain.Assertion) {
 	return s
 }
 
-// Known returns the word that a new one of the given sort is compared with.
+// Known returns the assertion that a new one of the given sort is compared with, nil when there is none.
 func (e *Entry) Known(sort int) *domain.Assertion {
 	if sort == KeptOne {
 		return e.Newest()
@@ -53,7 +53,7 @@ func (e *Entry) Known(sort int) *domain.Assertion {
 	return e.Kept[KeptOne]
 }
 
-// Keep writes a word. One state replaces what was kept apart, which is older by then.
+// Keep sets the assertion of a sort. KeptOne replaces those that were kept apart, which are older by then.
 func (e *Entry) Keep(sort int, s *domain.Assertion) {
 	if sort == KeptOne {
 		e.Kept = [3]*domain.Assertion{}
@@ -61,17 +61,18 @@ func (e *Entry) Keep(sort int, s *domain.Assertion) {
 	e.Kept[sort] = s
 }
 
+// empty reports whether nothing of e needs a place in the row.
 func (e *Entry) empty() bool {
 	return e.Kept == [3]*domain.Assertion{} && e.LastSent.Kind == NeverSent && e.Waiting.ID.IsZero() && e.InFlight.ID.IsZero() && e.Loose == 0
 }
 
-// Moving reports whether a change of the attribute waits, for MoEngage or for an operator.
+// Moving reports whether a change of the entry is pending, parked or held.
 func (e *Entry) Moving() bool {
 	return !e.Waiting.ID.IsZero() || !e.InFlight.ID.IsZero() || e.Loose > 0
 }
 
-// Over reports whether all that is known of a membership is that it ended before a time, and nothing is
-// to be said about it any more.
+// Over reports whether a membership ended before a time, in ns, and nothing is left to send about it. Such an entry
+// can be pruned.
 func (e *Entry) Over(before int64) bool {
 	for _, s := range e.Kept {
 		if s != nil && (s.IsIn() || s.Time >= before) {
@@ -81,13 +82,13 @@ func (e *Entry) Over(before int64) bool {
 	return e.Newest() != nil && e.SettledOut()
 }
 
-// SettledOut reports whether MoEngage knows of no membership by this field, and nothing waits.
+// SettledOut reports whether MoEngage knows of no membership by this field, and no change of it is open.
 func (e *Entry) SettledOut() bool {
 	return !e.Moving() && (e.LastSent.Kind == NeverSent || e.LastSent.Is(domain.JSONFalse))
 }
 
-// Spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
-// apart; nil when there is none.
+// Spoken returns the assertion that one way of sending follows, nil when there is none: that of its own method, or
+// one of the two that are kept apart.
 func (e *Entry) Spoken(p *domain.Policy, channel domain.SendMethods, sort int) *domain.Assertion {
 	switch {
 	case p.Send.Has(domain.SendAsReceived) && sort == KeptIdentify:
@@ -100,12 +101,12 @@ func (e *Entry) Spoken(p *domain.Policy, channel domain.SendMethods, sort int) *
 	return nil
 }
 
-// Unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
+// Unheard reports whether s is an exit from an audience in which MoEngage never knew the user.
 func (e *Entry) Unheard(s *domain.Assertion, p *domain.Policy) bool {
 	return !s.IsIn() && e.LastSent.Kind == NeverSent && !p.UnknownExit
 }
 
-// Membership returns what there is to tell of a membership as it is now.
+// Membership returns the transition and the value that describe the membership as it is now.
 func (e *Entry) Membership() (domain.Transition, []byte) {
 	if e.Newest().IsIn() {
 		return domain.TransitionEnter, domain.JSONTrue
@@ -113,8 +114,8 @@ func (e *Entry) Membership() (domain.Transition, []byte) {
 	return domain.TransitionExit, domain.JSONFalse
 }
 
-// Expected is what MoEngage should hold: what it was last told, and where that is uncertain, what it
-// was to be told. It is not known for a long value that was dropped since.
+// Expected returns the value that MoEngage should hold: the last one sent, or the one that an uncertain request
+// carried. known is false for a long value of which only the digest is kept.
 func (e *Entry) Expected(p *domain.Policy) (value []byte, known bool) {
 	if e.LastSent.Kind == NeverSent {
 		return nil, false
@@ -131,7 +132,7 @@ func (e *Entry) Expected(p *domain.Policy) (value []byte, known bool) {
 	return e.LastSent.Value, e.LastSent.Kind == valueSent
 }
 
-// Said is the Assertion that leaves as the attribute.
+// Said returns the assertion that is sent as the attribute, nil when there is none.
 func (e *Entry) Said(p *domain.Policy) *domain.Assertion {
 	if p.Send.Has(domain.SendAttribute) {
 		return e.Newest()
@@ -139,12 +140,13 @@ func (e *Entry) Said(p *domain.Policy) *domain.Assertion {
 	return e.Known(KeptIdentify)
 }
 
-// LastSent is what MoEngage was last told about an attribute. Numbers are on disk.
+// LastSent is the value that MoEngage last accepted of an attribute, as far as that is known.
 type LastSent struct {
 	Kind  byte
 	Value []byte // valueSent: the raw JSON; digestSent: the first 16 bytes of the SHA-256 of its canonical text
 }
 
+// The kinds of LastSent. Numbers are on disk.
 const (
 	NeverSent       byte = 0
 	UncertainlySent byte = 1 // a request may or may not have arrived
@@ -152,6 +154,7 @@ const (
 	DigestSent      byte = 3 // a value too long to keep twice
 )
 
+// SentValue returns a LastSent of a delivered value. A long one is kept as a digest of its canonical text.
 func SentValue(v []byte) LastSent {
 	if len(v) <= 16 {
 		return LastSent{valueSent, bytes.Clone(v)}
@@ -165,7 +168,7 @@ func digest(text []byte) []byte {
 	return sum[:16]
 }
 
-// Is reports whether MoEngage certainly knows just v.
+// Is reports whether MoEngage certainly holds v.
 func (t LastSent) Is(v []byte) bool {
 	switch t.Kind {
 	case valueSent:
@@ -177,15 +180,15 @@ func (t LastSent) Is(v []byte) bool {
 	return false
 }
 
-// Where a waiting attribute change is kept. Numbers are on disk.
+// Where the change of a ticket is kept. Numbers are on disk.
 const (
 	placePending byte = 0
 	PlaceParked  byte = 1
 	PlaceHeld    byte = 2
 )
 
-// Ticket is an attribute change that waits. While it is pending, the row is all there is of it, so
-// that sending it touches the user's own rows and nothing else; parked and held, it points to a change.
+// Ticket is an attribute change that is not closed yet. While it is pending, the row is its only copy, so that
+// sending it writes the user's own rows and nothing else. While it is parked or held, it points to the change.
 type Ticket struct {
 	ID         domain.ID
 	Place      byte // one of the place constants
@@ -197,19 +200,20 @@ type Ticket struct {
 	Time       int64  // event time to send, ns
 	Received   int64  // ns
 	Message    string
-	Failures   *Failures // nil while there is nothing to tell
+	Failures   *Failures // nil before the first failure
 }
 
+// Pending reports whether the ticket is a pending change, in-flight or not.
 func (t *Ticket) Pending() bool { return !t.ID.IsZero() && t.Place == placePending }
 
-// Tried reports whether an attempt failed: such a change goes with the user's retry, whatever the
-// schedule of its lane.
+// Tried reports whether an attempt failed. Such a change leaves with the user's retry, whatever the schedule of its
+// lane.
 func (t *Ticket) Tried() bool { return t.Failures != nil && t.Failures.Attempts > 0 }
 
-// Failures is what became of the attempts so far.
+// Failures is the record of the attempts that failed so far.
 type Failures struct {
 	Attempts int
-	Alone    int // of these, the ones with no other user in the request
+	Alone    int // attempts with no other user in the request
 	Next     time.Time
 	Reason   string
 	Sentence string

@@ -12,15 +12,14 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A Field is what one attribute can be made of: an audience, a computed trait, one column of a SQL
-// trait, or a forwarded trait. Fields are numbered as they are first seen, and rows speak of them by
-// number.
+// A Field is the source of one attribute: an audience, a computed trait, one column of a SQL trait, or a forwarded
+// trait. Fields are numbered in the order of their first events, and rows refer to them by number.
 //
-//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard, watch )
+//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard, window )
 //
-// A computation is the field of its space and key without a column. A forwarded trait belongs to no
-// computation: it has neither space nor key. A cohort, and an entry of a list, are fields of their own
-// beside the computation: see target.go.
+// The field of a space and key without a column is the computation itself. A forwarded trait belongs to no
+// computation and has neither space nor key. A cohort, and an entry of a list, are fields beside the computation;
+// see CohortColumn.
 type Field struct {
 	Number uint32
 	Space  string
@@ -34,17 +33,16 @@ type Field struct {
 	Exited    uint64
 	Held      uint64
 	LastEvent time.Time // receipt of the newest event about it
-	Heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by; formerMark, goneMark
+	Heard     byte      // calls that brought its membership, as bits 1<<KeptIdentify and 1<<KeptTrack; FormerMark, GoneMark
 	Watch     ExitWindow
 }
 
-// A channel is a way of telling a membership that has a memory of its own: what the cohort, or the list,
-// was last told, and what waits for it. So each is a field beside the computation's own, found by a
-// column that no SQL trait has. Its entry in a user's row holds no Assertion, only what is told and
-// what waits; everything that holds of an attribute change holds of its changes, too: they collapse to
-// the net difference, are in one request at a time, and are parked, held and settled alike.
+// A target is a way of sending a membership that has a memory of its own: what the cohort, or the list, was last
+// sent, and the change that is open. So each target is a field beside the computation, under a column that no SQL
+// trait can have. Its entries hold no assertion. Its changes are collapsed, leased, parked, held and settled like
+// those of an attribute.
 //
-//	the computation   statements, and the attribute
+//	the computation   assertions, and the attribute
 //	"\x00cohort"      a cohort, on an endpoint of its own
 //	"\x00list"        an entry of the list attribute, on the endpoint of attributes
 const (
@@ -53,13 +51,13 @@ const (
 	ListColumn   = targetMark + "list"
 )
 
-// Marks in field.heard.
+// Marks in Field.Heard, beside the bits of the calls.
 const (
 	FormerMark = 1 << 7 // another field continues the computation
-	GoneMark   = 1 << 6 // an operator removed it: nothing finds it any more
+	GoneMark   = 1 << 6 // an operator removed it; it is found by number only
 )
 
-// Kind is what the changes of a field become that are kept in its row.
+// Kind returns the kind of the changes that f keeps in its row.
 func (f *Field) Kind() domain.Kind {
 	switch {
 	case f.forwarded():
@@ -72,6 +70,7 @@ func (f *Field) Kind() domain.Kind {
 	return domain.KindAttribute
 }
 
+// Endpoint returns the endpoint on which the changes of f leave.
 func (f *Field) Endpoint() domain.Endpoint {
 	if f.Kind() == domain.KindCohort {
 		return domain.EndpointCohort
@@ -79,7 +78,7 @@ func (f *Field) Endpoint() domain.Endpoint {
 	return domain.EndpointTransition
 }
 
-// SQLColumn is the column of a SQL trait's row, "" when there is none.
+// SQLColumn returns the column of a SQL trait's row, "" when f is no such column.
 func (f *Field) SQLColumn() string {
 	if f.Kind() != domain.KindAttribute {
 		return ""
@@ -87,15 +86,17 @@ func (f *Field) SQLColumn() string {
 	return f.Column
 }
 
-// ColumnName keeps a column's name apart from those of targets.
+// ColumnName returns a name of a column that cannot be taken for a target's.
 func ColumnName(name string) string { return strings.TrimLeft(name, targetMark) }
 
-// Former reports whether the computation that f was is no more, or is another field's.
+// Former reports whether f is no computation of its own any more: another field continues it, or an operator removed
+// it.
 func (f *Field) Former() bool { return f.Heard&(FormerMark|GoneMark) != 0 }
 
+// Gone reports whether an operator removed f. Its number stays taken, because rows and history refer to it.
 func (f *Field) Gone() bool { return f.Heard&GoneMark != 0 }
 
-// forwarded reports whether f is a trait sent along with somebody else's identify.
+// forwarded reports whether f is a trait that is sent along with an identify of a computation.
 func (f *Field) forwarded() bool { return f.Key == "" }
 
 // Audience reports whether f is a computation that has members.
@@ -103,7 +104,7 @@ func (f *Field) Audience() bool {
 	return f.Column == "" && !f.forwarded() && f.Class != domain.ClassTrait && !f.Former()
 }
 
-// toldBy reports whether a policy tells MoEngage what f holds: the membership itself, or a channel of it.
+// toldBy reports whether a policy sends f to MoEngage: the membership itself, or a target of it.
 func (f *Field) toldBy(p *domain.Policy) bool {
 	switch f.Kind() {
 	case domain.KindCohort:
@@ -114,15 +115,15 @@ func (f *Field) toldBy(p *domain.Policy) bool {
 	return p.SendsAttributes()
 }
 
-// ReadableBy reports whether a policy tells what f holds, so that it can be read back.
+// ReadableBy reports whether a policy sends f in a way that can be read back from MoEngage.
 func (f *Field) ReadableBy(p *domain.Policy) bool {
 	return f.Kind() != domain.KindCohort && f.toldBy(p)
 }
 
-// Leave counts a member less, never below none: an earlier version could damage the counter.
+// Leave counts one member less, never below zero, because an earlier version could corrupt the counter.
 func (f *Field) Leave() { f.Members -= min(f.Members, 1) }
 
-// Hear notes the call that a state was told by, and reports whether that is news.
+// Hear notes by which call an assertion came, and reports whether that is new.
 func (f *Field) Hear(sort int, call domain.Call) bool {
 	if call == domain.CallUnknown || sort == KeptOne || f.Heard&(1<<sort) != 0 {
 		return false
@@ -131,7 +132,7 @@ func (f *Field) Hear(sort int, call domain.Call) bool {
 	return true
 }
 
-// Attribute returns the name in MoEngage that f is told under.
+// Attribute returns the name in MoEngage that f is sent under.
 func (f *Field) Attribute(p *domain.Policy) string {
 	switch kind := f.Kind(); {
 	case kind == domain.KindCohort:
@@ -147,10 +148,12 @@ func (f *Field) Attribute(p *domain.Policy) string {
 	}
 }
 
+// FieldName is the key of Registry.ByName.
 type FieldName struct{ space, key, Column string }
 
 func (f *Field) name() FieldName { return FieldName{f.Space, f.Key, f.Column} }
 
+// SumHeld adds up the held changes of fields.
 func SumHeld(fields []*Field) (held uint64) {
 	for _, x := range fields {
 		held += x.Held
@@ -161,6 +164,7 @@ func SumHeld(fields []*Field) (held uint64) {
 // fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.
 const fieldVersion byte = 3
 
+// Encode appends the frame of f, sealed under its key.
 func (f *Field) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, fieldVersion, byte(f.Class))
@@ -174,8 +178,10 @@ func (f *Field) Encode(buf []byte) []byte {
 	return wire.SealKeyed(buf, start, FieldKey(f.Number))
 }
 
+// FieldKey is the key of a field by its number, and of a job by its.
 func FieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
 
+// DecodeField reads a field of any version. It corrects counters that an earlier version could corrupt.
 func DecodeField(number uint32, frame []byte) (*Field, error) {
 	version := fieldVersion
 	if len(frame) > 0 && frame[0] >= 1 && frame[0] < fieldVersion {
@@ -214,22 +220,32 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 // batches, in the order of the locator (sweep). Until that is done, whoever is touched or taken is
 // held first, so that when the sweep comes by makes no difference.
 
-// ExitWindow is what the guard keeps of an audience.
+// ExitWindow is the memory of the mass-exit guard for one audience.
+//
+// An audience that is edited, emptied or broken upstream sends thousands of exits at once, and each may start or
+// stop a campaign. So its exits are counted in windows, one after the other by receipt. If more members left in one
+// than the rules allow, the exits are held, the pending ones included, until an operator releases or discards them.
+// Enters still leave, and cancel the held exit of the same user.
+//
+// The pending exits may be very many, so a sweep holds them in slices between transactions, in the order of the
+// locator. Until it is done, the exits of a user who is read or leased are held first. The result is then the same
+// whenever the sweep comes to them.
 type ExitWindow struct {
 	Since   time.Time // when the window began, by receipt; zero before the first
 	Seq     uint64    // number of the record that it began with
-	Members uint64    // the most there were in it
-	Left    uint64    // who left in it and has not come back
-	Tripped time.Time // zero while exits go
+	Members uint64    // the highest count in it
+	Left    uint64    // members who left in it and have not come back
+	Tripped time.Time // zero while exits may leave
 	Until   uint64    // number of the record that tripped it
-	Swept   []byte    // sweep: key of the locator where to go on; nil when none is under way
+	Swept   []byte    // key of the locator at which the sweep continues; nil when there is none
 	Undone  RecordRange
 }
 
-// RecordRange is the records of a window that an operator discarded, while some who left in it are not
-// readmitted yet: from up to before until. The zero value is no window.
+// RecordRange is the records of a discarded window, from From up to before Until, while some of its users are not
+// readmitted yet. The zero value is no window.
 type RecordRange struct{ From, Until uint64 }
 
+// Has reports whether a record is in the range.
 func (r RecordRange) Has(seq uint64) bool { return seq >= r.From && seq < r.Until }
 
 func (w *ExitWindow) encode(buf []byte) []byte {

@@ -11,7 +11,7 @@ import (
 	"personasync/store/internal/record"
 )
 
-// KeysWithPrefix copies the keys first, because deleting moves a cursor.
+// KeysWithPrefix copies the keys under a prefix before the caller deletes any, because deleting moves a cursor.
 func KeysWithPrefix(bucket engine.Bucket, prefix []byte) (keys [][]byte) {
 	c := bucket.Cursor()
 	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
@@ -20,12 +20,12 @@ func KeysWithPrefix(bucket engine.Bucket, prefix []byte) (keys [][]byte) {
 	return keys
 }
 
-// Partitions is how many parts users are spread over. Keys begin with the partition, so that a part
-// can be handed to a lane, a file or another engine later. It is on disk: it never changes.
+// Partitions is how many parts the users are spread over. Each key of a user begins with the part, so that one could
+// move to a file or an engine of its own. It is on disk and never changes.
 const Partitions = 64
 
-// UserKey is where everything of a user sorts: partition, length, id. With the length before it no
-// id is a prefix of another's keys.
+// UserKey is the prefix of every key of a user: partition, length, id. The length keeps one id from being a prefix
+// of another's keys.
 func UserKey(id string) []byte {
 	hash := uint32(2166136261) // FNV-1a
 	for i := range len(id) {
@@ -37,7 +37,7 @@ func UserKey(id string) []byte {
 	return append(k, id...)
 }
 
-// UserOf returns the id in a key that begins with a userKey, and what follows it.
+// UserOf returns the id in a key that begins with a UserKey, and the bytes behind it.
 func UserOf(key []byte) (id string, rest []byte, ok bool) {
 	if len(key) < 3 {
 		return "", nil, false
@@ -49,12 +49,13 @@ func UserOf(key []byte) (id string, rest []byte, ok bool) {
 	return string(key[3 : 3+n]), key[3+n:], true
 }
 
-// IDKey is an ID as a key: in order of creation. The epoch is the file's own.
+// IDKey encodes an id so that keys sort by creation. The epoch follows from the record number.
 func IDKey(id domain.ID) []byte {
 	k := binary.BigEndian.AppendUint64(make([]byte, 0, 10), id.Seq)
 	return binary.BigEndian.AppendUint16(k, id.Slot)
 }
 
+// IDFromKey reads what IDKey wrote, the zero id from anything else.
 func IDFromKey(k []byte, epoch record.Epochs) domain.ID {
 	if len(k) != 10 {
 		return domain.ID{}
@@ -70,7 +71,7 @@ func QueueKey(user []byte, lane uint32, id domain.ID) []byte {
 	return append(k, IDKey(id)...)
 }
 
-// DueKey places a user in the index of what may leave: endpoint, lane, second, user.
+// DueKey places a user in the due index: endpoint, lane, second, user.
 func DueKey(endpoint domain.Endpoint, lane, second uint32, user []byte) []byte {
 	return appendDueKey(make([]byte, 0, 9+len(user)), endpoint, lane, second, user)
 }
@@ -82,14 +83,17 @@ func appendDueKey(k []byte, endpoint domain.Endpoint, lane, second uint32, user 
 	return append(k, user...)
 }
 
+// DueParts splits a key that DueKey made. The key must be longer than 9 bytes.
 func DueParts(k []byte) (lane, second uint32, user []byte) {
 	return binary.BigEndian.Uint32(k[1:]), binary.BigEndian.Uint32(k[5:]), k[9:]
 }
 
-// NotYet is the second under which a cohort change stands in the due index while an older change of its
-// user waits on the other endpoint.
+// NotYet is the second in the due index of a cohort change while an older change of its user is pending on the other
+// endpoint.
 const NotYet = ^uint32(0)
 
+// SortedNames returns the names of a JSON object in order, so that applying it does not depend on the order of a
+// map.
 func SortedNames(m map[string]json.RawMessage) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -99,11 +103,13 @@ func SortedNames(m map[string]json.RawMessage) []string {
 	return names
 }
 
+// BlockSize is how many fields share a membership row. BlockIndex is the number of the user's pending-index row.
 const (
 	BlockSize  = 64
 	BlockIndex = 0xFFFF
 )
 
+// RowKey is the key of a user's row by its number.
 func RowKey(user []byte, number uint16) []byte {
 	return binary.BigEndian.AppendUint16(append(make([]byte, 0, len(user)+2), user...), number)
 }

@@ -7,20 +7,20 @@ import (
 	"personasync/store/domain"
 )
 
-// A lane is a line of the due index. Its number says which schedule the changes in it wait for, and with
-// whom they take turns.
+// A lane is a line of the due index. Its number says which schedule its changes follow, and in whose turn they
+// leave.
 //
-//	bit 31      set; without it the number is a job's, as in older files, or a cohort's (see cohortLane)
-//	bit 30      bulk: the changes come of an operator's order, a repair or a retry of what was parked
-//	bit 29      a cohort's exits
+//	bit 31      set; without it the number is that of a job, as in older files, or of a cohort's lane (see cohortLane)
+//	bit 30      bulk: the changes come from an operator's order, a repair or a retry of parked changes
+//	bit 29      the exits of a cohort
 //	bits 28-16  number of the job
 //	bits 15-0   number of the computation's field, or laneShared
 //
-// So every computation has a lane for its live changes and one for its bulk changes in each job, and no
-// lane needs a name on disk. Four numbers at the end stand for no job.
+// So every computation has one lane for its live changes and one for its bulk changes in each job, and no lane needs
+// a name on disk. Four numbers at the end belong to no job.
 const (
 	LaneDefault   uint32 = 0
-	LaneRetryBulk uint32 = 0xFFFFFFFC // users who wait for a retry and have nothing but bulk changes
+	LaneRetryBulk uint32 = 0xFFFFFFFC // users who wait for a retry and have bulk changes only
 	LaneParked    uint32 = 0xFFFFFFFD
 	LaneHeld      uint32 = 0xFFFFFFFE
 	LaneRetry     uint32 = 0xFFFFFFFF // the other users who wait for a retry
@@ -32,17 +32,19 @@ const (
 	LaneJobs   uint32 = 1<<13 - 1 // jobs from this number on have one lane for everything
 
 	// LanesOfUser is how many lanes of the transition endpoint a user gets before new computations share
-	// one: the user's head lists them, and is written with every change.
+	// one: the pending index lists them, and is written with every change.
 	LanesOfUser = 8
 )
 
+// IsRetry reports whether a lane has the users who wait for a retry.
 func IsRetry(lane uint32) bool { return lane == LaneRetry || lane == LaneRetryBulk }
 
+// IsBulk reports whether a lane has bulk changes only.
 func IsBulk(lane uint32) bool {
 	return lane == LaneRetryBulk || lane < LaneRetryBulk && lane&(laneOwn|laneBulk) == laneOwn|laneBulk
 }
 
-// LaneJob returns the number of the job whose schedule a lane waits for; retries have none.
+// LaneJob returns the number of the job whose schedule a lane follows, LaneRetry for the lanes of retries.
 func LaneJob(lane uint32) uint32 {
 	switch {
 	case IsRetry(lane):
@@ -53,7 +55,7 @@ func LaneJob(lane uint32) uint32 {
 	return lane >> 16 & LaneJobs
 }
 
-// SameJob returns the lane that stands to another's job as the given one does to its own.
+// SameJob returns lane, moved to the job of other.
 func SameJob(lane, other uint32) uint32 {
 	switch {
 	case LaneJob(lane) == LaneJob(other):
@@ -64,7 +66,7 @@ func SameJob(lane, other uint32) uint32 {
 	return lane&^(LaneJobs<<16) | LaneJob(other)<<16
 }
 
-// laneGroup is what the lanes of one job and class have in common.
+// laneGroup returns the part of a lane's number that the lanes of one job and class share.
 func laneGroup(lane uint32) uint32 {
 	if lane&laneOwn == 0 {
 		return lane
@@ -72,7 +74,7 @@ func laneGroup(lane uint32) uint32 {
 	return lane &^ laneShared
 }
 
-// liveTwin is the lane in which the bulk changes of a lane leave among the live ones.
+// liveTwin returns the lane in which the changes of a bulk lane leave among the live ones.
 func liveTwin(lane uint32) uint32 {
 	if IsBulk(lane) {
 		return lane &^ laneBulk
@@ -80,9 +82,9 @@ func liveTwin(lane uint32) uint32 {
 	return lane
 }
 
-// A request speaks of one cohort and either adds or removes. So on the endpoint of cohorts a lane is a job,
-// a cohort and a direction: who leaves together stands together in the due index. Older files name such a
-// lane like a job; so do very many jobs or fields, for which a lane's number has no room.
+// cohortLane names a lane of the cohort endpoint for which a number has no room. A request is about one cohort and
+// either adds or removes, so such a lane is a job, a cohort and a direction. Files of earlier versions name all
+// cohort lanes so; today only very many jobs or fields need it.
 func cohortLane(job string, f *Field, t domain.Transition) string {
 	direction := "+"
 	if t == domain.TransitionExit {
@@ -97,16 +99,16 @@ func jobOfLane(name string) string {
 	return job
 }
 
-// laneState is what is known of one lane of the due index, so that a Take need not ask every lane. It
-// lives in memory, from the first question on.
+// laneState is what is known in memory of one lane of the due index, so that Take does not read every lane. It
+// exists from the first Take on.
 type laneState struct {
-	First  uint32    // no entry is due before this second; notYet: there is none, or none yet
-	Last   uint32    // none is due after this one, notYet aside
-	Gone   bool      // the entry at first was removed: there may be none there any more
-	Served [2]uint64 // number of the turn in which the lane was last served: its fresh changes, all of them
+	First  uint32    // no entry is due before this second; NotYet: no entry is due
+	Last   uint32    // no entry is due after this second, except at NotYet
+	Gone   bool      // the entry at First was removed; the next reader looks it up
+	Served [2]uint64 // number of the last turn of the lane: for fresh changes, for all
 }
 
-// Note takes in the first key of a lane as it was found; k may be another lane's, or nil.
+// Note takes over the first key of a lane as a reader found it. k may belong to another lane, or be nil.
 func (l *laneState) Note(endpoint domain.Endpoint, number uint32, k []byte) {
 	l.First, l.Gone = NotYet, false
 	if len(k) > 9 && domain.Endpoint(k[0]) == endpoint {

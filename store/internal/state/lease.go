@@ -6,27 +6,26 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Lease is a request under way: who is on it, with which changes. It is a row of flights, written
-// before the request leaves; one found at start is uncertain. Whoever is on a lease is not taken
-// again on its endpoint until it has landed.
+// Lease is a request in flight: its users and their changes. Its row is written before the request leaves, so one
+// that is found at the start is uncertain. A user in it is not leased again on its endpoint until it is settled.
 //
 //	flights: number -> frame( endpoint, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
 type Lease struct {
 	Number   uint64
 	Endpoint domain.Endpoint
-	Second   uint64 // unix second in which it counts for the meters
+	Second   uint64 // unix second in which it counts against the rate limits
 	List     []LeasedDelivery
 }
 
-// LeasedDelivery is one delivery of a lease.
+// LeasedDelivery is one user of a lease.
 type LeasedDelivery struct {
 	User       string
 	Attributes []LeasedChange // by field
-	Queued     LeasedChange   // by lane; the zero id: none
-	Loose      bool           // what is queued leaves as an attribute
+	Queued     LeasedChange   // by lane; zero id: none
+	Loose      bool           // the queued change leaves as an attribute
 }
 
-// LeasedChange is one change: its id, and the field or the lane where it is found.
+// LeasedChange is one change of a lease: its id, and the field or the lane where it is found.
 type LeasedChange struct {
 	Number uint32
 	ID     domain.ID
@@ -34,6 +33,7 @@ type LeasedChange struct {
 
 const leaseVersion byte = 1
 
+// Encode returns the frame of a lease.
 func (f *Lease) Encode() []byte {
 	buf := []byte{leaseVersion, byte(f.Endpoint)}
 	buf = wire.AppendUint(wire.AppendUint(buf, f.Second), uint64(len(f.List)))
@@ -57,6 +57,7 @@ func readLeasedChange(r *wire.Reader, epoch record.Epochs) LeasedChange {
 	return LeasedChange{Number: uint32(r.Uint()), ID: record.ReadID(r, epoch)}
 }
 
+// DecodeLease reads a lease. Its number is the key of the row.
 func DecodeLease(number uint64, frame []byte, epoch record.Epochs) (*Lease, error) {
 	r, err := wire.Unseal(frame, leaseVersion)
 	if err != nil {
@@ -74,13 +75,13 @@ func DecodeLease(number uint64, frame []byte, epoch record.Epochs) (*Lease, erro
 	return f, r.Done()
 }
 
-// LeaseKey is somebody on an endpoint's lease.
+// LeaseKey is a user on an endpoint: at most one lease has them.
 type LeaseKey struct {
 	Endpoint domain.Endpoint
 	User     string
 }
 
-// Counts returns what a lease is for the meters: users and events, or a cohort request.
+// Counts returns what a lease uses up of the rate limits: users and events, or one cohort request.
 func (f *Lease) Counts() (s domain.SentSecond) {
 	if f.Endpoint == domain.EndpointCohort {
 		return domain.SentSecond{Cohorts: 1}

@@ -7,7 +7,8 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Ledger is the two conservation laws and a few gauges, written in the same transaction as what it counts.
+// Ledger is the two conservation laws and a few gauges. It is written in the same transaction as the rows that it
+// counts.
 type Ledger struct {
 	Events     domain.EventLedger
 	Changes    domain.ChangeLedger
@@ -16,10 +17,10 @@ type Ledger struct {
 	Tombstones uint64
 	Damaged    uint64
 	Backlog    domain.Backlog
-	Uncounted  bool // read from a version that did not count the backlog: see countBacklog
+	Uncounted  bool // read from a version that did not count the backlog; see LoadCounted
 }
 
-// terms are the numbers of a ledger's frame; version 1 had no backlog at its end.
+// terms lists the numbers in the order of the frame. Version 1 had no backlog.
 func (l *Ledger) terms() [27]*uint64 {
 	e, c := &l.Events, &l.Changes
 	return [27]*uint64{
@@ -33,6 +34,7 @@ func (l *Ledger) terms() [27]*uint64 {
 
 const ledgerVersion byte = 2
 
+// Encode returns the frame of the ledger.
 func (l *Ledger) Encode() []byte {
 	buf := []byte{ledgerVersion}
 	for _, n := range l.terms() {
@@ -41,6 +43,7 @@ func (l *Ledger) Encode() []byte {
 	return wire.Seal(buf, 0)
 }
 
+// DecodeLedger reads a ledger of any version. Uncounted is set for one without a backlog.
 func DecodeLedger(frame []byte) (l Ledger, err error) {
 	version, terms := ledgerVersion, l.terms()
 	known := terms[:]
@@ -49,7 +52,7 @@ func DecodeLedger(frame []byte) (l Ledger, err error) {
 	}
 	r, err := wire.Unseal(frame, version)
 	if err != nil {
-		return l, fmt.Errorf("the ledger: %w", err)
+		return l, fmt.Errorf("read the ledger: %w", err)
 	}
 	for _, n := range known {
 		*n = r.Uint()

@@ -10,14 +10,14 @@ import (
 // owners says which field has a name in MoEngage under today's rules: the first computation that uses it.
 type owners map[claim]*Field
 
-// claim is a name in MoEngage, as it leaves, that only one computation may speak under.
+// claim is a name in MoEngage, as it is sent, that only one computation may use.
 type claim struct {
 	kind domain.Kind
 	name string
 }
 
-// claims returns the names that f speaks under. An entry of a list has one of its own, and one of the
-// attribute, which lists share with each other and with nobody else.
+// claims returns the names that f is sent under. An entry of a list claims its own name, and the attribute, which
+// lists share with each other only.
 func (f *Field) claims(p *domain.Policy) []claim {
 	kind := f.Kind()
 	name := domain.SentName(kind, f.Attribute(p))
@@ -32,14 +32,13 @@ func (f *Field) claims(p *domain.Policy) []claim {
 	return nil
 }
 
-// shares reports whether f and the owner of a claim may both speak under it.
+// shares reports whether f and the owner of a claim may both use it.
 func (f *Field) shares(c claim, owner *Field) bool {
 	return c.kind == domain.KindAttribute && f.Kind() == domain.KindList && owner.Kind() == domain.KindList
 }
 
-// rank orders those who would speak under one name. A computation goes before a column, because an event
-// that lost its own key makes columns of whatever stands beside it; a forwarded trait is last. Of one rank,
-// the first keeps the name.
+// rank orders the fields that claim one name. A computation goes before a column, because an event that lost its own
+// key makes columns of everything beside it. A forwarded trait is last. Of one rank, the first field keeps the name.
 func (f *Field) rank() int {
 	switch {
 	case f.forwarded():
@@ -50,9 +49,10 @@ func (f *Field) rank() int {
 	return 2
 }
 
+// add enters the claims of f where it outranks the owner.
 func (o owners) add(f *Field, rules *domain.Rules) {
 	if f.Former() {
-		return // another field continues it, under the same names
+		return // another field continues it under the same names
 	}
 	p := rules.For(f.Key, f.ID)
 	for _, c := range f.claims(&p) {
@@ -100,7 +100,7 @@ func conflictSentence(f, other *Field, p *domain.Policy) string {
 	return taken + ": " + apart(f)
 }
 
-// titled names a field in a sentence.
+// titled names f in a sentence.
 func (f *Field) titled() string {
 	switch {
 	case f.forwarded():
@@ -113,7 +113,7 @@ func (f *Field) titled() string {
 	return fmt.Sprintf("%s (id %s)", f.Key, f.ID)
 }
 
-// section is the line by which the config tells f from others of its key.
+// section is the line of the config that selects f among the computations of its key.
 func (f *Field) section() string {
 	if f.ID == "" {
 		return fmt.Sprintf("key = %q", f.Key)
@@ -121,7 +121,7 @@ func (f *Field) section() string {
 	return fmt.Sprintf("id = %q", f.ID)
 }
 
-// Arguments quotes the arguments of a command. Where one looks like a flag, "--" says before them that none is.
+// Arguments quotes the arguments of a command. If one looks like a flag, "--" goes before them.
 func Arguments(words ...string) string {
 	quoted, dashes := make([]string, len(words)), ""
 	for i, w := range words {

@@ -9,22 +9,26 @@ import (
 	"personasync/store/domain"
 )
 
-// Parkings remembers what was parked lately, for those who follow: the parked are in the order of their
-// ids. A nil one, of a stopped agent's files, remembers nothing. Its methods may be called concurrently.
+// Parkings remembers the last parked changes for readers of the activity; the bucket of parked changes is sorted by
+// id, not by time. A nil one, of the files of a stopped agent, remembers nothing. Its methods may be called
+// concurrently.
 type Parkings struct {
 	mu    sync.Mutex
 	list  []*Stored
-	first uint64 // where this process began to count
+	first uint64 // the number at which this process began
 	last  uint64 // number of the last of list
 }
 
+// ParkingsKept is how many parked changes are remembered.
 const ParkingsKept = 2000
 
-// NewParkings begins to count where no process before could have come to, so that a cursor of one is older.
+// NewParkings starts the numbers at the clock, in µs. An earlier process cannot have counted that far, so its
+// cursors are older.
 func NewParkings(now time.Time) *Parkings {
 	return &Parkings{first: uint64(now.UnixMicro()), last: uint64(now.UnixMicro())}
 }
 
+// Number returns the number of the last parked change.
 func (p *Parkings) Number() uint64 {
 	if p == nil {
 		return 0
@@ -34,7 +38,7 @@ func (p *Parkings) Number() uint64 {
 	return p.last
 }
 
-// Merge adds what a transaction parked: all of it were so many, of which list has the first.
+// Merge adds the changes that a transaction parked. all is their number; list has the first of them.
 func (p *Parkings) Merge(list []*Stored, all uint64) {
 	if p == nil || len(list) == 0 {
 		return
@@ -46,7 +50,7 @@ func (p *Parkings) Merge(list []*Stored, all uint64) {
 	p.list = slices.Delete(p.list, 0, max(0, len(p.list)-ParkingsKept))
 }
 
-// Since returns what is behind a number, and of how many more it remembers nothing, and sets to to the last one.
+// Since returns the changes after number from, and how many more are not remembered. It sets to to the last number.
 func (p *Parkings) Since(from uint64, to *uint64) (list []*Stored, skipped uint64) {
 	if p == nil {
 		return nil, 0
@@ -62,13 +66,13 @@ func (p *Parkings) Since(from uint64, to *uint64) (list []*Stored, skipped uint6
 	return list, behind - min(behind, uint64(len(list)))
 }
 
-// NewlyParked is what was parked in this transaction.
+// NewlyParked collects the changes that a transaction parked, for the activity.
 type NewlyParked struct {
 	Parkings  []*Stored // the first ParkingsKept
 	ParkedAll uint64    // how many there were
 }
 
-// ParkedNow notes a parked change for who follows, without the bytes that it keeps.
+// ParkedNow notes a parked change without its value, event or answer, which a line of activity does not show.
 func (n *NewlyParked) ParkedNow(ch *Stored) {
 	if n.ParkedAll++; len(n.Parkings) >= ParkingsKept {
 		return

@@ -10,19 +10,19 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A PendingIndex is the row of a user that says what waits for the user, and where the user's history ends.
-// It exists only while one of these is so; an idle user costs nothing but membership rows.
+// A PendingIndex is the row of a user that counts the pending changes and has the end of the user's history. A user
+// without either has none, and costs nothing but membership rows.
 //
-//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes), accepted, aside )
+//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), endpoints x (retry, lanes), accepted, deferred )
 //
-// The due index is a function of the head (stands), so the two cannot disagree.
+// The user's places in the due index are a function of this row (DuePlaces), so the two cannot disagree.
 type PendingIndex struct {
-	History   uint64           // number of the newest entry of the user's chain in the history; 0: none
+	History   uint64           // number of the newest history entry of the user; 0: none
 	Blocks    []pendingBlock   // which fields have a pending attribute change, by block
 	Endpoints [2]EndpointIndex // by Endpoint - 1
 
 	Accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
-	Deferred uint32 // unix second before which no cohort change leaves; 0: none waits for that
+	Deferred uint32 // unix second before which no cohort change leaves; 0: none is deferred
 }
 
 // pendingBlock is a membership row in which attribute changes are pending: a bit for each column.
@@ -31,22 +31,23 @@ type pendingBlock struct {
 	Bits   uint64
 }
 
-// indexVersion 1 ended with the roads.
+// indexVersion 1 ended with the endpoints.
 const indexVersion byte = 2
 
-// EndpointIndex is what waits on one endpoint.
+// EndpointIndex is the pending changes of one endpoint.
 type EndpointIndex struct {
-	Retry uint32 // unix second before which nothing leaves; 0: no failure stands
+	Retry uint32 // unix second before which nothing leaves; 0: no failure is open
 	Lanes []Lane // by lane number
 }
 
-// Lane counts what waits in one lane of the due index.
+// Lane counts the pending changes in one lane of the due index.
 type Lane struct {
 	Number uint32
-	Due    uint32 // unix second: the earliest of what waits
-	Count  uint32 // pending changes, those in lease included
+	Due    uint32 // unix second of the earliest pending change
+	Count  uint32 // pending changes, in-flight ones included
 }
 
+// Endpoint returns the part of one endpoint, to be read or changed.
 func (h *PendingIndex) Endpoint(r domain.Endpoint) *EndpointIndex { return &h.Endpoints[r-1] }
 
 func (rh *EndpointIndex) lane(number uint32) *Lane {
@@ -66,7 +67,7 @@ func (rh *EndpointIndex) Add(number, due uint32) {
 	l.Due = min(l.Due, due)
 }
 
-// Remove counts one less.
+// Remove counts one pending change less. The lane goes with its last change, and the retry with the last lane.
 func (rh *EndpointIndex) Remove(number uint32) {
 	l := rh.lane(number)
 	if l.Count > 0 {
@@ -86,10 +87,11 @@ type DuePlace struct {
 	Lane, Second uint32
 }
 
+// Key returns the key of a user at this place.
 func (s DuePlace) Key(user []byte) []byte { return DueKey(s.Endpoint, s.Lane, s.Second, user) }
 
-// DuePlaces appends where the user stands in the due index: once while a retry is waited for, else by
-// lane. A user in lease stays where they are; take passes over them.
+// DuePlaces appends the user's places in the due index: one while a retry is pending, else one for each lane that is
+// reached. An in-flight user keeps their places; Take skips them.
 func (h *PendingIndex) DuePlaces(list []DuePlace) []DuePlace {
 	rh, urgent := h.Endpoint(domain.EndpointTransition), h.Urgent()
 	switch {
@@ -106,13 +108,13 @@ func (h *PendingIndex) DuePlaces(list []DuePlace) []DuePlace {
 	return h.cohortPlaces(list)
 }
 
-// placesAtOnce is how many places a user has on the transition endpoint for one job: in the lane that has
-// waited the longest, and in the others that are newest. A request carries whatever is due of a user, so
-// more places would cost more writes than they save time.
+// placesAtOnce is how many places a user has on the transition endpoint for one job: the lane that has waited
+// longest, and the newest others. A request carries everything that is due of a user, so more places would cost more
+// writes than they save time.
 const placesAtOnce = 3
 
-// reachedBy returns the place by which Take finds the changes of a lane of the transition endpoint. An urgent
-// user's bulk changes leave among the live ones.
+// reachedBy returns the place by which Take finds the changes of a lane of the transition endpoint. The bulk changes
+// of an urgent user leave among the live ones.
 func (rh *EndpointIndex) reachedBy(l Lane, urgent bool) DuePlace {
 	at := func(l Lane) DuePlace {
 		if urgent {
@@ -139,7 +141,7 @@ func (rh *EndpointIndex) reachedBy(l Lane, urgent bool) DuePlace {
 	return at(oldest)
 }
 
-// Under lists the lanes whose changes a place in the due index stands for.
+// Under lists the lanes whose changes are found by a place in the due index.
 func (h *PendingIndex) Under(at DuePlace) (numbers []uint32) {
 	rh, urgent := h.Endpoint(at.Endpoint), h.Urgent()
 	for _, l := range rh.Lanes {
@@ -151,7 +153,7 @@ func (h *PendingIndex) Under(at DuePlace) (numbers []uint32) {
 	return numbers
 }
 
-// Urgent reports whether a live change of a cohort waits for the user's changes on the transition endpoint.
+// Urgent reports whether a live cohort change waits for the user's changes on the transition endpoint.
 func (h *PendingIndex) Urgent() bool {
 	for _, l := range h.Endpoint(domain.EndpointCohort).Lanes {
 		if !IsBulk(l.Number) && h.AwaitsProfileIn(l) {
@@ -161,7 +163,8 @@ func (h *PendingIndex) Urgent() bool {
 	return false
 }
 
-// retryLane is where the user waits for a retry: bulk changes alone do not go among those of live ones.
+// retryLane returns the lane in which the user waits for a retry. A user who has only bulk changes does not wait
+// among the live ones.
 func (rh *EndpointIndex) retryLane(urgent bool) uint32 {
 	if urgent || slices.ContainsFunc(rh.Lanes, func(l Lane) bool { return !IsBulk(l.Number) }) {
 		return LaneRetry
@@ -169,6 +172,7 @@ func (rh *EndpointIndex) retryLane(urgent bool) uint32 {
 	return LaneRetryBulk
 }
 
+// SetPending notes whether an attribute change of a field is pending.
 func (h *PendingIndex) SetPending(field uint32, on bool) {
 	number, bit := uint16(field/BlockSize), uint64(1)<<(field%BlockSize)
 	i, found := slices.BinarySearchFunc(h.Blocks, number, func(p pendingBlock, n uint16) int { return int(p.Number) - int(n) })
@@ -194,8 +198,8 @@ func (h *PendingIndex) PendingFields(fields []uint32) []uint32 {
 	return fields
 }
 
-// Backlog is what the user adds to the store's. An attribute that was overtaken in lease passes for an
-// event until it lands.
+// Backlog returns what the user adds to the store's backlog. An attribute that was overtaken while in-flight counts
+// as an event until it is settled.
 func (h *PendingIndex) Backlog() (b domain.Backlog) {
 	rows, waiting := uint64(0), uint64(0)
 	for _, p := range h.Blocks {
@@ -213,11 +217,12 @@ func (h *PendingIndex) Backlog() (b domain.Backlog) {
 	return b
 }
 
+// Empty reports whether the row is not needed.
 func (h *PendingIndex) Empty() bool {
 	return h.History == 0 && len(h.Blocks) == 0 && len(h.Endpoints[0].Lanes) == 0 && len(h.Endpoints[1].Lanes) == 0
 }
 
-// Encode seals the head under its key.
+// Encode appends the row's frame, sealed under its key, or nothing when it is empty.
 func (h *PendingIndex) Encode(buf, key []byte) []byte {
 	if h.Empty() {
 		return buf
@@ -240,6 +245,7 @@ func (h *PendingIndex) Encode(buf, key []byte) []byte {
 	return wire.SealKeyed(wire.AppendUint(wire.AppendUint(buf, uint64(h.Accepted)), uint64(h.Deferred)), start, key)
 }
 
+// DecodeIndex reads a pending-index row of any version.
 func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
 	version := indexVersion
 	if len(frame) > 0 && frame[0] < version {
@@ -275,14 +281,13 @@ func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
 	return h, r.Done()
 }
 
-// ProfileDelay is how long, in seconds, MoEngage is given to know a user that it was told of. Cohort
-// Sync passes over users whom it does not know, without a word; how long after a 200 a user is known
-// is documented nowhere.
+// ProfileDelay is how long, in seconds, MoEngage is given to create a profile after it accepted something of a user.
+// Cohort Sync silently skips users without a profile. MoEngage documents no delay.
 const ProfileDelay = 60
 
-// AwaitsProfileIn reports whether a change waits on the other endpoint that is older than the cohort changes of
-// a lane: until it was accepted, MoEngage may not know the user. Receipt is compared in whole seconds,
-// so that what one event brought about counts as older.
+// AwaitsProfileIn reports whether a change on the other endpoint is older than the cohort changes of a lane. Until
+// it was accepted, MoEngage may have no profile of the user. Receipts are compared in whole seconds, so the changes
+// of one event count as older.
 func (h *PendingIndex) AwaitsProfileIn(l Lane) bool {
 	for _, other := range h.Endpoint(domain.EndpointTransition).Lanes {
 		if other.Due <= l.Due {
@@ -302,8 +307,8 @@ func (h *PendingIndex) AwaitsProfile() bool {
 	return false
 }
 
-// ProfileCreated notes that MoEngage accepted something of the user on the endpoint of attributes and events.
-// waiting says that cohort changes were waiting for just that.
+// ProfileCreated notes that MoEngage accepted an attribute or an event of the user at a unix second. If cohort
+// changes waited for it, they are deferred until the profile exists.
 func (h *PendingIndex) ProfileCreated(at uint32, waiting bool) {
 	h.Accepted = at
 	if waiting {
@@ -311,15 +316,15 @@ func (h *PendingIndex) ProfileCreated(at uint32, waiting bool) {
 	}
 }
 
-// Defer has cohort changes received at due wait until the user is known.
+// Defer has cohort changes that were received at due wait until the profile exists.
 func (h *PendingIndex) Defer(due uint32) {
 	if known := h.Accepted + ProfileDelay; h.Accepted != 0 && known > due {
 		h.Deferred = max(h.Deferred, known)
 	}
 }
 
-// cohortPlaces appends where a user stands in the due index of the cohort endpoint: once in the lane of
-// retries while there is a moment to wait for, else once a lane.
+// cohortPlaces appends the user's places in the due index of the cohort endpoint: one in the lane of retries while
+// there is a moment to wait for, else one for each lane.
 func (h *PendingIndex) cohortPlaces(list []DuePlace) []DuePlace {
 	rh := h.Endpoint(domain.EndpointCohort)
 	if len(rh.Lanes) == 0 {

@@ -13,29 +13,29 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Refusals counts the requests that were refused, as they are refused: the writer puts the counts on
-// disk with its next transaction. Its methods may be called concurrently.
+// Refusals counts the refused requests. The writer writes the counts with its next transaction. Its methods may be
+// called concurrently.
 //
-// Those who follow the trail get a line for each refusal of a kind until refusalBurst lines went out;
-// beyond, a line each refusalPause with the number of those between. So a flood takes a line each ten
-// seconds, and hides nothing else.
+// A reader of the activity gets one line for each refusal of a kind, up to RefusalBurst lines. After that a line
+// every refusalPause sums up the refusals since. So a flood is one line in ten seconds, and hides nothing else.
 type Refusals struct {
 	mu    sync.Mutex
 	kinds map[domain.Refusal]*refusalKind
 	heard domain.Heard
-	dirty bool // not all of it is on disk
+	dirty bool // some counts are not on disk
 
-	lines []domain.Refusal // lately; Count is of the line
+	lines []domain.Refusal // the latest; Count is of the line
 	last  uint64           // number of the last of lines
 }
 
 type refusalKind struct {
 	domain.Refusal
 	tokens float64   // lines that may go out at once
-	filled time.Time // when tokens was reckoned
+	filled time.Time // when tokens was computed
 	silent uint64    // refusals without a line yet
 }
 
+// RefusalBurst is how many lines of one kind may follow each other at once.
 const (
 	RefusalBurst  = 5
 	refusalPause  = 10 * time.Second
@@ -43,12 +43,12 @@ const (
 	refusalsFrame = byte(1)
 )
 
-// NewRefusals begins its lines where no process before could have come to, like newParkings.
+// NewRefusals starts the numbers of its lines at the clock, like NewParkings.
 func NewRefusals(now time.Time) *Refusals {
 	return &Refusals{kinds: make(map[domain.Refusal]*refusalKind), last: uint64(now.UnixMicro())}
 }
 
-// Load takes over what is on disk. The ledger's total is older than the kinds.
+// Load takes over the counts on disk. total is the ledger's count, which is older than the kinds.
 func (r *Refusals) Load(tx engine.Tx, total uint64) error {
 	list, heard, err := ReadRefusals(tx, total)
 	if err != nil {
@@ -67,7 +67,7 @@ func (r *Refusals) Load(tx engine.Tx, total uint64) error {
 func ReadRefusals(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
 	if frame := tx.Bucket(BucketMeta).Get(MetaRefusals); frame != nil {
 		if list, heard, err = DecodeRefusals(frame); err != nil {
-			return nil, heard, fmt.Errorf("the refusals: %w", err)
+			return nil, heard, fmt.Errorf("read the refusals: %w", err)
 		}
 	}
 	if known := SumRefusals(list); total > known {
@@ -76,6 +76,7 @@ func ReadRefusals(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (l
 	return list, heard, nil
 }
 
+// SumRefusals returns the number of refusals of all kinds.
 func SumRefusals(list []domain.Refusal) (sum uint64) {
 	for i := range list {
 		sum += list[i].Count
@@ -99,7 +100,7 @@ func (r *Refusals) Count(one domain.Refusal) {
 	r.speak(k, one.Last)
 }
 
-// speak writes a line about what has none yet, if one is due. mu is held.
+// speak adds a line about the refusals that have none yet, if one is due. The caller holds mu.
 func (r *Refusals) speak(k *refusalKind, now time.Time) {
 	k.tokens = min(RefusalBurst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(refusalPause)))
 	k.filled = now
@@ -115,7 +116,7 @@ func (r *Refusals) speak(k *refusalKind, now time.Time) {
 	k.silent = 0
 }
 
-// Hear notes what is heard with a batch of events.
+// Hear notes when requests of each route last came.
 func (r *Refusals) Hear(heard domain.Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,7 +125,7 @@ func (r *Refusals) Hear(heard domain.Heard) {
 	}
 }
 
-// List returns every kind, the most frequent first, and what was heard last.
+// List returns the counts by kind, the most frequent first, and when requests last came.
 func (r *Refusals) List() (list []domain.Refusal, heard domain.Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,20 +136,21 @@ func (r *Refusals) List() (list []domain.Refusal, heard domain.Heard) {
 	return list, r.heard
 }
 
+// SortRefusals sorts kinds by count, the most frequent first, and then by name.
 func SortRefusals(list []domain.Refusal) {
 	slices.SortFunc(list, func(a, b domain.Refusal) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(record.BoolByte(b.Delivery), record.BoolByte(a.Delivery)))
 	})
 }
 
-// Unwritten reports whether something is to be put on disk.
+// Unwritten reports whether the file lacks some of the counts.
 func (r *Refusals) Unwritten() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.dirty
 }
 
-// Write puts the counts into b's transaction. failed takes that back.
+// Write puts the counts into a transaction. Call Failed if the transaction fails.
 func (r *Refusals) Write(tx *Tx) {
 	r.mu.Lock()
 	dirty := r.dirty
@@ -162,6 +164,7 @@ func (r *Refusals) Write(tx *Tx) {
 	tx.Put(tx.Bucket(BucketMeta), MetaRefusals, encodeRefusals(list, heard))
 }
 
+// Failed has the counts written again, because the transaction that had them failed.
 func (r *Refusals) Failed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -181,6 +184,7 @@ func encodeRefusals(list []domain.Refusal, heard domain.Heard) []byte {
 	return wire.Seal(buf, 0)
 }
 
+// DecodeRefusals reads the counts from their frame.
 func DecodeRefusals(frame []byte) (list []domain.Refusal, heard domain.Heard, err error) {
 	r, err := wire.Unseal(frame, refusalsFrame)
 	if err != nil {
@@ -193,7 +197,7 @@ func DecodeRefusals(frame []byte) (list []domain.Refusal, heard domain.Heard, er
 	return list, heard, r.Done()
 }
 
-// Number is that of the last line.
+// Number returns the number of the last line.
 func (r *Refusals) Number() uint64 {
 	if r == nil {
 		return 0
@@ -203,8 +207,8 @@ func (r *Refusals) Number() uint64 {
 	return r.last
 }
 
-// Since returns the lines behind a number, and sets to to the last one. Refusals that got no line yet
-// get one as soon as it is due, with the next refusal or look.
+// Since returns the lines after number from, and sets to to the last number. Refusals without a line get one here if
+// it is due.
 func (r *Refusals) Since(from uint64, to *uint64, now time.Time) []domain.Refusal {
 	if r == nil {
 		return nil

@@ -8,18 +8,18 @@ import (
 	"personasync/store/domain"
 )
 
-// Registry is every field known, in memory: there are as many as computations, not users.
+// Registry is every field, in memory: there are as many as computations, not as users.
 type Registry struct {
 	Fields  []*Field // by number
 	ByName  map[FieldName][]*Field
-	ByKey   map[string][]*Field // computations only, and no former ones
+	ByKey   map[string][]*Field // computations only, without former ones
 	ByID    map[string][]*Field // computations only
 	Cohorts []*Field            // targets to a cohort
 	gone    int                 // fields that were removed
 	owners  owners              // by name in MoEngage
 }
 
-// Size is how many fields there are, without those that were removed.
+// Size returns the number of fields, without the removed ones.
 func (r *Registry) Size() int { return len(r.Fields) - r.gone }
 
 func newRegistry(fields []*Field, rules *domain.Rules) *Registry {
@@ -43,7 +43,7 @@ func (r *Registry) add(f *Field, rules *domain.Rules) *Field {
 	return f
 }
 
-// Enter has f found by its name, key and id, in the order of the numbers, whenever it got its name.
+// Enter makes f known by its name, key and id. The lists stay sorted by number, whenever f got its name.
 func (r *Registry) Enter(f *Field) {
 	if f.Gone() {
 		r.gone++
@@ -64,7 +64,7 @@ func (r *Registry) Enter(f *Field) {
 	}
 }
 
-// Unname undoes enter, before the name changes.
+// Unname undoes Enter. Call it before the name changes.
 func (r *Registry) Unname(f *Field) {
 	remove(r.ByName, f.name(), f)
 	r.Cohorts = slices.DeleteFunc(r.Cohorts, func(x *Field) bool { return x == f })
@@ -102,7 +102,7 @@ func (r *Registry) Computations(key string) []*Field {
 	return nil
 }
 
-// One returns the only computation that key names.
+// One returns the only computation that key names. The error is domain.ErrNotFound or an AmbiguousError.
 func (r *Registry) One(key string) (*Field, error) {
 	switch known := r.Computations(key); len(known) {
 	case 0:
@@ -118,7 +118,7 @@ func (r *Registry) One(key string) (*Field, error) {
 	}
 }
 
-// AmbiguousError says that a key names several computations.
+// AmbiguousError says that a key names several computations, and lists their ids.
 type AmbiguousError struct {
 	Key string
 	IDs []string
@@ -128,7 +128,8 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%s names several computations: give one of their ids instead", e.Key)
 }
 
-// Argument is what names a computation on a command line: its key, or its id where several share the key.
+// Argument returns the shortest name of a computation on a command line: its key, or its id where several share the
+// key.
 func (r *Registry) Argument(key, id string) string {
 	if len(r.Computations(key)) > 1 {
 		return cmp.Or(id, key)
@@ -136,13 +137,13 @@ func (r *Registry) Argument(key, id string) string {
 	return cmp.Or(key, id)
 }
 
-// Find returns the computation that an event speaks of, nil when it is not known yet:
+// Find returns the computation of an event, nil when there is none yet. It looks
 //
 //	by space, key and id
-//	by its id: an event may name no space, and a computation that was named without takes the first that comes
-//	by its key: the only computation that may be meant, by the space and the id as far as they are known
+//	by id alone: an event may name no space, and a computation without a space takes the first that comes
+//	by key: the only computation that fits the space and the id, as far as they are known
 //
-// Where several may be meant it is ambiguous. A former computation is found by its id alone.
+// ambiguous says that several fit. A former computation is found by its id alone.
 func (r *Registry) Find(e *domain.Event) (f *Field, ambiguous bool) {
 	if e.ComputationID != "" {
 		if f, ambiguous = r.identified(e); f != nil || ambiguous {
@@ -152,8 +153,8 @@ func (r *Registry) Find(e *domain.Event) (f *Field, ambiguous bool) {
 	return r.keyed(e)
 }
 
-// identified is find by an id. Of two that are one, as known from before spaces were compared so, the
-// event's own space decides, and then the first.
+// identified is Find by the id. Of two that are one, as earlier versions stored them, the space of the event
+// decides, and then the first.
 func (r *Registry) identified(e *domain.Event) (found *Field, ambiguous bool) {
 	for _, f := range r.ByID[e.ComputationID] {
 		if e.Space != "" && (f.Key != e.Key || !mayBeOne(f.Space, e.Space)) {
@@ -170,7 +171,7 @@ func (r *Registry) identified(e *domain.Event) (found *Field, ambiguous bool) {
 	return found, false
 }
 
-// precedes reports whether an event of the id of f and other means f, which is known for less long.
+// precedes reports whether an event that has the id of both f and other means f, which is the newer field.
 func (f *Field) precedes(other *Field, e *domain.Event) bool {
 	switch {
 	case f.Former() != other.Former():
@@ -181,7 +182,7 @@ func (f *Field) precedes(other *Field, e *domain.Event) bool {
 	return f.Key == e.Key && other.Key != e.Key
 }
 
-// keyed is find by a key.
+// keyed is Find by the key.
 func (r *Registry) keyed(e *domain.Event) (found *Field, ambiguous bool) {
 	for _, f := range r.ByKey[e.Key] {
 		switch {
@@ -199,12 +200,12 @@ func (r *Registry) keyed(e *domain.Event) (found *Field, ambiguous bool) {
 	return found, false
 }
 
-// mayBeOne reports whether two names of a space, or two ids, can be of one computation: "" is not known.
+// mayBeOne reports whether two spaces, or two ids, can belong to one computation; "" is unknown and fits all.
 func mayBeOne(x, y string) bool { return x == "" || y == "" || x == y }
 
-// OtherClass returns the computation that an event would make values of a membership for, or the other way
-// round, nil when there is none. f is what the event speaks of, nil when that is not known; its id may still
-// be known with another key.
+// OtherClass returns the computation for which an event of its class cannot be used: values for a membership, or a
+// membership for values. It is nil when there is none. f is the computation of the event, nil when that is not
+// known; its id may still be known under another key.
 func (r *Registry) OtherClass(f *Field, e *domain.Event) *Field {
 	if f != nil {
 		return f.unlessOf(e.Class)
@@ -217,6 +218,7 @@ func (r *Registry) OtherClass(f *Field, e *domain.Event) *Field {
 	return nil
 }
 
+// unlessOf returns f unless c has members exactly as f has.
 func (f *Field) unlessOf(c domain.Class) *Field {
 	if f.Class.HasMembers() == c.HasMembers() {
 		return nil
@@ -224,7 +226,7 @@ func (f *Field) unlessOf(c domain.Class) *Field {
 	return f
 }
 
-// Beside returns the field of a computation's column or channel, nil before it was first used.
+// Beside returns the field of a computation's column or target, nil before its first use.
 func (r *Registry) Beside(f *Field, column string) *Field {
 	for _, x := range r.ByName[FieldName{f.Space, f.Key, column}] {
 		if x.ID == f.ID {
@@ -234,7 +236,7 @@ func (r *Registry) Beside(f *Field, column string) *Field {
 	return nil
 }
 
-// TargetFields returns the fields by which a computation ever told its membership: its own, and its targets.
+// TargetFields returns the fields that were ever used to send a computation's membership: its own, and its targets.
 func (r *Registry) TargetFields(f *Field) []*Field {
 	list := []*Field{f}
 	for _, column := range [...]string{CohortColumn, ListColumn} {
@@ -245,7 +247,7 @@ func (r *Registry) TargetFields(f *Field) []*Field {
 	return list
 }
 
-// Speaker returns the computation whose channel f is, and f itself if it is none.
+// Speaker returns the computation whose target f is, and f itself if it is none.
 func (r *Registry) Speaker(f *Field) *Field {
 	if f.Kind() == domain.KindAttribute {
 		return f
@@ -266,7 +268,7 @@ func (r *Registry) Family(f *Field) (fields []*Field) {
 	return fields
 }
 
-// HeldColumns returns the columns of which something is held, by their computation.
+// HeldColumns returns the columns that have held changes, by their computation.
 func (r *Registry) HeldColumns() map[*Field][]*Field {
 	columns := make(map[*Field][]*Field)
 	for _, x := range r.Fields {
@@ -278,16 +280,16 @@ func (r *Registry) HeldColumns() map[*Field][]*Field {
 	return columns
 }
 
-// MaxFields bounds the registry, which whoever looks at the state reads whole: some 5 KB a field pass
-// through memory, once a second. Workspaces have hundreds; whoever has a write key could make millions.
-var MaxFields = 1 << 15 // tests make it small
+// MaxFields bounds the registry, which every reader of the state loads whole: some 5 KB a field pass through memory,
+// once a second. Workspaces have hundreds of computations; somebody with a write key could make millions.
+var MaxFields = 1 << 15 // a variable so that tests can lower it
 
-// manyFields is how many times as many fields there may have been: one that is gone leaves its number behind,
-// because rows and history still speak of it, and a hundred bytes.
+// ManyFields bounds the numbers, removed fields included, as a multiple of MaxFields. A removed field leaves its
+// number and about a hundred bytes, because rows and history still refer to it.
 const ManyFields = 16
 
-// SettleOwners works out whose each name is. Two computations that resolve to one would overwrite each
-// other for ever, so the later one's changes are held until an operator decides.
+// SettleOwners works out which field owns each name in MoEngage. Two computations with one name would overwrite each
+// other for ever, so the changes of the later one are held until an operator decides.
 func (r *Registry) SettleOwners(rules *domain.Rules) {
 	r.owners = make(owners, len(r.Fields))
 	for _, f := range r.Fields {
@@ -315,12 +317,14 @@ func (r *Registry) Rival(f *Field, p *domain.Policy, rules *domain.Rules) *Field
 	return nil
 }
 
+// Conflicted reports whether f has a Rival.
 func (r *Registry) Conflicted(f *Field, p *domain.Policy, rules *domain.Rules) bool {
 	return r.Rival(f, p, rules) != nil
 }
 
-// Spoken reports whether a computation, or a column of one, is called like a trait and speaks under its
-// name. It says the trait better. Another's name that the trait would only be renamed to is a conflict.
+// Spoken reports whether a computation, or a column of one, has the same name as a trait and is sent under it. It
+// describes the trait better than a forwarded trait does. A name that the trait would only be renamed to is a
+// conflict.
 func (r *Registry) Spoken(name string) bool {
 	owner := r.owners[claim{domain.KindAttribute, domain.AttributeName(name)}]
 	return owner != nil && !owner.forwarded() && cmp.Or(owner.SQLColumn(), owner.Key) == name

@@ -18,11 +18,16 @@ import (
 //
 // The row with block 0xFFFF is the user's head: see head.go.
 
-// RowVersion 1 had no left.
+// A membership row holds the entries of one user and one block of 64 fields. Nearly every user has one row. A user
+// in ten thousand audiences has many, each small enough to rewrite for one event.
+//
+//	rows: userKey | block (2 bytes) -> frame( entry* )
+//	entry: column, shape, [assertion] x up to 3, [last sent], [waiting], [in-flight], [loose], [left]
+//
+// The row with block 0xFFFF is the user's PendingIndex. RowVersion 1 had no left.
 const RowVersion byte = 2
 
-// block is one membership row in memory. It holds an entry or two for nearly everybody, so they are
-// a sorted slice.
+// block is one membership row in memory. Nearly every row has an entry or two, so they are a sorted slice.
 type block struct {
 	Number  uint16
 	Entries []*Entry // by column
@@ -30,7 +35,7 @@ type block struct {
 	Dirty   bool
 }
 
-// Find returns the entry of a column, nil when nothing is kept of it.
+// Find returns the entry of a column, nil when there is none.
 func (b *block) Find(column uint8) *Entry {
 	for _, e := range b.Entries {
 		if e.Column == column {
@@ -40,7 +45,7 @@ func (b *block) Find(column uint8) *Entry {
 	return nil
 }
 
-// entry returns the entry of a column, to be filled if there is none.
+// entry returns the entry of a column, and adds an empty one if there is none.
 func (b *block) entry(column uint8) *Entry {
 	i := 0
 	for i < len(b.Entries) && b.Entries[i].Column < column {
@@ -55,7 +60,7 @@ func (b *block) entry(column uint8) *Entry {
 // Field returns the number of the field that an entry of b is about.
 func (b *block) Field(e *Entry) uint32 { return uint32(b.Number)*BlockSize + uint32(e.Column) }
 
-// Bits of an entry's shape byte: which parts follow.
+// Bits of an entry's shape byte: the parts that follow.
 const (
 	ShapeOne = 1 << iota
 	shapeIdentify
@@ -67,7 +72,7 @@ const (
 	shapeLeft
 )
 
-// Encode seals the row under its key.
+// Encode appends the row's frame, sealed under its key, or nothing when every entry is empty.
 func (b *block) Encode(buf, key []byte) []byte {
 	start := len(buf)
 	buf = append(buf, RowVersion)
@@ -146,7 +151,7 @@ func (t *Ticket) encode(buf []byte) []byte {
 	return buf
 }
 
-// Whether there is any trouble, and what is kept of it. Numbers are on disk.
+// Whether a ticket has failures, and which parts of them are kept. Numbers are on disk.
 const (
 	failuresNone  byte = 0
 	failuresKept  byte = 1
@@ -173,6 +178,7 @@ func (t *Failures) encode(buf []byte) []byte {
 	return buf
 }
 
+// DecodeBlock reads a membership row of any version.
 func DecodeBlock(key, frame []byte, epoch record.Epochs) (*block, error) {
 	b := &block{Number: binary.BigEndian.Uint16(key[len(key)-2:]), stored: true}
 	version := RowVersion

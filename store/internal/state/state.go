@@ -14,35 +14,35 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// State is what apply keeps in memory beside the file: all of it can be read back, and is when a
-// transaction fails. Only the writer's goroutine touches it.
+// State is what the writer keeps in memory beside the file. Every field can be read back from the file, and is after
+// a transaction failed. Only the writer's goroutine uses it.
 type State struct {
-	Epoch         uint32        // of the store, and of its files
+	Epoch         uint32        // of the store and its files
 	Epochs        record.Epochs // of change ids
-	Home          []byte        // where it last ran: see homeOf
+	Home          []byte        // where it last ran; see Arrival
 	Applied       uint64        // number of the last record applied
 	Rules         domain.Rules
 	Ledger        Ledger
 	Registry      *Registry
 	jobs          []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
 	LastLease     uint64   // number of the last lease
-	Closed        uint64   // number of the last entry of the history
+	Closed        uint64   // number of the newest entry of the history
 	Leases        map[uint64]*Lease
-	InFlight      map[LeaseKey]*LeasedDelivery // everybody on a lease
-	CorruptLeases []uint64                     // flights whose row is damaged
+	InFlight      map[LeaseKey]*LeasedDelivery // users of the leases
+	CorruptLeases []uint64                     // leases whose row is corrupt
 	Salt          []byte                       // of the tombstones
-	Sweeping      []*Field                     // whose waiting exits are being held: see massexit.go
+	Sweeping      []*Field                     // fields whose pending exits are being held; see ExitWindow
 
-	jobNumbers map[string]uint32        // the same by name; nil until asked for
-	lanes      [2]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until asked for
-	Turns      uint64                   // how many there were, to find whose is next
+	jobNumbers map[string]uint32        // the same by name; nil until first used
+	lanes      [2]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until first used
+	Turns      uint64                   // turns so far; see laneState.Served
 	Shares     [2]turn.Shares           // by Endpoint - 1
 
-	contradicted bool // damage showed, and was told of; not on disk
+	contradicted bool // Contradiction has logged; not on disk
 }
 
-// Job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
-// know any more waits for the default schedule, so that a change of config strands nothing.
+// Job returns the name of the job whose schedule a lane follows. A lane whose job is no longer configured follows
+// the default schedule, so that a change of the configuration leaves nothing pending for ever.
 func (st *State) Job(lane uint32) string {
 	n := LaneJob(lane)
 	if int64(n) >= int64(len(st.jobs)) {
@@ -56,15 +56,15 @@ func (st *State) Job(lane uint32) string {
 	return name
 }
 
-// Init writes what a new state needs.
+// Init writes the first values of a new state.
 func Init(kv engine.Tx) error {
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	return kv.Bucket(BucketMeta).Put(MetaSalt, salt)
 }
 
-// LoadCounted is loadState for whoever goes on counting: the backlog, where the file does not have it,
-// is counted from the heads.
+// LoadCounted reads the state for a writer, which goes on counting. If the file is of a version that did not count
+// the backlog, it is counted here from the pending index.
 func LoadCounted(tx engine.Tx) (*State, error) {
 	st, err := LoadState(tx)
 	if err != nil || !st.Ledger.Uncounted {
@@ -82,6 +82,7 @@ func LoadCounted(tx engine.Tx) (*State, error) {
 	})
 }
 
+// LoadState reads the state from a transaction. The backlog may be uncounted; see Ledger.
 func LoadState(tx engine.Tx) (*State, error) {
 	meta := tx.Bucket(BucketMeta)
 	if err := tx.Check(); err != nil {
@@ -105,7 +106,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 	}
 	if text := meta.Get(MetaRules); text != nil {
 		if err := json.Unmarshal(text, &st.Rules); err != nil {
-			return nil, fmt.Errorf("the rules: %w", err)
+			return nil, fmt.Errorf("read the rules: %w", err)
 		}
 	}
 	err := tx.Bucket(BucketJobs).ForEach(func(_, name []byte) error {
@@ -118,14 +119,14 @@ func LoadState(tx engine.Tx) (*State, error) {
 	var fields []*Field
 	err = tx.Bucket(BucketFields).ForEach(func(k, frame []byte) error {
 		f, err := DecodeField(binary.BigEndian.Uint32(k), frame)
-		if err == nil && int(f.Number) != len(fields) { // rows speak of them by number
+		if err == nil && int(f.Number) != len(fields) { // rows refer to them by number
 			err = wire.ErrDamaged
 		}
 		fields = append(fields, f)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the computations: %w", err)
+		return nil, fmt.Errorf("read the computations: %w", err)
 	}
 	for _, f := range fields {
 		if f.Watch.Swept != nil {
@@ -136,6 +137,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 	return st, nil
 }
 
+// EpochsIn reads the epochs of the record numbers in a file, the oldest first.
 func EpochsIn(tx engine.Tx) record.Epochs {
 	meta := tx.Bucket(BucketMeta)
 	list := record.Epochs{{First: 0, Epoch: binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))}}
@@ -145,8 +147,7 @@ func EpochsIn(tx engine.Tx) record.Epochs {
 	return list
 }
 
-// loadLeases boards every lease there is. A damaged one is left to recover: whoever was on it is
-// taken again.
+// loadLeases reads every lease. A corrupt one is listed in CorruptLeases, and its users can be leased again.
 func (st *State) loadLeases(tx engine.Tx) error {
 	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedDelivery), nil
 	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
@@ -159,7 +160,7 @@ func (st *State) loadLeases(tx engine.Tx) error {
 	})
 }
 
-// AddLease notes who is on a lease.
+// AddLease enters a lease and marks its users as in-flight on its endpoint.
 func (st *State) AddLease(f *Lease) {
 	st.Leases[f.Number] = f
 	for i := range f.List {
@@ -167,6 +168,7 @@ func (st *State) AddLease(f *Lease) {
 	}
 }
 
+// EndLease removes a lease, so that its users can be leased again.
 func (st *State) EndLease(f *Lease) {
 	delete(st.Leases, f.Number)
 	for i := range f.List {
@@ -174,7 +176,7 @@ func (st *State) EndLease(f *Lease) {
 	}
 }
 
-// IsInFlight reports whether a change that is kept in a user's row is in a request under way.
+// IsInFlight reports whether a change that is kept in a membership row is in a request.
 func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID) bool {
 	p := st.InFlight[LeaseKey{endpoint, user}]
 	if p == nil {
@@ -188,7 +190,7 @@ func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID)
 	return false
 }
 
-// UnderWay reports whether a change is in a request on its way.
+// UnderWay reports whether a change, of a row or of the queue, is in a request.
 func (st *State) UnderWay(endpoint domain.Endpoint, user string, id domain.ID) bool {
 	p := st.InFlight[LeaseKey{endpoint, user}]
 	return st.IsInFlight(endpoint, user, id) || p != nil && p.Queued.ID == id

@@ -8,28 +8,30 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// ChangeVersion 1 did not count the attempts alone.
+// ChangeVersion 1 did not count the attempts without other users.
 const ChangeVersion byte = 2
 
-// Stored is a change as the queue, the parked, the held and the history keep it. One encoding serves
-// all four, so that a change moves whole.
+// Stored is a change as the queue, the parked, the held and the history keep it. All four use one encoding, so a
+// change moves whole.
 type Stored struct {
 	domain.Change
-	Field    uint32 // number of the field it speaks of; fieldNone of a received event
+	Field    uint32 // number of its field; FieldNone for a received event
 	Lane     uint32
 	Endpoint domain.Endpoint
-	Prev     uint64 // history: number of the user's entry before this one; 0: none
-	Raw      []byte // received: the event's frame, to be read again on retry
+	Prev     uint64 // in the history: number of the user's entry before this one; 0: none
+	Raw      []byte // of a received event: its frame, to be applied again on retry
 	Loose    bool   // an attribute that is queued like an event, because its computation does not collapse
 }
 
+// FieldNone is the field of a received event, which has none.
 const FieldNone = ^uint32(0)
 
-// InRow reports whether a pending change is kept in a membership row, and not in the user's queue.
+// InRow reports whether a pending change is kept in a membership row. All others are in the user's queue.
 func (c *Stored) InRow() bool {
 	return !c.Loose && (c.Kind == domain.KindAttribute || c.Kind == domain.KindCohort || c.Kind == domain.KindList)
 }
 
+// Encode appends the frame of a change.
 func (c *Stored) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, ChangeVersion)
@@ -61,13 +63,13 @@ func readAnswer(r *wire.Reader) domain.Answer {
 	return domain.Answer{Status: int(r.Uint()), RequestID: r.Text(), Body: r.Text(), At: r.Time()}
 }
 
-// DecodeChange copies everything it keeps: a change leaves its transaction.
+// DecodeChange reads a change of any version. It copies everything, because the change outlives its transaction.
 func DecodeChange(frame []byte, epoch record.Epochs) (*Stored, error) {
 	return PeekChange(bytes.Clone(frame), epoch)
 }
 
-// PeekChange is decodeChange without the copy: the value, the properties and the raw bytes of the change
-// lie in frame, and are good for as long as that is.
+// PeekChange is DecodeChange without the copy: the value, the properties and the raw bytes are slices of frame, and
+// valid as long as frame is.
 func PeekChange(frame []byte, epoch record.Epochs) (*Stored, error) {
 	version := ChangeVersion
 	if len(frame) > 0 && frame[0] == 1 {
@@ -106,7 +108,7 @@ func nilIfEmpty(b []byte) []byte {
 	return b
 }
 
-// About says which field a change speaks of.
+// About sets the field that a change is about.
 func (c *Stored) About(f *Field) {
 	c.Field, c.Computation, c.ComputedBy, c.Column, c.Class = f.Number, f.Key, f.ID, f.SQLColumn(), f.Class
 }

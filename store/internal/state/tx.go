@@ -15,8 +15,8 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Tx is one transaction on the state. Decisions are made in inbox order on users held in memory; Flush writes the
-// users back, sorted by key, together with the ledger and the position in the inbox that they belong to.
+// Tx is one transaction on the state. Records are applied in inbox order to users in memory. Flush writes the users
+// back, sorted by key, together with the ledger and the position in the inbox.
 type Tx struct {
 	kv    engine.Tx
 	State *State
@@ -24,51 +24,51 @@ type Tx struct {
 
 	Buckets
 	users userSet
-	moved map[*Field]bool // fields to write back
+	moved map[*Field]bool // fields to write
 	memory
 	outcomes
 	NewlyParked
 	Applying
 
-	Dry   bool    // decide, and write nothing
-	Woke  [2]bool // something became due that was not, by Endpoint - 1
+	Dry   bool    // decide without writing
+	Woke  [2]bool // a place in the due index was added, by Endpoint - 1
 	Err   error   // the first write that failed; the transaction is lost
-	Aside bool    // a damaged row or change was met
+	Aside bool    // a corrupt row or change was found
 }
 
-// Buckets are those that a decision reads and writes. FORMAT.md says what is in them.
+// Buckets are those that most functions use. FORMAT.md says what is in them.
 type Buckets struct {
 	Rows, Queue, Due, Locator, Parked, Held, History engine.Bucket
 	row                                              engine.Cursor // of Rows, see get
 }
 
-// userSet is the users that were met in a transaction, each decoded once.
+// userSet is the users that were read in a transaction, each decoded once.
 type userSet struct {
 	byID  map[string]*User
-	order []*User // as they were first met
+	order []*User // in the order of first use
 }
 
-// memory is used again and again within a transaction, and Arena by the next one.
+// memory is reused within a transaction, and Arena by the next one.
 type memory struct {
-	key   []byte // see rowKey
-	Arena []byte // see Frame
+	key   []byte // of rowKey and dueKey
+	Arena []byte // of Frame
 }
 
-// outcomes are what became of the records applied in this transaction: see verdict.go.
+// outcomes are those of the records applied in this transaction; see Tx.Verdict.
 type outcomes struct {
 	list  []byte
-	first uint64 // number of the record of the first
+	first uint64 // record number of the first
 }
 
-// Applying is about the record being applied.
+// Applying is about the record that is being applied.
 type Applying struct {
 	Now       time.Time // its receipt
-	Bulk      bool      // it is no event: its changes leave behind the live ones
-	Outsiders int64     // how many that are no events were applied in this transaction
+	Bulk      bool      // not an event: its changes leave after the live ones
+	Outsiders int64     // records other than events applied in this transaction
 }
 
-// NewTx returns a transaction that decides on st, and reads and writes kv. If kv is read-only it can decide all
-// the same, and is then thrown away.
+// NewTx returns a transaction that decides on st, and reads and writes kv. If kv is read-only it decides all the
+// same, writes nothing, and is thrown away.
 func NewTx(kv engine.Tx, st *State, log *slog.Logger) *Tx {
 	rows := kv.Bucket(BucketRows)
 	return &Tx{
@@ -83,8 +83,8 @@ func NewTx(kv engine.Tx, st *State, log *slog.Logger) *Tx {
 // Bucket returns a bucket of the state.
 func (tx *Tx) Bucket(name []byte) engine.Bucket { return tx.kv.Bucket(name) }
 
-// get is Bucket.Get by a cursor that is used again: bbolt makes one for every call, in four pieces, and
-// a drain asks for two rows a user.
+// get is Bucket.Get with a cursor that is reused. bbolt allocates one for each Get, in four pieces, and a drain
+// reads two rows a user.
 func get(c engine.Cursor, key []byte) []byte {
 	if k, v := c.Seek(key); bytes.Equal(k, key) {
 		return v
@@ -92,35 +92,36 @@ func get(c engine.Cursor, key []byte) []byte {
 	return nil
 }
 
-// User is one user within a batch: decoded once, changed in memory, written once.
+// User is one user within a transaction: decoded once, changed in memory, written once.
 type User struct {
 	ID     string
 	Key    []byte
 	Index  *PendingIndex
-	WasDue []DuePlace     // where the user stood in the due index when loaded
-	owed   domain.Backlog // what the user added to the backlog then
-	Blocks []*block       // as they were first wanted
-	Dirty  bool           // the head, and so perhaps the due index
+	WasDue []DuePlace     // places in the due index when read
+	owed   domain.Backlog // their part of the backlog when read
+	Blocks []*block       // in the order of first use
+	Dirty  bool           // the pending index must be written, and perhaps the due index
 
-	unread []rawRow // rows seen on the way to the head and not wanted yet
-	whole  bool     // every row there is was seen
+	unread []rawRow // rows that were read and not decoded yet
+	whole  bool     // unread had every row
 	rows   int      // membership rows on disk, if whole
 
-	dueRoom [placesAtOnce]DuePlace // memory of was and unread, for nearly everybody
+	dueRoom [placesAtOnce]DuePlace // memory of WasDue, enough for nearly every user
 	rowRoom [rowsAtOnce]rawRow
 }
 
-// rawRow is a membership row as it is on disk.
+// rawRow is a membership row that is not decoded yet.
 type rawRow struct {
 	number uint16
 	frame  []byte // memory of the transaction
 }
 
-// changed reports whether anything of u is to be written back.
+// changed reports whether anything of u must be written.
 func (u *User) changed() bool {
 	return u.Dirty || slices.ContainsFunc(u.Blocks, func(row *block) bool { return row.Dirty })
 }
 
+// User returns a user by id, read on first use. A user without rows has an empty index.
 func (tx *Tx) User(id string) *User {
 	if u := tx.users.byID[id]; u != nil {
 		return u
@@ -133,18 +134,17 @@ func (tx *Tx) User(id string) *User {
 	return u
 }
 
-// rowsAtOnce is how many rows of a user are read on the way to the head. Nearly everybody has one, so
-// that one descent of the tree finds all there is, or that there is nothing; a user in thousands of
-// audiences has many, and then each is asked for by its key.
+// rowsAtOnce is how many rows of a user are read on the way to the pending index. Nearly every user has one, so one
+// descent of the tree finds all. A user in thousands of audiences has many, and each of theirs is read by its key.
 const rowsAtOnce = 4
 
-// readRows finds the head of a user, and with it the membership rows unless they are many.
+// readRows reads the pending index of a user, and the membership rows on the way if they are few.
 func (tx *Tx) readRows(u *User) {
 	u.Index, u.unread = new(PendingIndex), u.rowRoom[:0]
 	k, frame := tx.row.Seek(u.Key)
 	for ; bytes.HasPrefix(k, u.Key); k, frame = tx.row.Next() {
 		if len(k) != len(u.Key)+2 {
-			tx.Contradiction("a key among the rows of a user that is none of theirs")
+			tx.Contradiction("a key among the rows of a user that is not theirs")
 			u.unread = nil
 			tx.readIndex(u, get(tx.row, tx.rowKey(u, BlockIndex)))
 			return
@@ -164,6 +164,7 @@ func (tx *Tx) readRows(u *User) {
 	u.whole, u.rows = true, len(u.unread)
 }
 
+// readIndex decodes the pending-index row of u, and quarantines a corrupt one.
 func (tx *Tx) readIndex(u *User, frame []byte) {
 	if frame == nil {
 		return
@@ -176,14 +177,13 @@ func (tx *Tx) readIndex(u *User, frame []byte) {
 	u.Index = h
 }
 
-// rowKey is rowKey in memory that is used again: bbolt keeps no key it is given.
+// rowKey is RowKey in memory that is reused: bbolt keeps no key it is given.
 func (tx *Tx) rowKey(u *User, number uint16) []byte {
 	tx.key = binary.BigEndian.AppendUint16(append(tx.key[:0], u.Key...), number)
 	return tx.key
 }
 
-// Frame encodes a value into memory that lives as long as the transaction, which is as long as bbolt
-// may refer to it.
+// Frame encodes a value into memory that lives as long as the transaction, because bbolt refers to it until then.
 func (tx *Tx) Frame(encode func([]byte) []byte) []byte {
 	if cap(tx.Arena)-len(tx.Arena) < arenaRoom {
 		tx.Arena = make([]byte, 0, arenaSize)
@@ -195,9 +195,10 @@ func (tx *Tx) Frame(encode func([]byte) []byte) []byte {
 
 const (
 	arenaSize = 256 << 10
-	arenaRoom = 4 << 10 // a frame that needs more moves to memory of its own
+	arenaRoom = 4 << 10 // a larger frame moves to memory of its own
 )
 
+// Block returns the membership row of u with a number, an empty one if there is none.
 func (tx *Tx) Block(u *User, number uint16) *block {
 	for _, row := range u.Blocks {
 		if row.Number == number {
@@ -212,7 +213,7 @@ func (tx *Tx) Block(u *User, number uint16) *block {
 	return row
 }
 
-// readBlock returns a row as it is on disk, nil when there is none or a damaged one.
+// readBlock reads a row, nil when there is none or it is corrupt.
 func (tx *Tx) readBlock(u *User, number uint16) *block {
 	key, frame := tx.rowKey(u, number), []byte(nil)
 	if u.whole {
@@ -233,40 +234,42 @@ func (tx *Tx) readBlock(u *User, number uint16) *block {
 	return row
 }
 
-// Entry returns what is kept of u and a field. Whoever changes it says so with write.
+// Entry returns the entry of u and a field, to be read or changed. Call Write after a change.
 func (tx *Tx) Entry(u *User, field uint32) *Entry {
 	return tx.Block(u, uint16(field/BlockSize)).entry(uint8(field % BlockSize))
 }
 
-// Write has the row that holds a field written back.
+// Write has Flush write the row that holds a field.
 func (tx *Tx) Write(u *User, field uint32) {
 	tx.Block(u, uint16(field/BlockSize)).Dirty = true
 }
 
+// Touch has Flush write f.
 func (tx *Tx) Touch(f *Field) { tx.moved[f] = true }
 
-// Put and remove write at once; the first failure spoils the batch. Everything is written through
-// them, because a compaction copies what they touched.
+// Put writes at once. The first failure fails the transaction. Everything is written through Put and Remove, because
+// a compaction copies what they touched.
 func (tx *Tx) Put(to engine.Bucket, key, value []byte) {
 	if tx.Err == nil && !tx.Dry {
 		tx.Err = to.Put(key, value)
 	}
 }
 
+// Remove deletes at once, like Put.
 func (tx *Tx) Remove(from engine.Bucket, key []byte) {
 	if tx.Err == nil && !tx.Dry {
 		tx.Err = from.Delete(key)
 	}
 }
 
-// Quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
-// The user counts as never seen: what comes next is sent again, which MoEngage can take.
+// Quarantine moves a corrupt row to BucketDamaged, so that it stops nothing else and is not lost. The user counts as
+// never seen: their next event is sent again, which MoEngage tolerates.
 func (tx *Tx) Quarantine(bucket, key, frame []byte, cause error) {
 	if errors.Is(cause, wire.ErrNewer) {
 		tx.meetNewer("an entry of " + string(bucket))
 		return
 	}
-	tx.Log.Error("a damaged row was set aside; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
+	tx.Log.Error("a corrupt row was quarantined; the changes of its user wait: restart the agent, which then checks the files and salvages the rest",
 		"bucket", string(bucket), "err", cause)
 	tx.State.Ledger.Damaged++
 	tx.Aside = true
@@ -277,27 +280,25 @@ func (tx *Tx) Quarantine(bucket, key, frame []byte, cause error) {
 	tx.Remove(tx.Bucket(bucket), key)
 }
 
-// meetNewer fails the transaction: something is whole, and another program's, and what it says must not be
-// lost by a downgrade.
+// meetNewer fails the transaction, because a value of a newer version is intact and a downgrade must not lose it.
 func (tx *Tx) meetNewer(what string) {
 	if tx.Err == nil {
 		tx.Err = fmt.Errorf("%w: %s is of a version that this program does not know: install the newer version again", wire.ErrNewer, what)
 	}
 }
 
-// Contradiction says that what is written does not go together, which only damage brings about: checksums
-// hold what is read, and cannot miss what a damaged page hides. What hangs on it waits for the next start,
-// which reads the files and recounts. It is said once.
+// Contradiction logs, once, that rows disagree, which only corruption explains. Checksums protect each row, but
+// cannot show a row that a corrupt page hides. The next start checks the files and recounts.
 func (tx *Tx) Contradiction(found string) {
 	if tx.Dry || tx.State.contradicted || tx.Err != nil {
 		return
 	}
-	tx.Log.Error("the state contradicts itself; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
+	tx.Log.Error("rows of the state contradict each other; the changes they are about wait: restart the agent, which then checks the files and salvages the rest",
 		"found", found)
 	tx.State.contradicted, tx.Aside = true, true
 }
 
-// Flush writes everything back.
+// Flush writes everything back and returns the first error of the transaction.
 func (tx *Tx) Flush() error {
 	for i, u := range tx.changedUsers() {
 		Yield(i)
@@ -317,7 +318,7 @@ func (tx *Tx) Flush() error {
 	return tx.Err
 }
 
-// changedUsers returns those to be written back, by key.
+// changedUsers returns the users to write, sorted by key.
 func (tx *Tx) changedUsers() []*User {
 	list := slices.DeleteFunc(tx.users.order, func(u *User) bool { return !u.changed() })
 	slices.SortFunc(list, func(x, y *User) int { return bytes.Compare(x.Key, y.Key) })
@@ -372,7 +373,7 @@ func (tx *Tx) hasRows(u *User) bool {
 	return bytes.HasPrefix(k, u.Key) && len(k) == len(u.Key)+2 && binary.BigEndian.Uint16(k[len(u.Key):]) != BlockIndex
 }
 
-// Reindex moves u in the due index from where it was to where its head says.
+// Reindex moves u in the due index from the places at the last read to those of the pending index.
 func (tx *Tx) Reindex(u *User) {
 	var room [4]DuePlace
 	now := u.Index.DuePlaces(room[:0])
@@ -389,13 +390,13 @@ func (tx *Tx) Reindex(u *User) {
 	}
 }
 
-// dueKey is stand.key in memory that is used again.
+// dueKey is DuePlace.Key in memory that is reused.
 func (tx *Tx) dueKey(s DuePlace, user []byte) []byte {
 	tx.key = appendDueKey(tx.key[:0], s.Endpoint, s.Lane, s.Second, user)
 	return tx.key
 }
 
-// putDue and removeDue keep the due index and what is known of its lanes together.
+// putDue and RemoveDue keep the due index and the state of its lanes together.
 func (tx *Tx) putDue(s DuePlace, user []byte) {
 	tx.Put(tx.Due, tx.dueKey(s, user), nil)
 	lanes := tx.State.lanes[s.Endpoint-1]
@@ -413,6 +414,7 @@ func (tx *Tx) putDue(s DuePlace, user []byte) {
 	}
 }
 
+// RemoveDue deletes a place in the due index.
 func (tx *Tx) RemoveDue(s DuePlace, user []byte) {
 	tx.Remove(tx.Due, tx.dueKey(s, user))
 	if l := tx.State.lanes[s.Endpoint-1][s.Lane]; l != nil && l.First == s.Second {
@@ -420,6 +422,7 @@ func (tx *Tx) RemoveDue(s DuePlace, user []byte) {
 	}
 }
 
+// FieldOf returns a field by its number, nil when there is none.
 func (tx *Tx) FieldOf(number uint32) *Field {
 	if int64(number) < int64(len(tx.State.Registry.Fields)) {
 		return tx.State.Registry.Fields[number]
@@ -427,14 +430,14 @@ func (tx *Tx) FieldOf(number uint32) *Field {
 	return nil
 }
 
-// NewField adds a field, under the next number.
+// NewField adds a field under the next number.
 func (tx *Tx) NewField(f *Field) *Field {
 	f = tx.State.Registry.add(f, &tx.State.Rules)
 	tx.Touch(f)
 	return f
 }
 
-// FieldBeside finds or adds a field of computation f.
+// FieldBeside returns a column or target of computation f, and adds it on first use.
 func FieldBeside(tx *Tx, f *Field, name string, class domain.Class) *Field {
 	if known := tx.State.Registry.Beside(f, name); known != nil {
 		return known
@@ -442,7 +445,7 @@ func FieldBeside(tx *Tx, f *Field, name string, class domain.Class) *Field {
 	return tx.NewField(&Field{Space: f.Space, Key: f.Key, Column: name, ID: f.ID, Class: class})
 }
 
-// Targets returns the fields by which computation f tells its membership besides its attribute.
+// Targets returns the targets by which a policy sends computation f, besides its attribute.
 func Targets(tx *Tx, f *Field, p *domain.Policy) (fields []*Field) {
 	if p.Send.Has(domain.SendCohort) {
 		fields = append(fields, FieldBeside(tx, f, CohortColumn, f.Class))
@@ -453,5 +456,5 @@ func Targets(tx *Tx, f *Field, p *domain.Policy) (fields []*Field) {
 	return fields
 }
 
-// HeldOf counts what is held of a computation, on all targets.
+// HeldOf returns the held changes of a computation, on all targets.
 func HeldOf(tx *Tx, f *Field) uint64 { return SumHeld(tx.State.Registry.TargetFields(f)) }

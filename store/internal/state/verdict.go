@@ -7,20 +7,21 @@ import (
 	"personasync/store/engine"
 )
 
+// ActivityBehind is how many records a reader of the activity may be behind. The activity has nothing older.
 const (
 	// ActivityBehind is how far behind a reader may be: beyond, nobody could read it anyway.
 	ActivityBehind = 20_000
 )
 
-// VerdictsOf is how many records share a value of the bucket: 0 for no verdict, else the fate and one.
+// VerdictsOf is how many records share a value of the bucket. A byte is 0 for no outcome, else the outcome plus one.
 const VerdictsOf = 1024
 
-// Verdicts are the outcomes of the records around one.
+// Verdicts are the outcomes of the latest records.
 type Verdicts struct {
 	Bucket map[uint64][]byte
 }
 
-// ReadVerdicts copies those of the records up to applied that a reader may still want.
+// ReadVerdicts copies the outcomes up to record applied that a reader may still want.
 func ReadVerdicts(bucket engine.Bucket, applied uint64) Verdicts {
 	v := Verdicts{make(map[uint64][]byte)}
 	if bucket == nil {
@@ -35,6 +36,7 @@ func ReadVerdicts(bucket engine.Bucket, applied uint64) Verdicts {
 	return v
 }
 
+// Of returns the outcome of a record, OutcomeUnknown when there is none.
 func (v Verdicts) Of(record uint64) domain.Outcome {
 	value := v.Bucket[record/VerdictsOf]
 	if at := record % VerdictsOf; at < uint64(len(value)) && value[at] > 0 {
@@ -43,10 +45,10 @@ func (v Verdicts) Of(record uint64) domain.Outcome {
 	return domain.OutcomeUnknown
 }
 
-// Verdict notes what a record came to; flushVerdicts writes it.
+// Verdict notes the outcome of a record; Flush writes it. Records must come in order.
 func (tx *Tx) Verdict(record uint64, f domain.Outcome) {
 	if gap := record - tx.outcomes.first - uint64(len(tx.outcomes.list)); gap > VerdictsOf {
-		tx.flushVerdicts() // after a restore the numbers go on far away
+		tx.flushVerdicts() // the numbers jump after a restore
 	}
 	if len(tx.outcomes.list) == 0 {
 		tx.outcomes.first = record
@@ -59,7 +61,7 @@ func (tx *Tx) Verdict(record uint64, f domain.Outcome) {
 
 func (tx *Tx) flushVerdicts() {
 	bucket := tx.Bucket(BucketVerdicts)
-	if bucket == nil || tx.Dry { // an older store on a disk that had no room for it: see addBuckets
+	if bucket == nil || tx.Dry { // a file of an older version, on a full disk
 		tx.outcomes.list = tx.outcomes.list[:0]
 		return
 	}
@@ -73,7 +75,7 @@ func (tx *Tx) flushVerdicts() {
 	}
 }
 
-// PruneVerdicts lets go of those of records that the inbox does not keep any more.
+// PruneVerdicts removes outcomes of records before first, which the inbox no longer has.
 func PruneVerdicts(tx *Tx, first uint64) {
 	bucket := tx.Bucket(BucketVerdicts)
 	if bucket == nil {
@@ -89,5 +91,5 @@ func PruneVerdicts(tx *Tx, first uint64) {
 	}
 }
 
-// PruneSlice bounds what one call of Prune removes, so that outcomes never wait long behind it.
+// PruneSlice bounds what one call of a pruning function removes, so that settlements never wait long behind it.
 const PruneSlice = 5000
