@@ -91,7 +91,7 @@ func trade(tx *state.Tx, into, from *state.Field) {
 func takeOver(tx *state.Tx, u *state.User, into, from *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
 	for _, x := range tx.State.Registry.TargetFields(from) {
 		if e := tx.Entry(u, x.Number); !e.Waiting.Pending() || !tx.State.IsInFlight(x.Endpoint(), u.ID, e.Waiting.ID) {
-			cancelWaiting(tx, u, x, e)
+			outbox.CancelWaiting(tx, u, x, e)
 			tx.Write(u, x.Number)
 		}
 	}

@@ -3,7 +3,6 @@ package apply
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -209,52 +208,4 @@ func forgetHistory(tx *state.Tx, u *state.User) {
 		tx.Remove(tx.Locator, state.IDKey(ch.ID))
 		n = ch.Prev
 	}
-}
-
-// Tombstone is what stays of a forgotten user: a salted hash, and the time.
-func Tombstone(salt []byte, id string) []byte {
-	sum := sha256.Sum256(slices.Concat(salt, []byte(id)))
-	return sum[:16]
-}
-
-// maxStone bounds the times of a tombstone.
-const maxStone = 3
-
-// setStone is a tombstone of a time, and of the first and the last of others that are later.
-func setStone(at int64, others []int64) []byte {
-	others = slices.DeleteFunc(others, func(t int64) bool { return t <= at })
-	slices.Sort(others)
-	if others = slices.Compact(others); len(others) >= maxStone {
-		others = []int64{others[0], others[len(others)-1]}
-	}
-	stone := state.NumberKey(uint64(at))
-	for _, t := range others {
-		stone = binary.BigEndian.AppendUint64(stone, uint64(t))
-	}
-	return stone
-}
-
-// IsStone reports whether v can be a tombstone.
-func IsStone(v []byte) bool { return len(v) > 0 && len(v)%8 == 0 && len(v) <= 8*maxStone }
-
-// StoneTimes are the times up to which a tombstone ignores events: one, or a few.
-func StoneTimes(v []byte) (times []int64) {
-	for ; len(v) >= 8; v = v[8:] {
-		times = append(times, int64(binary.BigEndian.Uint64(v)))
-	}
-	return times
-}
-
-// forgotten reports whether an event is from before its user was forgotten. A time from beyond believable was
-// written under a clock that was ahead; it ignores nothing.
-func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
-	if tx.State.Ledger.Tombstones == 0 {
-		return false
-	}
-	return BuriedBy(tx.Bucket(state.BucketTombstones).Get(Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
-}
-
-// BuriedBy is forgotten by the user's tombstone.
-func BuriedBy(stone []byte, at, believable int64) bool {
-	return slices.ContainsFunc(StoneTimes(stone), func(t int64) bool { return t <= believable && at <= t })
 }

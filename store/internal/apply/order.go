@@ -149,7 +149,7 @@ func assume(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *st
 		outbox.WantAttribute(tx, u, x, p, e, c, t, value)
 		return
 	}
-	cancelWaiting(tx, u, x, e)
+	outbox.CancelWaiting(tx, u, x, e)
 	if t == domain.TransitionEnter || e.LastSent.Kind != state.NeverSent {
 		e.LastSent = state.SentValue(value)
 	}
@@ -160,27 +160,6 @@ func transitionOf(s domain.Assertion) domain.Transition {
 		return domain.TransitionEnter
 	}
 	return domain.TransitionExit
-}
-
-// cancelWaiting closes the attribute change that waits in en, whether pending, parked or held, because
-// no net change remains. It must not be in a request under way.
-func cancelWaiting(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry) {
-	t := en.Waiting
-	if t.ID.IsZero() {
-		return
-	}
-	en.Waiting = state.Ticket{}
-	if t.Pending() {
-		outbox.SettlePending(tx, u, f, &t)
-	}
-	ch := tx.ChangeAt(u, f, &t)
-	if ch == nil {
-		return
-	}
-	if !t.Pending() {
-		tx.Withdraw(ch)
-	}
-	tx.Close(u, ch, domain.StateCancelled, tx.Now)
 }
 
 // reconcile has MoEngage told again what it should know of a user, the columns of a SQL trait

@@ -11,8 +11,6 @@ import (
 	"personasync/store/internal/state"
 )
 
-const ReasonMassExit = "mass_exit"
-
 // begin starts a window.
 func begin(w *state.ExitWindow, since time.Time, seq, members uint64) {
 	*w = state.ExitWindow{Since: since, Seq: seq, Members: members, Undone: w.Undone}
@@ -65,18 +63,6 @@ func WatchMember(tx *state.Tx, f *state.Field, en *state.Entry, was, is bool, c 
 		"computation", f.Key, "id", f.ID, "left", w.Left, "members", w.Members, "since", w.Since)
 }
 
-// Withholds reports whether a transition of f is not to leave for now.
-func Withholds(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
-	return t == domain.TransitionExit && !tx.State.Registry.Speaker(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p)
-}
-
-// HoldExit keeps an exit until an operator decides. e is nil for one that stands in the queue.
-func HoldExit(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
-	ch.Reason = ReasonMassExit
-	ch.Sentence = "too many members left this audience at once: release or discard its exits"
-	hold(tx, u, f, ch, e)
-}
-
 // HoldWaiting holds the exits of f that wait for a user since the record from, way and those that an operator decided on excepted. An exit behind which the user's return waits is not held: it would leave after the
 // return, and MoEngage would take a member for one who left.
 func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
@@ -111,16 +97,6 @@ func decided(e *state.Entry, seq uint64) bool {
 	})
 }
 
-// QueuedOf returns what waits for a user in the queue and is of f.
-func QueuedOf(tx *state.Tx, u *state.User, f *state.Field) (list []*state.Stored) {
-	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
-		if ch := tx.FetchQueued(key); ch != nil && ch.Field == f.Number {
-			list = append(list, ch)
-		}
-	}
-	return list
-}
-
 // lastEnters returns the number of the record of the last enter among changes of one user and audience,
 // of what is loose and of events.
 func lastEnters(changes []*state.Stored) map[bool]uint64 {
@@ -131,14 +107,6 @@ func lastEnters(changes []*state.Stored) map[bool]uint64 {
 		}
 	}
 	return seqs
-}
-
-// looseLess counts an attribute that leaves the queue.
-func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
-	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
-		e.Loose--
-		tx.Write(u, ch.Field)
-	}
 }
 
 // holdSwept holds what a sweep under way would hold of a user.

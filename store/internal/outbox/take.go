@@ -2,18 +2,14 @@ package outbox
 
 import (
 	"bytes"
-	"encoding/binary"
+	"cmp"
 	"slices"
 	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/state"
 	"personasync/store/internal/turn"
-	"personasync/store/internal/wire"
 )
-
-// MaxAttributes bounds the attributes of one delivery.
-const MaxAttributes = 256
 
 // leaser is a Take in progress.
 type leaser struct {
@@ -238,176 +234,6 @@ func (d *leaser) add(delivery domain.Delivery, seats state.LeasedDelivery) {
 	d.full = d.users >= d.o.MaxUsers && d.events >= d.o.MaxEvents
 }
 
-// pack reads what is due of one user: the attributes, and the first event in applied order; or on the
-// endpoint of cohorts, the one change of the lane.
-func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, seats state.LeasedDelivery) {
-	delivery.User, seats.User = u.ID, u.ID
-	retry := state.IsRetry(lane)
-	said := make(sayings)
-	ready := func(lane, due uint32, tried bool) bool {
-		return tried && retry || d.isDue(lane, due)
-	}
-	d.fields = u.Index.PendingFields(d.fields[:0])
-	for _, number := range d.fields {
-		t, f := &d.b.Entry(u, number).Waiting, d.b.FieldOf(number)
-		if f == nil || !t.Pending() {
-			d.b.Contradiction("an attribute is said to wait that does not")
-			u.Index.SetPending(number, false)
-			u.Dirty = true
-			continue
-		}
-		if f.Endpoint() != d.o.Endpoint || f.Kind() == domain.KindCohort && t.Lane != lane || !ready(t.Lane, t.Due, t.Tried()) {
-			continue
-		}
-		if said.has(f, t) {
-			if at := said.later(&delivery, f, t); at >= 0 {
-				delivery.Attributes[at], seats.Attributes[at] = d.b.Pending(u, f, t).Change, state.LeasedChange{Number: number, ID: t.ID}
-			}
-			continue
-		}
-		if len(seats.Attributes) < MaxAttributes {
-			said.add(f, t, len(seats.Attributes))
-			delivery.Attributes = append(delivery.Attributes, d.b.Pending(u, f, t).Change)
-			seats.Attributes = append(seats.Attributes, state.LeasedChange{Number: number, ID: t.ID})
-		}
-	}
-	s, found := d.firstQueued(u, ready)
-	if !found {
-		return delivery, seats
-	}
-	ch := d.b.FetchQueued(state.QueueKey(u.Key, s.Number, s.ID))
-	switch {
-	case ch == nil:
-		d.b.Contradiction("an event that waits cannot be read")
-		missQueued(d.b, u, d.o.Endpoint, s.Number, s.ID)
-	case !ch.Loose:
-		delivery.Event, seats.Queued = &ch.Change, s
-	case !said.names(domain.KindAttribute, ch.Name):
-		delivery.Attributes = append(delivery.Attributes, ch.Change)
-		seats.Queued, seats.Loose = s, true
-	}
-	return delivery, seats
-}
-
-// sayings is what an element says, by the name that stands in it. A name stands there once: where two
-// changes of two fields bear one name, as after a change of the rules, the second waits for the first. And
-// MoEngage refuses an element that both adds to a list and removes from it, so the one waits for the other.
-type sayings map[string]saying
-
-type saying struct {
-	at   int               // the change's place in the delivery
-	list domain.Transition // the direction of a list's entries; zero for an attribute
-}
-
-// has reports whether the element says something under the name of t that t cannot stand beside.
-func (s sayings) has(f *state.Field, t *state.Ticket) bool {
-	before, known := s[domain.SentName(f.Kind(), t.Name)]
-	return known && (f.Kind() != domain.KindList || before.list != t.Transition)
-}
-
-// later returns the place of an attribute that is newer than t and bears its name, -1 when there is none. It
-// gives way, because what is sent last is what MoEngage keeps.
-func (s sayings) later(d *domain.Delivery, f *state.Field, t *state.Ticket) (at int) {
-	before := s[domain.SentName(f.Kind(), t.Name)]
-	if f.Kind() == domain.KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.ID) < 0 {
-		return -1
-	}
-	return before.at
-}
-
-func (s sayings) add(f *state.Field, t *state.Ticket, at int) {
-	said := saying{at: at}
-	if f.Kind() == domain.KindList {
-		said.list = t.Transition
-	}
-	s[domain.SentName(f.Kind(), t.Name)] = said
-}
-
-// names reports whether the element says anything under a name.
-func (s sayings) names(kind domain.Kind, name string) bool {
-	_, known := s[domain.SentName(kind, name)]
-	return known
-}
-
-// firstQueued returns the earliest of the queue's heads that are due, one head a lane.
-func (d *leaser) firstQueued(u *state.User, ready func(lane, due uint32, tried bool) bool) (first state.LeasedChange, found bool) {
-	if d.o.Endpoint == domain.EndpointCohort || u.Index.Backlog().Events == 0 {
-		return first, false // nothing is queued
-	}
-	for _, l := range u.Index.Endpoint(d.o.Endpoint).Lanes {
-		id, due, tried, ok := queueFront(d.b, u, l.Number)
-		if ok && ready(l.Number, due, tried) && (!found || bytes.Compare(state.IDKey(id), state.IDKey(first.ID)) < 0) {
-			first, found = state.LeasedChange{Number: l.Number, ID: id}, true
-		}
-	}
-	return first, found
-}
-
-// Dequeue takes an event out of its user's queue.
-func Dequeue(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
-	tx.Remove(tx.Queue, state.QueueKey(u.Key, lane, id))
-	u.Index.Endpoint(endpoint).Remove(lane)
-	u.Dirty = true
-}
-
-// missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
-// The ledger still counts it: what became of it is for the next start to find out.
-func missQueued(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
-	key := state.QueueKey(u.Key, lane, id)
-	frame := tx.Queue.Get(key)
-	if frame == nil || tx.Err != nil {
-		return
-	}
-	tx.Quarantine(state.BucketQueue, key, frame, wire.ErrDamaged)
-	Dequeue(tx, u, endpoint, lane, id)
-}
-
-func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uint32, tried, ok bool) {
-	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), lane)
-	k, v := tx.Queue.Cursor().Seek(prefix)
-	if !bytes.HasPrefix(k, prefix) {
-		return domain.ID{}, 0, false, false
-	}
-	due, tried, _ = state.ParseQueueValue(v)
-	return state.IDFromKey(k[len(prefix):], tx.State.Epochs), due, tried, true
-}
-
-// Retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
-func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
-	rh := u.Index.Endpoint(endpoint)
-	earliest := make(map[uint32]uint32, len(rh.Lanes))
-	note := func(lane, due uint32) {
-		if e, known := earliest[lane]; !known || due < e {
-			earliest[lane] = due
-		}
-	}
-	for _, number := range u.Index.PendingFields(nil) {
-		f := tx.FieldOf(number)
-		if t := tx.Entry(u, number).Waiting; f != nil && f.Endpoint() == endpoint && t.Pending() {
-			note(t.Lane, t.Due)
-		}
-	}
-	for _, l := range rh.Lanes {
-		if _, due, _, ok := queueFront(tx, u, l.Number); ok {
-			note(l.Number, due)
-		}
-	}
-	aboard := tx.State.InFlight[state.LeaseKey{Endpoint: endpoint, User: u.ID}] != nil // what was overtaken in a request is still counted
-	rh.Lanes = slices.DeleteFunc(rh.Lanes, func(l state.Lane) bool {
-		if _, known := earliest[l.Number]; known || aboard {
-			return false
-		}
-		tx.Contradiction("a change is said to wait that does not")
-		return true
-	})
-	for i := range rh.Lanes {
-		if due, known := earliest[rh.Lanes[i].Number]; known {
-			rh.Lanes[i].Due = due
-		}
-	}
-	u.Dirty = true
-}
-
 // Remember writes the lease, and counts it for the meters.
 func (d *leaser) Remember() {
 	st := d.b.State
@@ -420,89 +246,91 @@ func (d *leaser) Remember() {
 	countSent(d.b, f.Second, f.Counts())
 }
 
-// countSent adds to what left in a second, or takes away what did not leave after all, and forgets
-// what left two minutes ago, or so far ahead of a clock that was set back since.
-func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
-	sent := tx.Bucket(state.BucketSent)
-	key := state.NumberKey(second)
-	total := SentIn(sent.Get(key))
-	var v []byte
-	for _, n := range [...]int{total.Users + more.Users, total.Events + more.Events, total.Cohorts + more.Cohorts} {
-		v = binary.BigEndian.AppendUint32(v, uint32(max(n, 0)))
-	}
-	tx.Put(sent, key, v)
-	c := sent.Cursor()
-	var old [][]byte
-	for k, _ := c.First(); k != nil && state.Number(k)+120 < second; k, _ = c.Next() {
-		old = append(old, bytes.Clone(k))
-	}
-	for k, _ := c.Last(); k != nil && state.Number(k) > second+120; k, _ = c.Prev() {
-		old = append(old, bytes.Clone(k))
-	}
-	for _, k := range old {
-		tx.Remove(sent, k)
-	}
-}
+// freshFor is how long, in seconds, a change counts as fresh: one window of a limit. A cohort change may
+// become due only after its user's others were accepted, and introduction.
+var freshFor = [2]int64{60, 60 + 2*state.ProfileDelay}
 
-// SentIn reads what left in a second; cohort requests were not counted once.
-func SentIn(v []byte) (s domain.SentSecond) {
-	if len(v) >= 8 {
-		s.Users, s.Events = int(binary.BigEndian.Uint32(v)), int(binary.BigEndian.Uint32(v[4:]))
-	}
-	if len(v) >= 12 {
-		s.Cohorts = int(binary.BigEndian.Uint32(v[8:]))
-	}
-	return s
-}
+// turnsAtOnce bounds how many lanes of a class one Take looks into.
+const turnsAtOnce = 64
 
-// Next says what waits after a Take.
-func Next(tx *state.Tx, endpoint domain.Endpoint) domain.Next {
-	n := domain.Next{Jobs: make(map[string]time.Time)}
-	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
-	for number, l := range state.Lanes(tx, endpoint) {
-		second := state.FirstDue(tx, endpoint, number, l)
-		if second == state.NotYet {
+// turns finds the lanes in which something may be due.
+func (d *leaser) turns() (w turn.DueLanes) {
+	lanes := state.Lanes(d.b, d.o.Endpoint)
+	for number, l := range lanes {
+		if l.First == state.NotYet || int64(l.First) > d.until(number) && int64(l.Last) <= d.beyond(number) {
 			continue
 		}
-		if known, some := first[state.LaneJob(number)]; !some || second < known {
-			first[state.LaneJob(number)] = second
+		switch fresh := d.from(turn.ClassFresh); {
+		case state.IsRetry(number) && d.o.Endpoint == domain.EndpointCohort: // until it is ripe
+		case number == state.LaneRetry:
+			w[turn.ClassRetry] = append(w[turn.ClassRetry], number)
+		case state.IsBulk(number):
+			w[turn.ClassBulk] = append(w[turn.ClassBulk], number)
+		default:
+			if l.Last >= fresh && int64(fresh) <= d.until(number) {
+				w[turn.ClassFresh] = append(w[turn.ClassFresh], number)
+			}
+			if l.First < fresh || int64(l.Last) > d.beyond(number) {
+				w[turn.ClassBacklog] = append(w[turn.ClassBacklog], number)
+			}
 		}
 	}
-	for job, second := range first {
-		if job == state.LaneRetry {
-			n.Retry = time.Unix(int64(second), 0)
-			n.RetryJobs = retryJobs(tx, endpoint)
-			continue
+	for c := range w {
+		which := turn.Class(c).Turn()
+		slices.SortFunc(w[c], func(x, y uint32) int {
+			return cmp.Or(cmp.Compare(lanes[x].Served[which], lanes[y].Served[which]), cmp.Compare(x, y))
+		})
+		if len(w[c]) > turnsAtOnce {
+			w[c], d.more = w[c][:turnsAtOnce], true
 		}
-		Earliest(n.Jobs, tx.State.Job(job), second)
 	}
-	return n
+	return w
 }
 
-func Earliest(jobs map[string]time.Time, job string, due uint32) {
-	at := time.Unix(int64(due), 0)
-	if known, ok := jobs[job]; !ok || at.Before(known) {
-		jobs[job] = at
+// from returns the second from which on changes belong to a class.
+func (d *leaser) from(c turn.Class) uint32 {
+	if c != turn.ClassFresh {
+		return 0
 	}
+	return uint32(max(d.o.Now.Unix()-freshFor[d.o.Endpoint-1], 0))
 }
 
-// retryJobsScan bounds how many users in retry are asked whose jobs they wait for: no more than a Take takes.
-const retryJobsScan = 1000
+// served notes what a lane's turn brought. One that was stopped before it gave anything keeps its turn.
+func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
+	st := d.b.State
+	if n == 0 && stopped {
+		return
+	}
+	st.Turns++
+	if l := state.Lanes(d.b, d.o.Endpoint)[lane]; l != nil {
+		l.Served[c.Turn()] = st.Turns
+	}
+	if d.o.Endpoint == domain.EndpointCohort {
+		n = min(n, 1) // there the limit counts requests
+	}
+	st.Shares[d.o.Endpoint-1].Charge(c, n)
+}
 
-// retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
-// users to ask.
-func retryJobs(tx *state.Tx, endpoint domain.Endpoint) map[string]time.Time {
-	jobs := make(map[string]time.Time)
-	n := 0
+// promote moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends
+// the wait for a retry, and not the one for being known.
+func (d *leaser) promote() {
 	for _, lane := range [...]uint32{state.LaneRetry, state.LaneRetryBulk} {
-		for h := range state.Indexes(tx, endpoint, lane, retryJobsScan+1) {
-			if n++; n > retryJobsScan {
-				return nil
-			}
-			for _, l := range h.Endpoint(endpoint).Lanes {
-				Earliest(jobs, tx.State.Job(l.Number), l.Due)
-			}
+		for _, at := range d.due(lane, turn.ClassRetry) {
+			d.promoteOne(at)
 		}
 	}
-	return jobs
+}
+
+func (d *leaser) promoteOne(at dueEntry) {
+	u := d.b.User(at.user)
+	if d.strays(u, at.DuePlace) {
+		return
+	}
+	u.Index.Endpoint(domain.EndpointCohort).Retry = 0
+	if d.isDue(state.LaneRetry, u.Index.Deferred) && !d.o.Force || int64(u.Index.Deferred) <= d.o.Now.Unix() {
+		u.Index.Deferred = 0
+	}
+	u.Dirty = true
+	d.b.Reindex(u)
+	u.WasDue = u.Index.DuePlaces(u.WasDue[:0])
 }

@@ -3,186 +3,11 @@ package apply
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
-	"fmt"
 
 	"personasync/store/domain"
 	"personasync/store/internal/outbox"
-	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 )
-
-// Applying is a pure function of the state and the record: no clock, no random, no look outside. The
-// record's receipt is the only "now". So the same records give the same state in whatever batches,
-// and a crash between two commits repeats the work and not its effect.
-
-func Record(tx *state.Tx, rec record.Record, frame []byte) {
-	tx.State.Applied, tx.Bulk = rec.Seq, rec.Event == nil
-	switch {
-	case rec.Rules != nil:
-		applyRules(tx, rec.Rules)
-		return
-	case rec.Repair != nil:
-		applyRepair(tx, rec.Seq, rec.Repair)
-		return
-	case rec.Action != nil:
-		applyAction(tx, rec.Seq, rec.Action)
-		return
-	case rec.Order != nil:
-		ApplyOrder(tx, rec.Seq, rec.Order)
-		return
-	case rec.Erased:
-		return // and so applied before
-	}
-	l := &tx.State.Ledger.Events
-	if rec.Again != nil {
-		applyAgain(tx, rec.Seq, rec.Again)
-		return
-	}
-	if rec.Event == nil { // acknowledged, and lost before it was applied
-		l.Accepted++
-		l.Lost++
-		return
-	}
-	tx.Now = rec.Event.Received
-	l.Accepted++
-	came := applyEvent(tx, &outbox.Cause{Seq: rec.Seq, Event: rec.Event}, frame)
-	tx.Verdict(rec.Seq, came)
-	l.Count(came)
-}
-
-// Damaged parks a record whose checksum does not hold. It was accepted, so it is accounted for.
-func Damaged(tx *state.Tx, seq uint64, frame []byte, cause error) {
-	tx.State.Applied = seq
-	tx.State.Ledger.Events.Accepted++
-	tx.State.Ledger.Events.Parked++
-	tx.Log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
-	tx.Verdict(seq, domain.OutcomeParked)
-	outbox.ParkEvent(tx, domain.ID{Epoch: tx.State.Epochs.Of(seq), Seq: seq}, frame, &domain.Event{Received: tx.Now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
-}
-
-// Missing counts records that were received and are in no file of the inbox: somebody removed one, or put an
-// older state.db in place. How many a jump as large as a restore's passes over, nobody knows.
-func Missing(tx *state.Tx, n uint64) {
-	tx.Log.Error("records that were received and not applied are in no file of the inbox", "first", tx.State.Applied+1, "last", tx.State.Applied+n)
-	if n < record.RestoreJump {
-		tx.State.Ledger.Events.Accepted += n
-		tx.State.Ledger.Events.Lost += n
-	}
-}
-
-func applyRules(tx *state.Tx, r *domain.Rules) {
-	text, err := json.Marshal(r)
-	if err != nil {
-		tx.Err = err
-		return
-	}
-	tx.State.Rules = *r
-	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRules, text)
-	tx.State.Registry.SettleOwners(r)
-	outbox.ReleaseConflicts(tx)
-}
-
-func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
-	if known := withClass(tx, c.Event); known != nil {
-		c.Event = known
-	}
-	e := c.Event
-	park := func(reason, sentence string) domain.Outcome {
-		outbox.ParkEvent(tx, c.ParkedAs(tx.State.Epochs), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
-		return domain.OutcomeParked
-	}
-	switch {
-	case e.Fault != "":
-		return park(e.Fault, e.Sentence)
-	case e.Call == domain.CallDelete:
-		return applyDelete(tx, c, park)
-	case e.Class == domain.ClassNone:
-		return domain.OutcomeIgnored
-	}
-	f, ambiguous := tx.State.Registry.Find(e)
-	other := tx.State.Registry.OtherClass(f, e)
-	switch {
-	case ambiguous:
-		return park("ambiguous_key", "several computations may be meant by the space, the id and the key that the event names: send the whole of context.personas along")
-	case other != nil:
-		return park("class_conflict", fmt.Sprintf("the event is of class %s, and the computation %q that it names is of class %s: nothing was changed; look at what builds this event, or, if the computation was made by mistake, remove it with `personasync audience forget %s` and retry the event",
-			e.Class, other.Key, other.Class, state.Arguments(cmp.Or(other.ID, other.Key))))
-	case overflows(tx, f, e):
-		return park("too_many_names", fmt.Sprintf("it names a computation, a column or a trait that is not known yet, and %d of them are known, the most there may be: find out who makes them up", state.MaxFields))
-	}
-	f = resolve(tx, f, e)
-	if f.Former() {
-		return domain.OutcomeIgnored // late news of an audience that was made again
-	}
-	p := tx.State.Rules.For(f.Key, f.ID)
-	who, verdict := domain.IdentifyUser(e, &p)
-	switch verdict {
-	case domain.IdentityIgnored:
-		return domain.OutcomeIgnored
-	case domain.IdentityParked:
-		return park(who.Fault, domain.IdentitySentence(who.Fault))
-	}
-	if forgotten(tx, who.ID, e.Time, believable(tx, c)) {
-		return domain.OutcomeIgnored
-	}
-	if f.LastEvent.Before(e.Received) || f.LastEvent.After(tx.Now.Add(outbox.AheadOfClock)) {
-		f.LastEvent = e.Received
-		tx.Touch(f)
-	}
-	u := tx.User(who.ID)
-	if e.PassThrough {
-		return passThrough(tx, u, f, &p, c)
-	}
-	if e.ClockShift != 0 && !firstSight(tx, u, f, e) {
-		return domain.OutcomeDuplicate // its time was corrected by its receipt, so a repeat bears another
-	}
-	return applyState(tx, u, f, &p, c)
-}
-
-// withClass returns an event without a class as one of the computation that it names, nil where that is not known,
-// or where the event says nothing that this class reads. A step of a journey is not guessed: whether its event may
-// repeat on purpose depends on the class.
-func withClass(tx *state.Tx, e *domain.Event) *domain.Event {
-	if e.Fault != domain.UnknownClass || e.Flag == domain.FlagSilent && len(e.Columns) == 0 {
-		return nil
-	}
-	f, ambiguous := tx.State.Registry.Find(e)
-	if f == nil || ambiguous || f.Former() || f.Class == domain.ClassJourneyStep {
-		return nil
-	}
-	known := *e
-	known.Class, known.Fault, known.Sentence = f.Class, "", ""
-	if f.Class == domain.ClassTrait {
-		known.Flag = domain.FlagSilent
-		return &known
-	}
-	if known.Columns = nil; known.Flag == domain.FlagSilent {
-		return nil
-	}
-	return &known
-}
-
-// applyState diffs what the event says against what is kept.
-func applyState(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) domain.Outcome {
-	if c.Event.Class != domain.ClassTrait {
-		return max(member(tx, u, f, p, c, sortOf(p, c.Event), true), forwardTraits(tx, u, f, p, c))
-	}
-	return max(values(tx, u, f, p, c, true), forwardTraits(tx, u, f, p, c))
-}
-
-// values applies every value that a trait's event holds.
-func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, event bool) domain.Outcome {
-	e, result := c.Event, domain.OutcomeIgnored
-	for _, col := range e.Columns {
-		target := f
-		if col.Name != e.Key {
-			target = column(tx, f, col.Name)
-		}
-		result = max(result, value(tx, u, target, p, c, e.Bytes(col.Value), event))
-	}
-	return result
-}
 
 // memberWord is what c says of a membership.
 func memberWord(c *outbox.Cause) domain.Assertion {
@@ -252,6 +77,19 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	}
 	emit(tx, u, f, p, en, c, sort, t, word.Value, attribute, tell && !held)
 	return domain.OutcomeTransition
+}
+
+// values applies every value that a trait's event holds.
+func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, event bool) domain.Outcome {
+	e, result := c.Event, domain.OutcomeIgnored
+	for _, col := range e.Columns {
+		target := f
+		if col.Name != e.Key {
+			target = column(tx, f, col.Name)
+		}
+		result = max(result, value(tx, u, target, p, c, e.Bytes(col.Value), event))
+	}
+	return result
 }
 
 // value applies one value of a trait. event is false when the event itself is sent on by itself.

@@ -1,0 +1,81 @@
+package apply
+
+import (
+	"encoding/json"
+
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+// Applying is a pure function of the state and the record: no clock, no random, no look outside. The
+// record's receipt is the only "now". So the same records give the same state in whatever batches,
+// and a crash between two commits repeats the work and not its effect.
+
+func Record(tx *state.Tx, rec record.Record, frame []byte) {
+	tx.State.Applied, tx.Bulk = rec.Seq, rec.Event == nil
+	switch {
+	case rec.Rules != nil:
+		applyRules(tx, rec.Rules)
+		return
+	case rec.Repair != nil:
+		applyRepair(tx, rec.Seq, rec.Repair)
+		return
+	case rec.Action != nil:
+		applyAction(tx, rec.Seq, rec.Action)
+		return
+	case rec.Order != nil:
+		ApplyOrder(tx, rec.Seq, rec.Order)
+		return
+	case rec.Erased:
+		return // and so applied before
+	}
+	l := &tx.State.Ledger.Events
+	if rec.Again != nil {
+		applyAgain(tx, rec.Seq, rec.Again)
+		return
+	}
+	if rec.Event == nil { // acknowledged, and lost before it was applied
+		l.Accepted++
+		l.Lost++
+		return
+	}
+	tx.Now = rec.Event.Received
+	l.Accepted++
+	came := applyEvent(tx, &outbox.Cause{Seq: rec.Seq, Event: rec.Event}, frame)
+	tx.Verdict(rec.Seq, came)
+	l.Count(came)
+}
+
+// Damaged parks a record whose checksum does not hold. It was accepted, so it is accounted for.
+func Damaged(tx *state.Tx, seq uint64, frame []byte, cause error) {
+	tx.State.Applied = seq
+	tx.State.Ledger.Events.Accepted++
+	tx.State.Ledger.Events.Parked++
+	tx.Log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
+	tx.Verdict(seq, domain.OutcomeParked)
+	outbox.ParkEvent(tx, domain.ID{Epoch: tx.State.Epochs.Of(seq), Seq: seq}, frame, &domain.Event{Received: tx.Now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
+}
+
+// Missing counts records that were received and are in no file of the inbox: somebody removed one, or put an
+// older state.db in place. How many a jump as large as a restore's passes over, nobody knows.
+func Missing(tx *state.Tx, n uint64) {
+	tx.Log.Error("records that were received and not applied are in no file of the inbox", "first", tx.State.Applied+1, "last", tx.State.Applied+n)
+	if n < record.RestoreJump {
+		tx.State.Ledger.Events.Accepted += n
+		tx.State.Ledger.Events.Lost += n
+	}
+}
+
+func applyRules(tx *state.Tx, r *domain.Rules) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		tx.Err = err
+		return
+	}
+	tx.State.Rules = *r
+	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRules, text)
+	tx.State.Registry.SettleOwners(r)
+	outbox.ReleaseConflicts(tx)
+}

@@ -1,0 +1,95 @@
+package outbox
+
+import (
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+)
+
+const reasonConflict = "key_conflict"
+
+// HoldConflict keeps a change whose name is another computation's. e is nil for an event.
+func HoldConflict(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
+	ch.Reason = reasonConflict
+	p := tx.State.Rules.For(f.Key, f.ID)
+	ch.Sentence = tx.State.Registry.ConflictSentence(f, &p, &tx.State.Rules)
+	if f.Held == 0 {
+		tx.Log.Warn("two computations send to one name; the later one's changes are held", "computation", f.Key, "id", f.ID, "column", f.SQLColumn(),
+			"name", domain.SentName(f.Kind(), f.Attribute(&p)), "why", ch.Sentence)
+	}
+	hold(tx, u, f, ch, e)
+}
+
+// hold keeps a change until an operator decides. e is nil for an event.
+func hold(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
+	ch.State = domain.StateHeld
+	tx.State.Ledger.Changes.Held++
+	f.Held++
+	tx.Touch(f)
+	tx.Locate(ch)
+	tx.Put(tx.Held, state.IDKey(ch.ID), tx.Frame(ch.Encode))
+	if e != nil {
+		e.Waiting = state.Ticket{ID: ch.ID, Place: state.PlaceHeld, Transition: ch.Transition}
+		return
+	}
+	tx.Put(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID), nil)
+}
+
+// ReleaseConflicts lets go of what was held for a name that is nobody else's any more.
+func ReleaseConflicts(tx *state.Tx) {
+	for _, key := range state.KeysWithPrefix(tx.Held, nil) {
+		ch := tx.Fetch(tx.Held, key)
+		if ch == nil || ch.Reason != reasonConflict {
+			continue
+		}
+		f := tx.FieldOf(ch.Field)
+		p := tx.State.Rules.For(f.Key, f.ID)
+		if tx.State.Registry.Conflicted(f, &p, &tx.State.Rules) {
+			continue
+		}
+		tx.Withdraw(ch)
+		release(tx, tx.User(ch.User), f, &p, ch, ch.Received) // rules bear no time
+	}
+}
+
+// release has a change that was held wait like any other, unless MoEngage needs no telling by now.
+func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *state.Stored, at time.Time) {
+	ch.Reason, ch.Sentence = "", ""
+	ch.Lane = state.LaneOf(tx, u, f, p.Job, ch.Transition)
+	e := tx.Entry(u, f.Number)
+	if ch.InRow() && ch.Kind == domain.KindAttribute && e.Loose > 0 { // behind what is queued, which was said before it
+		e.Waiting, ch.Loose = state.Ticket{}, true
+	}
+	if ch.InRow() {
+		tx.Write(u, f.Number)
+		if e.InFlight.ID.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+			e.Waiting = state.Ticket{}
+			tx.Close(u, ch, domain.StateCancelled, at)
+			return
+		}
+		ch.Name, ch.State = f.Attribute(p), domain.StatePending
+		Await(tx, u, e, ch)
+		return
+	}
+	if ch.Loose {
+		e.Loose++
+		tx.Write(u, f.Number)
+	}
+	tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID))
+	Enqueue(tx, u, ch)
+}
+
+const ReasonMassExit = "mass_exit"
+
+// Withholds reports whether a transition of f is not to leave for now.
+func Withholds(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
+	return t == domain.TransitionExit && !tx.State.Registry.Speaker(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p)
+}
+
+// HoldExit keeps an exit until an operator decides. e is nil for one that stands in the queue.
+func HoldExit(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
+	ch.Reason = ReasonMassExit
+	ch.Sentence = "too many members left this audience at once: release or discard its exits"
+	hold(tx, u, f, ch, e)
+}

@@ -1,0 +1,116 @@
+package outbox
+
+import (
+	"bytes"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+)
+
+// MaxAttributes bounds the attributes of one delivery.
+const MaxAttributes = 256
+
+// pack reads what is due of one user: the attributes, and the first event in applied order; or on the
+// endpoint of cohorts, the one change of the lane.
+func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, seats state.LeasedDelivery) {
+	delivery.User, seats.User = u.ID, u.ID
+	retry := state.IsRetry(lane)
+	said := make(sayings)
+	ready := func(lane, due uint32, tried bool) bool {
+		return tried && retry || d.isDue(lane, due)
+	}
+	d.fields = u.Index.PendingFields(d.fields[:0])
+	for _, number := range d.fields {
+		t, f := &d.b.Entry(u, number).Waiting, d.b.FieldOf(number)
+		if f == nil || !t.Pending() {
+			d.b.Contradiction("an attribute is said to wait that does not")
+			u.Index.SetPending(number, false)
+			u.Dirty = true
+			continue
+		}
+		if f.Endpoint() != d.o.Endpoint || f.Kind() == domain.KindCohort && t.Lane != lane || !ready(t.Lane, t.Due, t.Tried()) {
+			continue
+		}
+		if said.has(f, t) {
+			if at := said.later(&delivery, f, t); at >= 0 {
+				delivery.Attributes[at], seats.Attributes[at] = d.b.Pending(u, f, t).Change, state.LeasedChange{Number: number, ID: t.ID}
+			}
+			continue
+		}
+		if len(seats.Attributes) < MaxAttributes {
+			said.add(f, t, len(seats.Attributes))
+			delivery.Attributes = append(delivery.Attributes, d.b.Pending(u, f, t).Change)
+			seats.Attributes = append(seats.Attributes, state.LeasedChange{Number: number, ID: t.ID})
+		}
+	}
+	s, found := d.firstQueued(u, ready)
+	if !found {
+		return delivery, seats
+	}
+	ch := d.b.FetchQueued(state.QueueKey(u.Key, s.Number, s.ID))
+	switch {
+	case ch == nil:
+		d.b.Contradiction("an event that waits cannot be read")
+		missQueued(d.b, u, d.o.Endpoint, s.Number, s.ID)
+	case !ch.Loose:
+		delivery.Event, seats.Queued = &ch.Change, s
+	case !said.names(domain.KindAttribute, ch.Name):
+		delivery.Attributes = append(delivery.Attributes, ch.Change)
+		seats.Queued, seats.Loose = s, true
+	}
+	return delivery, seats
+}
+
+// sayings is what an element says, by the name that stands in it. A name stands there once: where two
+// changes of two fields bear one name, as after a change of the rules, the second waits for the first. And
+// MoEngage refuses an element that both adds to a list and removes from it, so the one waits for the other.
+type sayings map[string]saying
+
+type saying struct {
+	at   int               // the change's place in the delivery
+	list domain.Transition // the direction of a list's entries; zero for an attribute
+}
+
+// has reports whether the element says something under the name of t that t cannot stand beside.
+func (s sayings) has(f *state.Field, t *state.Ticket) bool {
+	before, known := s[domain.SentName(f.Kind(), t.Name)]
+	return known && (f.Kind() != domain.KindList || before.list != t.Transition)
+}
+
+// later returns the place of an attribute that is newer than t and bears its name, -1 when there is none. It
+// gives way, because what is sent last is what MoEngage keeps.
+func (s sayings) later(d *domain.Delivery, f *state.Field, t *state.Ticket) (at int) {
+	before := s[domain.SentName(f.Kind(), t.Name)]
+	if f.Kind() == domain.KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.ID) < 0 {
+		return -1
+	}
+	return before.at
+}
+
+func (s sayings) add(f *state.Field, t *state.Ticket, at int) {
+	said := saying{at: at}
+	if f.Kind() == domain.KindList {
+		said.list = t.Transition
+	}
+	s[domain.SentName(f.Kind(), t.Name)] = said
+}
+
+// names reports whether the element says anything under a name.
+func (s sayings) names(kind domain.Kind, name string) bool {
+	_, known := s[domain.SentName(kind, name)]
+	return known
+}
+
+// firstQueued returns the earliest of the queue's heads that are due, one head a lane.
+func (d *leaser) firstQueued(u *state.User, ready func(lane, due uint32, tried bool) bool) (first state.LeasedChange, found bool) {
+	if d.o.Endpoint == domain.EndpointCohort || u.Index.Backlog().Events == 0 {
+		return first, false // nothing is queued
+	}
+	for _, l := range u.Index.Endpoint(d.o.Endpoint).Lanes {
+		id, due, tried, ok := queueFront(d.b, u, l.Number)
+		if ok && ready(l.Number, due, tried) && (!found || bytes.Compare(state.IDKey(id), state.IDKey(first.ID)) < 0) {
+			first, found = state.LeasedChange{Number: l.Number, ID: id}, true
+		}
+	}
+	return first, found
+}

@@ -1,0 +1,239 @@
+package outbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wire"
+)
+
+// needless reports whether MoEngage needs no telling.
+func needless(e *state.Entry, t domain.Transition, value []byte, unknownExit bool) bool {
+	if e.LastSent.Kind == state.NeverSent {
+		return t == domain.TransitionExit && !unknownExit || bytes.Equal(value, domain.JSONNull)
+	}
+	return e.LastSent.Is(value)
+}
+
+// expects reports whether what is told, once what waits has left, is what is wanted.
+func expects(e *state.Entry, t domain.Transition, want []byte, unknownExit bool) bool {
+	if e.Waiting.Pending() {
+		return bytes.Equal(e.Waiting.Value, want)
+	}
+	return e.Waiting.ID.IsZero() && e.InFlight.ID.IsZero() && needless(e, t, want, unknownExit)
+}
+
+// Await has an attribute change wait in its row.
+func Await(tx *state.Tx, u *state.User, e *state.Entry, ch *state.Stored) {
+	tx.State.Ledger.Changes.Pending++
+	tx.Locate(ch)
+	e.Waiting = state.Ticket{
+		ID: ch.ID, Transition: ch.Transition, Lane: ch.Lane, Due: Second(ch.Received),
+		Value: ch.Value, Name: ch.Name, Time: ch.EventTime.UnixNano(), Received: ch.Received.UnixNano(), Message: ch.MessageID,
+	}
+	u.Index.SetPending(ch.Field, true)
+	u.Index.Endpoint(ch.Endpoint).Add(ch.Lane, e.Waiting.Due)
+	if ch.Endpoint == domain.EndpointCohort {
+		u.Index.Defer(e.Waiting.Due)
+	}
+	u.Dirty = true
+}
+
+// SettlePending takes an attribute change out of what waits.
+func SettlePending(tx *state.Tx, u *state.User, f *state.Field, t *state.Ticket) {
+	tx.State.Ledger.Changes.Pending--
+	u.Index.SetPending(f.Number, false)
+	u.Index.Endpoint(f.Endpoint()).Remove(t.Lane)
+	u.Dirty = true
+}
+
+// CancelWaiting closes the attribute change that waits in en, whether pending, parked or held, because
+// no net change remains. It must not be in a request under way.
+func CancelWaiting(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry) {
+	t := en.Waiting
+	if t.ID.IsZero() {
+		return
+	}
+	en.Waiting = state.Ticket{}
+	if t.Pending() {
+		SettlePending(tx, u, f, &t)
+	}
+	ch := tx.ChangeAt(u, f, &t)
+	if ch == nil {
+		return
+	}
+	if !t.Pending() {
+		tx.Withdraw(ch)
+	}
+	tx.Close(u, ch, domain.StateCancelled, tx.Now)
+}
+
+// Enqueue puts an event, or a loose attribute, behind the user's others.
+func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
+	ch.State = domain.StatePending
+	tx.State.Ledger.Changes.Pending++
+	due := Second(ch.Received)
+	if ch.Loose {
+		due = lineUp(tx, u, ch)
+	}
+	tx.Locate(ch)
+	tx.Put(tx.Queue, state.QueueKey(u.Key, ch.Lane, ch.ID), tx.QueueValue(due, ch))
+	u.Index.Endpoint(ch.Endpoint).Add(ch.Lane, due)
+	u.Dirty = true
+}
+
+// lineUp has a loose attribute wait for the schedule by which the user's other values of it wait, and returns when
+// it is due: not before the older ones, and not after the newer ones. MoEngage keeps the value that is sent last, so
+// a new schedule or a clock that was set back must not let one overtake another.
+func lineUp(tx *state.Tx, u *state.User, ch *state.Stored) (due uint32) {
+	e, least, most := tx.Entry(u, ch.Field), Second(ch.Received), state.NotYet
+	if t := &e.Waiting; t.Pending() { // since before collapse was turned off
+		ch.Lane, least = state.SameJob(ch.Lane, t.Lane), max(least, t.Due)
+	}
+	if e.Loose == 1 {
+		return least // it is the only one
+	}
+	for _, l := range u.Index.Endpoint(ch.Endpoint).Lanes {
+		older, newer := neighbours(tx, u, ch, l.Number)
+		if older != 0 || newer != state.NotYet {
+			ch.Lane = state.SameJob(ch.Lane, l.Number)
+		}
+		least, most = max(least, older), min(most, newer)
+	}
+	return min(least, most)
+}
+
+// neighbours returns when the next older and the next newer queued value of an attribute in a lane are due, 0 and
+// notYet when there is none.
+func neighbours(tx *state.Tx, u *state.User, ch *state.Stored, lane uint32) (older, newer uint32) {
+	c, at := tx.Queue.Cursor(), state.QueueKey(u.Key, lane, ch.ID)
+	prefix := at[:len(u.Key)+4]
+	due := func(k, v []byte, step func() (k, v []byte)) (uint32, bool) {
+		for ; bytes.HasPrefix(k, prefix); k, v = step() {
+			due, _, frame := state.ParseQueueValue(v)
+			if x := tx.Decode(frame); x != nil && x.Loose && x.Field == ch.Field {
+				return due, true
+			}
+		}
+		return 0, false
+	}
+	before := c.Prev
+	k, v := c.Seek(at)
+	if k == nil {
+		before = c.Last
+	}
+	newer, found := due(k, v, c.Next)
+	if !found {
+		newer = state.NotYet
+	}
+	if k != nil {
+		c.Seek(at)
+	}
+	k, v = before()
+	older, _ = due(k, v, c.Prev)
+	return older, newer
+}
+
+// QueuedOf returns what waits for a user in the queue and is of f.
+func QueuedOf(tx *state.Tx, u *state.User, f *state.Field) (list []*state.Stored) {
+	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
+		if ch := tx.FetchQueued(key); ch != nil && ch.Field == f.Number {
+			list = append(list, ch)
+		}
+	}
+	return list
+}
+
+// Dequeue takes an event out of its user's queue.
+func Dequeue(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
+	tx.Remove(tx.Queue, state.QueueKey(u.Key, lane, id))
+	u.Index.Endpoint(endpoint).Remove(lane)
+	u.Dirty = true
+}
+
+// missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
+// The ledger still counts it: what became of it is for the next start to find out.
+func missQueued(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
+	key := state.QueueKey(u.Key, lane, id)
+	frame := tx.Queue.Get(key)
+	if frame == nil || tx.Err != nil {
+		return
+	}
+	tx.Quarantine(state.BucketQueue, key, frame, wire.ErrDamaged)
+	Dequeue(tx, u, endpoint, lane, id)
+}
+
+func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uint32, tried, ok bool) {
+	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), lane)
+	k, v := tx.Queue.Cursor().Seek(prefix)
+	if !bytes.HasPrefix(k, prefix) {
+		return domain.ID{}, 0, false, false
+	}
+	due, tried, _ = state.ParseQueueValue(v)
+	return state.IDFromKey(k[len(prefix):], tx.State.Epochs), due, tried, true
+}
+
+// looseLess counts an attribute that leaves the queue.
+func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
+	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
+		e.Loose--
+		tx.Write(u, ch.Field)
+	}
+}
+
+// Retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
+func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
+	rh := u.Index.Endpoint(endpoint)
+	earliest := make(map[uint32]uint32, len(rh.Lanes))
+	note := func(lane, due uint32) {
+		if e, known := earliest[lane]; !known || due < e {
+			earliest[lane] = due
+		}
+	}
+	for _, number := range u.Index.PendingFields(nil) {
+		f := tx.FieldOf(number)
+		if t := tx.Entry(u, number).Waiting; f != nil && f.Endpoint() == endpoint && t.Pending() {
+			note(t.Lane, t.Due)
+		}
+	}
+	for _, l := range rh.Lanes {
+		if _, due, _, ok := queueFront(tx, u, l.Number); ok {
+			note(l.Number, due)
+		}
+	}
+	aboard := tx.State.InFlight[state.LeaseKey{Endpoint: endpoint, User: u.ID}] != nil // what was overtaken in a request is still counted
+	rh.Lanes = slices.DeleteFunc(rh.Lanes, func(l state.Lane) bool {
+		if _, known := earliest[l.Number]; known || aboard {
+			return false
+		}
+		tx.Contradiction("a change is said to wait that does not")
+		return true
+	})
+	for i := range rh.Lanes {
+		if due, known := earliest[rh.Lanes[i].Number]; known {
+			rh.Lanes[i].Due = due
+		}
+	}
+	u.Dirty = true
+}
+
+// ParkEvent keeps an event that cannot be used, with its bytes, under the user it names if any.
+func ParkEvent(tx *state.Tx, id domain.ID, frame []byte, e *domain.Event, userID, reason, sentence string) {
+	ch := &state.Stored{
+		Change: domain.Change{
+			ID: id, Kind: domain.KindReceived, State: domain.StateParked, User: userID,
+			Computation: e.Key, ComputedBy: e.ComputationID, Class: e.Class, Name: e.Name,
+			EventTime: e.Time, Received: e.Received, MessageID: e.MessageID, Reason: reason, Sentence: sentence,
+		},
+		Field: state.FieldNone,
+		Raw:   frame,
+	}
+	tx.Put(tx.Parked, state.IDKey(ch.ID), ch.Encode(nil))
+	tx.ParkedNow(ch)
+	if userID != "" && len(userID) <= domain.MaxUserID {
+		tx.Put(tx.Queue, state.QueueKey(state.UserKey(userID), state.LaneParked, ch.ID), nil)
+	}
+}

@@ -1,0 +1,44 @@
+package outbox
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+)
+
+// countSent adds to what left in a second, or takes away what did not leave after all, and forgets
+// what left two minutes ago, or so far ahead of a clock that was set back since.
+func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
+	sent := tx.Bucket(state.BucketSent)
+	key := state.NumberKey(second)
+	total := SentIn(sent.Get(key))
+	var v []byte
+	for _, n := range [...]int{total.Users + more.Users, total.Events + more.Events, total.Cohorts + more.Cohorts} {
+		v = binary.BigEndian.AppendUint32(v, uint32(max(n, 0)))
+	}
+	tx.Put(sent, key, v)
+	c := sent.Cursor()
+	var old [][]byte
+	for k, _ := c.First(); k != nil && state.Number(k)+120 < second; k, _ = c.Next() {
+		old = append(old, bytes.Clone(k))
+	}
+	for k, _ := c.Last(); k != nil && state.Number(k) > second+120; k, _ = c.Prev() {
+		old = append(old, bytes.Clone(k))
+	}
+	for _, k := range old {
+		tx.Remove(sent, k)
+	}
+}
+
+// SentIn reads what left in a second; cohort requests were not counted once.
+func SentIn(v []byte) (s domain.SentSecond) {
+	if len(v) >= 8 {
+		s.Users, s.Events = int(binary.BigEndian.Uint32(v)), int(binary.BigEndian.Uint32(v[4:]))
+	}
+	if len(v) >= 12 {
+		s.Cohorts = int(binary.BigEndian.Uint32(v[8:]))
+	}
+	return s
+}
