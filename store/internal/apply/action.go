@@ -1,3 +1,9 @@
+// Package apply carries a record of the inbox into the state: the diff of an event, the identity of its computation,
+// events that pass through, operators' orders and actions, erasure and pruning.
+//
+// [Record] is a pure function of the state and the record: it reads no clock, no configuration and no random number,
+// and the receipt of the record is its only "now". The same records in transactions of any size give the same state.
+// So a crash between two commits repeats work and not its effect.
 package apply
 
 import (
@@ -10,6 +16,7 @@ import (
 	"personasync/store/internal/state"
 )
 
+// applyAction retries or drops changes, as an operator decided.
 func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 	tx.Now = h.Received
 	c := &outbox.Cause{Seq: seq}
@@ -19,7 +26,7 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 		switch {
 		case ch == nil:
 		case h.Verb == record.ActionRetry && ch.State == domain.StateParked && ch.Kind != domain.KindReceived:
-			if c.Room() < len(tx.State.Registry.Cohorts) { // an older program made one record of too many
+			if c.Room() < len(tx.State.Registry.Cohorts) { // an older version put too many into one record
 				tx.Log.Warn("a parked change was not retried, because its order has no numbers left for all cohorts: retry it again", "change", id.String())
 				continue
 			}
@@ -31,7 +38,7 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 	}
 }
 
-// retry has a parked change wait like one that was just made.
+// retry makes a parked change pending, like one that was just made.
 func retry(tx *state.Tx, ch *state.Stored) {
 	f, u := tx.FieldOf(ch.Field), tx.User(ch.User)
 	if f == nil {
@@ -64,9 +71,9 @@ func retry(tx *state.Tx, ch *state.Stored) {
 	outbox.Enqueue(tx, u, ch)
 }
 
-// outdated reports whether a newer value than a parked attribute's has left, or leaves first. Without collapse
-// that one has no successor, and MoEngage would keep it. A later one that is queued leaves behind it, unless it is
-// under way already.
+// outdated reports whether a newer value of a parked attribute was sent, or will be sent before it. Without collapse
+// the parked one has no successor, and MoEngage would keep it. A newer one in the queue leaves after it, unless it
+// is in-flight.
 func outdated(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, p *domain.Policy, ch *state.Stored) bool {
 	s := e.Spoken(p, domain.SendAttribute, state.KeptIdentify)
 	if ch.Kind != domain.KindAttribute || s == nil || s.Seq <= ch.ID.Seq {
@@ -82,7 +89,7 @@ func outdated(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, p *do
 	return send && !domain.SameValue(value, ch.Value)
 }
 
-// drop closes a change that is not in a request under way.
+// drop closes a change that is not in-flight.
 func drop(tx *state.Tx, ch *state.Stored, at time.Time) {
 	u, f := tx.User(ch.User), tx.FieldOf(ch.Field)
 	switch {

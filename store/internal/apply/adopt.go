@@ -12,24 +12,21 @@ import (
 	"personasync/store/internal/state"
 )
 
-// An audience that was deleted in Segment and made again has its old key and a new id. That makes it
-// another computation, whose changes are held: two that speak under one name would overwrite each other
-// for ever. Adopted, the new id continues the old computation:
-//
-//	first   the two trade ids, in one record: what Segment delivers from now on belongs to the old one
-//	then    what the new one has learnt so far is said to the old one, user by user, and what was held of
-//	        it is cancelled. MoEngage is told what remains of that: the difference
-//
-// The new one's field stays behind under the old id, as a former computation, and late news of it are
-// ignored. Whoever was a member and was not named under the new id stays one: Segment sends no exits
-// for an audience that is gone. A full list tells who that is (Import).
-
-// ErrNoSuccessor says that there is no computation of the key and the id that are to continue another.
+// ErrNoSuccessor says that no computation has the key and the id that are to continue another.
 var ErrNoSuccessor = errors.New("no event has named a computation of that key with that id")
 
-// Adoption finds the audience that key names, and who continues it under id. That may be a second
-// computation of the same id, as there are from before an event without a space was known by its id. If it
-// came about before, from are the former computations of the key, of which something may be left.
+// Adoption finds the audience that key names, and the field that it continues under id.
+//
+// An audience that was deleted in Segment and created again has its old key and a new id. That makes it another
+// computation, whose changes are held, because two under one name would overwrite each other for ever. Adopted, the
+// new id continues the old computation. The first record exchanges the two ids, so that later events belong to the
+// old field. Further records move what the new field has, user by user, cancel its held changes, and send the
+// difference. The new field stays under the old id as a former one, and its late events are ignored. A member who
+// was not named under the new id stays a member, because Segment sends no exits for a deleted audience; an import of
+// the full list corrects that.
+//
+// from may have the same id as into, as earlier versions stored an event without a space. After an adoption it is
+// the former computations of the key, which may have something left.
 func Adoption(r *state.Registry, key, id string) (into *state.Field, from []*state.Field, err error) {
 	known := r.Computations(key)
 	if len(known) == 0 {
@@ -55,7 +52,7 @@ func Adoption(r *state.Registry, key, id string) (into *state.Field, from []*sta
 func applyAdoption(tx *state.Tx, into *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
 	from := tx.FieldOf(o.Other)
 	if from == nil || from == into {
-		return // only damage brings this about
+		return // only corruption explains this
 	}
 	if len(o.Words) == 0 {
 		trade(tx, into, from)
@@ -66,7 +63,7 @@ func applyAdoption(tx *state.Tx, into *state.Field, p *domain.Policy, c *outbox.
 	}
 }
 
-// trade gives the id of a computation to another, and that one's to it.
+// trade exchanges the ids of two computations.
 func trade(tx *state.Tx, into, from *state.Field) {
 	if from.Former() {
 		return
@@ -86,8 +83,8 @@ func trade(tx *state.Tx, into, from *state.Field) {
 	r.SettleOwners(&tx.State.Rules)
 }
 
-// takeOver has into hear what from knows of a user, and ends what is held of from. What has left, or is in
-// a request under way, stays as it is.
+// takeOver gives into what from knows of a user, and cancels what from has pending or held. In-flight and delivered
+// changes stay.
 func takeOver(tx *state.Tx, u *state.User, into, from *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
 	for _, x := range tx.State.Registry.TargetFields(from) {
 		if e := tx.Entry(u, x.Number); !e.Waiting.Pending() || !tx.State.IsInFlight(x.Endpoint(), u.ID, e.Waiting.ID) {
@@ -119,7 +116,7 @@ func takeOver(tx *state.Tx, u *state.User, into, from *state.Field, p *domain.Po
 	}
 }
 
-// cancelHeldEvents closes the events of a field that are held for a user.
+// cancelHeldEvents closes the held events of a field and a user.
 func cancelHeldEvents(tx *state.Tx, u *state.User, f *state.Field) {
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneHeld)
 	for _, key := range state.KeysWithPrefix(tx.Queue, prefix) {

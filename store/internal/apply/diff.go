@@ -9,7 +9,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// memberWord is what c says of a membership.
+// memberWord returns the assertion of c about a membership.
 func memberWord(c *outbox.Cause) domain.Assertion {
 	at := c.Event.Time.UnixNano()
 	word := domain.Assertion{Value: domain.JSONFalse, Time: at, Since: at, Seq: c.Seq}
@@ -22,13 +22,13 @@ func memberWord(c *outbox.Cause) domain.Assertion {
 	return word
 }
 
-// member applies a membership to one of the states that are kept. tell is false when no event is to be
-// made of it: it is sent on by itself, or nobody wants one.
+// member applies a membership to one of the kept assertions. tell is false if the transition makes no event: the
+// event is sent by itself, or not at all.
 func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, sort int, tell bool) domain.Outcome {
 	outbox.ReadmitFirst(tx, u, f, p, c)
 	en, word := tx.Entry(u, f.Number), memberWord(c)
 	wasIn, before := en.Newest().IsIn(), en.Known(sort)
-	untold := sort == state.KeptIdentify && word.IsIn() && en.Kept[sort] == nil // what a list said before told nobody
+	untold := sort == state.KeptIdentify && word.IsIn() && en.Kept[sort] == nil // an import without events sent nothing
 	if f.Hear(sort, c.Event.Call) {
 		tx.Touch(f)
 	}
@@ -66,7 +66,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	t := domain.TransitionEnter
 	if !word.IsIn() {
 		if t = domain.TransitionExit; before == nil && !p.UnknownExit {
-			return domain.OutcomeUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
+			return domain.OutcomeUnchanged // Segment sends exits for every identifier: kept, and not sent
 		}
 	}
 	attribute, held := true, false
@@ -79,7 +79,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	return domain.OutcomeTransition
 }
 
-// values applies every value that a trait's event holds.
+// values applies every value of a trait's event.
 func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, event bool) domain.Outcome {
 	e, result := c.Event, domain.OutcomeIgnored
 	for _, col := range e.Columns {
@@ -92,7 +92,7 @@ func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	return result
 }
 
-// value applies one value of a trait. event is false when the event itself is sent on by itself.
+// value applies one value of a trait. event is false if the event is sent by itself.
 func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, value []byte, event bool) domain.Outcome {
 	at := c.Event.Time.UnixNano()
 	word := domain.Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.Event.MessageID, Seq: c.Seq}
@@ -107,7 +107,7 @@ func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *out
 		return result
 	}
 	if first && bytes.Equal(value, domain.JSONNull) {
-		return domain.OutcomeUnchanged // there was no value before, and there is none now
+		return domain.OutcomeUnchanged // no value before, and none now
 	}
 	if value, send := p.Sendable(word.Value); send {
 		emit(tx, u, f, p, en, c, sort, domain.TransitionValue, value, true, event)
@@ -115,7 +115,8 @@ func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *out
 	return domain.OutcomeTransition
 }
 
-// observe takes in a word, and says what it amounts to. What is kept of a time beyond believable is older.
+// observe compares an assertion with the kept one, keeps it unless it is stale or a duplicate, and returns the
+// outcome. A kept assertion of a time beyond believable counts as older.
 func observe(e *state.Entry, sort int, word domain.Assertion, membership bool, believable int64) domain.Outcome {
 	known := e.Known(sort)
 	if known != nil && known.Time > believable {
@@ -135,7 +136,7 @@ func observe(e *state.Entry, sort int, word domain.Assertion, membership bool, b
 			word.Message = cmp.Or(word.Message, known.Message)
 		}
 	}
-	for _, s := range e.Kept { // of the other call, too: else it would hide this word
+	for _, s := range e.Kept { // of the other call as well, or it would hide this one
 		if s != nil && s.Time > believable {
 			s.Before(word.Time)
 		}
@@ -144,6 +145,7 @@ func observe(e *state.Entry, sort int, word domain.Assertion, membership bool, b
 	return came
 }
 
+// sortOf returns the sort under which the assertion of an event is kept.
 func sortOf(p *domain.Policy, e *domain.Event) int {
 	switch {
 	case !p.Send.Has(domain.SendAsReceived):
@@ -155,6 +157,7 @@ func sortOf(p *domain.Policy, e *domain.Event) int {
 	}
 }
 
+// countMember moves the counters of f by one user.
 func countMember(tx *state.Tx, f *state.Field, was, is bool) {
 	switch {
 	case is && !was:
@@ -170,14 +173,13 @@ func countMember(tx *state.Tx, f *state.Field, was, is bool) {
 	tx.Touch(f)
 }
 
-// emit makes the changes that a transition causes, on the targets of its policy, as far as they are wanted as an
-// attribute and as an event.
+// emit makes the changes of a transition on the attribute and as an event, as far as the policy sends them.
 func emit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *outbox.Cause, sort int, t domain.Transition, value []byte, attribute, event bool) {
 	e := c.Event
 	asAttribute := attribute && (p.Send.Has(domain.SendAttribute) || p.Send.Has(domain.SendAsReceived) && sort == state.KeptIdentify)
 	asEvent := event && (p.Send.Has(domain.SendEvent) || p.Send.Has(domain.SendAsReceived) && sort == state.KeptTrack)
 	if p.IsTooOld(e) {
-		asEvent = false // a replay: the state is news, the event is not
+		asEvent = false // a replay: the state is new, the event is too old to send
 	}
 	if asAttribute {
 		outbox.WantAttribute(tx, u, f, p, en, c, t, value)
@@ -187,8 +189,7 @@ func emit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *sta
 	}
 }
 
-// wantEvent makes an event change: the event that was received, or one made up so that it is the same
-// whichever call came first.
+// wantEvent makes an event change: the received event, or one that is the same whichever call came first.
 func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, t domain.Transition, value []byte, received bool) {
 	ch := outbox.Draft(tx, u, f, p, c, domain.KindEvent, t)
 	ch.Value = bytes.Clone(value)
@@ -201,7 +202,7 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 		ch.Name = p.TraitEvent
 	}
 	if received {
-		ch.Name = cmp.Or(c.Event.Name, ch.Name) // a narrow webhook mapping leaves the name out
+		ch.Name = cmp.Or(c.Event.Name, ch.Name) // a narrow webhook mapping omits the name
 		ch.Props = c.Event.Properties()
 	}
 	tx.State.Ledger.Changes.Created++
@@ -215,10 +216,9 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	}
 }
 
-// believable is the latest time that a word kept of a user can be of, as far as a record may know. What is
-// kept beyond it was written under a clock that was ahead, and is no fence: else a moment of a wrong clock
-// would make everything stale until the clock is there. A record whose own time lies ahead of its receipt came
-// in under a clock that was set back, and vouches for the times before it.
+// believable returns the latest time, in ns, that a kept assertion can have. One beyond it was written while the
+// clock was ahead and is not compared by time, or everything would be stale until the clock is there. A record whose
+// own time is ahead of its receipt came while the clock was set back, and vouches for the times before it.
 func believable(tx *state.Tx, c *outbox.Cause) int64 {
 	at := tx.Now
 	if c.Event.Time.After(at) {

@@ -9,6 +9,7 @@ import (
 	"personasync/store/internal/state"
 )
 
+// applyEvent applies one event, and returns the ledger column it is counted under.
 func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 	if known := withClass(tx, c.Event); known != nil {
 		c.Event = known
@@ -39,7 +40,7 @@ func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 	}
 	f = resolve(tx, f, e)
 	if f.Former() {
-		return domain.OutcomeIgnored // late news of an audience that was made again
+		return domain.OutcomeIgnored // a late event of an audience that was created again
 	}
 	p := tx.State.Rules.For(f.Key, f.ID)
 	who, verdict := domain.IdentifyUser(e, &p)
@@ -61,14 +62,14 @@ func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 		return passThrough(tx, u, f, &p, c)
 	}
 	if e.ClockShift != 0 && !firstSight(tx, u, f, e) {
-		return domain.OutcomeDuplicate // its time was corrected by its receipt, so a repeat bears another
+		return domain.OutcomeDuplicate // its time was corrected by its receipt, so a repeat has another time
 	}
 	return applyState(tx, u, f, &p, c)
 }
 
-// withClass returns an event without a class as one of the computation that it names, nil where that is not known,
-// or where the event says nothing that this class reads. A step of a journey is not guessed: whether its event may
-// repeat on purpose depends on the class.
+// withClass returns an event without a class as one of its computation's class. It is nil if the computation is
+// unknown, or if the event has nothing that the class reads. A journey step is never assumed: whether its events may
+// repeat depends on the class.
 func withClass(tx *state.Tx, e *domain.Event) *domain.Event {
 	if e.Fault != domain.UnknownClass || e.Flag == domain.FlagSilent && len(e.Columns) == 0 {
 		return nil
@@ -89,7 +90,7 @@ func withClass(tx *state.Tx, e *domain.Event) *domain.Event {
 	return &known
 }
 
-// applyState diffs what the event says against what is kept.
+// applyState compares the event with the kept assertions.
 func applyState(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) domain.Outcome {
 	if c.Event.Class != domain.ClassTrait {
 		return max(member(tx, u, f, p, c, sortOf(p, c.Event), true), forwardTraits(tx, u, f, p, c))

@@ -7,12 +7,12 @@ import (
 	"personasync/store/internal/state"
 )
 
-// ForgetExitsOf forgets the exits of a user from before a time, on every channel, and counts them. What is
-// decided about an audience that has something held, and about a window of the guard, needs to know who left.
+// ForgetExitsOf removes a user's exits from before a time, on every target, and returns how many. It keeps those of
+// an audience with held changes or an open window of the guard, which need to know who left.
 func ForgetExitsOf(tx *state.Tx, u *state.User, before int64) (n uint64) {
 	for _, number := range BlockNumbers(tx, u) {
 		row := tx.Block(u, number)
-		for _, e := range slices.Clone(row.Entries) { // a channel's may be added on the way
+		for _, e := range slices.Clone(row.Entries) { // a target's entry may be added in the loop
 			f := tx.FieldOf(row.Field(e))
 			if f == nil || !f.Audience() || !e.Over(before) || outbox.MayUndo(&f.Watch, e.Left, before) || state.HeldOf(tx, f) > 0 || !targetsOut(tx, u, f) {
 				continue
@@ -27,7 +27,7 @@ func ForgetExitsOf(tx *state.Tx, u *state.User, before int64) (n uint64) {
 	return n
 }
 
-// targetsOut reports whether MoEngage knows of no membership of f by any channel.
+// targetsOut reports whether MoEngage knows of no membership of f by any target.
 func targetsOut(tx *state.Tx, u *state.User, f *state.Field) bool {
 	for _, x := range tx.State.Registry.TargetFields(f)[1:] {
 		if !tx.Entry(u, x.Number).SettledOut() {

@@ -14,17 +14,13 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Erasing takes the bytes of forgotten users out of the files. A deletion leaves them in free pages of
-// state.db, and in the received events, so both are written anew: the state by a compaction, and each
-// file of the inbox that speaks of such a user with those records blank. They keep their numbers, and
-// nothing that is not applied yet is touched. Who is meant is what the tombstones say, so that what
-// was delivered again since, and was ignored, goes with the next erasure.
-
-// MetaErase is in meta while there is something to erase: when the first user was forgotten (8), and
-// how many have been since (8).
+// MetaErase is present while there is something to erase from the files: when the first user was erased (8 bytes),
+// and how many have been since (8). A deletion leaves the bytes of a user in free pages of state.db and in the
+// inbox. The next erasure compacts the state, and blanks the applied records of users who have a tombstone. So
+// records that came since, and were ignored, go as well.
 var MetaErase = []byte("erase")
 
-// markErase notes that there is something to erase.
+// markErase notes that the files have something to erase.
 func markErase(tx *state.Tx, at time.Time) {
 	meta := tx.Bucket(state.BucketMeta)
 	since, n := uint64(at.UnixNano()), uint64(0)
@@ -34,7 +30,7 @@ func markErase(tx *state.Tx, at time.Time) {
 	tx.Put(meta, MetaErase, binary.BigEndian.AppendUint64(state.NumberKey(since), n+1))
 }
 
-// forgetDamaged removes what was set aside of a user.
+// forgetDamaged removes the quarantined rows of a user.
 func forgetDamaged(tx *state.Tx, u *state.User) {
 	bucket := tx.Bucket(state.BucketDamaged)
 	named := wire.AppendString(nil, u.ID)
@@ -50,12 +46,11 @@ func forgetDamaged(tx *state.Tx, u *state.User) {
 	}
 }
 
-// applyDelete erases a user on Segment's word, once. Segment tells one deletion once for each source, and may
-// deliver each again; a replay may come years later. What was acknowledged since must survive that. So a
-// deletion of a time up to which the user is erased already erases nothing, for as long as the tombstone is
-// kept, which is for ever. The time in Segment's own deletes is all that tells two of them apart. One that
-// bears none is known by its message id, or its body, for as long as message ids are remembered: after that
-// it counts as a new one, because a person's wish to be erased must not be passed over.
+// applyDelete erases a user for Segment, once. Segment sends a deletion once for each source, may repeat each, and a
+// replay may come years later; events acknowledged since must survive that. So a deletion of a time up to which the
+// user is erased does nothing, for as long as the tombstone exists, which is for ever. A deletion without a time is
+// known by its message id, or its body, as long as message ids are remembered. After that it counts as new, because
+// a request for erasure must not be ignored.
 func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence string) domain.Outcome) domain.Outcome {
 	e := c.Event
 	if tx.State.Rules.OnDelete == "ignore" {
@@ -75,13 +70,12 @@ func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence strin
 	return domain.OutcomeIgnored
 }
 
-// Forget erases everything of a user from the state and leaves a tombstone, so that what Segment
-// delivers late does not bring the user back. The bytes stay in free pages until the file is
-// compacted.
+// Forget erases a user from the state and leaves a tombstone, so that late events do not bring the user back. The
+// bytes stay in free pages until a compaction.
 //
-// Beside its time the tombstone keeps the latest that was known of the user and heard of their computations, if
-// that is later: a clock that is behind would let in news from before. It is not in its place: that may be
-// the word of a clock that was ahead.
+// Beside its time the tombstone keeps the latest time known of the user and of their computations, if that is later:
+// with a clock that is behind, older events would be applied. Both are kept, because that latest time may come from
+// a clock that was ahead.
 func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	heard := heardUpTo(tx, u)
 	forgetRows(tx, u)
@@ -100,7 +94,7 @@ func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	tx.Put(stones, key, setStone(at.UnixNano(), append(StoneTimes(was), heard)))
 }
 
-// heardUpTo is the time of the newest word of u, or of the last event of a computation that has one.
+// heardUpTo returns the latest time of an assertion of u, or of an event of their computations, in ns.
 func heardUpTo(tx *state.Tx, u *state.User) (last int64) {
 	for _, number := range BlockNumbers(tx, u) {
 		row := tx.Block(u, number)
@@ -133,7 +127,7 @@ func forgetRows(tx *state.Tx, u *state.User) {
 	}
 }
 
-// BlockNumbers lists the rows of u in order, those not yet written included.
+// BlockNumbers lists the membership rows of u in order, with those not written yet.
 func BlockNumbers(tx *state.Tx, u *state.User) []uint16 {
 	var numbers []uint16
 	for _, row := range u.Blocks {
@@ -183,7 +177,7 @@ func forgetPending(tx *state.Tx, id domain.ID) {
 	tx.State.Ledger.Changes.Forgotten++
 }
 
-// forgetKept erases a change that is parked or held.
+// forgetKept erases a parked or held change.
 func forgetKept(tx *state.Tx, place engine.Bucket, id domain.ID) {
 	ch := tx.Fetch(place, state.IDKey(id))
 	if ch == nil {

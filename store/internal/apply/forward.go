@@ -6,12 +6,12 @@ import (
 	"personasync/store/internal/state"
 )
 
-// forwardTraits sends along the other traits of an identify that the policy names.
+// forwardTraits sends the other traits of an identify that the policy names.
 func forwardTraits(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) (result domain.Outcome) {
 	traits := p.ForwardedTraits(f.Key, c.Event)
 	for _, name := range state.SortedNames(traits) {
 		if tx.State.Registry.Spoken(name) {
-			continue // a computation of its own says this better
+			continue // a computation of that name describes it better
 		}
 		forwarded := *p
 		forwarded.Send = domain.SendAttribute

@@ -7,9 +7,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Which computation an event speaks of, and how many there may be.
-
-// overflows reports whether e, which speaks of f, would make the registry larger than it may be.
+// overflows reports whether applying e, of computation f, would exceed the bound on fields.
 func overflows(tx *state.Tx, f *state.Field, e *domain.Event) bool {
 	const shortest = len(`"":0,`) // a trait
 	r := tx.State.Registry
@@ -37,8 +35,8 @@ func overflows(tx *state.Tx, f *state.Field, e *domain.Event) bool {
 	return fresh > 0 && (known+fresh > state.MaxFields || len(r.Fields) >= state.ManyFields*state.MaxFields)
 }
 
-// resolve returns the computation of an event that is applied: f, which find found, by a name that is
-// completed from an event that knows more of it, or a new one.
+// resolve returns the computation of an event: f as Find returned it, with its space and id completed from the
+// event, or a new one.
 func resolve(tx *state.Tx, f *state.Field, e *domain.Event) *state.Field {
 	if f == nil {
 		return tx.NewField(&state.Field{Space: e.Space, Key: e.Key, ID: e.ComputationID, Class: e.Class})
@@ -66,7 +64,7 @@ func column(tx *state.Tx, f *state.Field, name string) *state.Field {
 	return state.FieldBeside(tx, f, state.ColumnName(name), domain.ClassTrait)
 }
 
-// forward finds or adds the field of a trait that is sent along.
+// forward finds or adds the field of a forwarded trait.
 func forward(tx *state.Tx, name string) *state.Field {
 	if known := tx.State.Registry.ByName[state.FieldName{Column: name}]; len(known) > 0 {
 		return known[0]

@@ -9,10 +9,9 @@ import (
 	"personasync/store/internal/state"
 )
 
-// firstSight remembers an event by its message id, and reports whether it is new. A sender may give one message
-// id to what it says of several users or computations, or of one by identify and track: they are several events.
-//
-// Older versions remembered the message id alone. What they remember is a repeat, whatever it is of.
+// firstSight remembers an event by its message id, and reports whether it is new. A sender may use one message id
+// for several users or computations, or for identify and track: those are several events. Older versions remembered
+// the message id alone; for those, every event of the id is a repeat.
 func firstSight(tx *state.Tx, u *state.User, f *state.Field, e *domain.Event) bool {
 	older := sha256.Sum256([]byte(e.MessageID))
 	if remembered(tx, e, older[:16]) {
@@ -22,8 +21,8 @@ func firstSight(tx *state.Tx, u *state.User, f *state.Field, e *domain.Event) bo
 	return remember(tx, e, Tombstone(tx.State.Salt, what))
 }
 
-// remembered looks a hash up. Hashes are kept in one bucket a day, so that forgetting them drops a bucket. Only
-// the days that have a bucket are looked at: retention may be given in years.
+// remembered looks a hash up. There is one bucket of hashes a day, so that they expire by the bucket. Only days that
+// have one are read, because the retention may be years.
 func remembered(tx *state.Tx, e *domain.Event, id []byte) bool {
 	days := tx.Bucket(state.BucketMessages)
 	c := days.Cursor()
@@ -49,7 +48,7 @@ func remember(tx *state.Tx, e *domain.Event, id []byte) bool {
 	return true
 }
 
-// DayKey names the bucket of the day that t is in.
+// DayKey is the key of the day that has t, in UTC.
 func DayKey(t time.Time) []byte {
 	return state.NumberKey(uint64(max(t.Unix(), 0)) / uint64(state.Day/time.Second))
 }

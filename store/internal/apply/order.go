@@ -10,6 +10,8 @@ import (
 	"personasync/store/internal/state"
 )
 
+// ApplyOrder applies one record of an operator's order. The record has everything that was decided, so that applying
+// it again gives the same.
 func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 	tx.Now = o.Received
 	if o.Verb == record.OrderName {
@@ -20,7 +22,7 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 	}
 	f := tx.FieldOf(o.Field)
 	if f == nil {
-		return // only damage brings this about
+		return // only corruption explains this
 	}
 	p := tx.State.Rules.For(f.Key, f.ID)
 	c := &outbox.Cause{Seq: seq, Unguarded: o.Verb == record.OrderClose || o.Verb == record.OrderBaseline}
@@ -52,6 +54,8 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 	}
 }
 
+// applyDecision releases or discards held exits. A record without ids or users is the decision itself; those that
+// follow have the exits.
 func applyDecision(tx *state.Tx, f *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
 	if len(o.IDs)+len(o.Words) == 0 {
 		outbox.Decide(tx, f, c, o)
@@ -65,7 +69,7 @@ func applyDecision(tx *state.Tx, f *state.Field, p *domain.Policy, c *outbox.Cau
 	}
 }
 
-// obey carries out an order for one user.
+// obey applies an order to one user.
 func obey(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
 	outbox.ReadmitFirst(tx, u, f, p, c)
 	en := tx.Entry(u, f.Number)
@@ -76,7 +80,7 @@ func obey(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outb
 		}
 	case record.OrderClose:
 		if s := en.Newest(); s != nil && c.Event.Time.UnixNano() < s.Time && s.Time <= believable(tx, c) {
-			c.Event.Time = time.Unix(0, s.Time).UTC() // at one moment an exit beats an enter
+			c.Event.Time = time.Unix(0, s.Time).UTC() // of one time an exit wins
 		}
 		for _, sort := range states(f, p, en) {
 			if en.Known(sort).IsIn() {
@@ -90,9 +94,8 @@ func obey(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outb
 	}
 }
 
-// states lists what an order speaks to: the one state of a computation, or those of identify and
-// track that have been received. Before the first event of such a computation it is one, which both
-// are compared with when they come.
+// states lists the sorts of assertion that an order sets: one, or those of identify and track that have come. Before
+// the first event it is one, with which both are compared later.
 func states(f *state.Field, p *domain.Policy, en *state.Entry) (sorts []int) {
 	if p.Send.Has(domain.SendAsReceived) {
 		for _, sort := range [...]int{state.KeptIdentify, state.KeptTrack} {
@@ -107,7 +110,7 @@ func states(f *state.Field, p *domain.Policy, en *state.Entry) (sorts []int) {
 	return sorts
 }
 
-// baseline takes in what an order says as known to MoEngage already.
+// baseline keeps the order's memberships as known to MoEngage.
 func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) {
 	en := tx.Entry(u, f.Number)
 	wasIn, heard := en.Newest().IsIn(), false
@@ -120,13 +123,13 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 	}
 	isIn := en.Newest().IsIn()
 	if w := &f.Watch; isIn && !wasIn && en.Left >= w.Seq && w.Left > 0 {
-		w.Left-- // they left in the window, and are back
+		w.Left-- // they left in the window and are back
 	}
 	en.Left = 0 // as the operator says
 	tx.Write(u, f.Number)
 	countMember(tx, f, wasIn, isIn)
 	if word.IsIn() {
-		outbox.CancelHeld(tx, u, f, en, state.KeptOne) // an exit that the guard holds would undo it
+		outbox.CancelHeld(tx, u, f, en, state.KeptOne) // a held exit would undo it
 	}
 	if p.SendsAttributes() {
 		assume(tx, u, f, p, en, c, transitionOf(word), word.Value)
@@ -137,12 +140,12 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 	}
 }
 
-// assume takes it that MoEngage was told a value by the field x.
+// assume records that MoEngage has a value of field x.
 func assume(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *outbox.Cause, t domain.Transition, value []byte) {
 	tx.Write(u, x.Number)
 	if !e.InFlight.ID.IsZero() || e.Loose > 0 || e.Waiting.Pending() && tx.State.IsInFlight(x.Endpoint(), u.ID, e.Waiting.ID) {
-		// A value in lease, or one that is queued because it does not collapse, may say something else: MoEngage
-		// is told after it. Until then it knows this, or that.
+		// An in-flight value, or one that is queued because it does not collapse, may differ: this value is
+		// sent after it. Until then MoEngage has either.
 		if t == domain.TransitionEnter || e.LastSent.Kind != state.NeverSent {
 			e.LastSent = state.LastSent{Kind: state.UncertainlySent}
 		}
@@ -162,8 +165,8 @@ func transitionOf(s domain.Assertion) domain.Transition {
 	return domain.TransitionExit
 }
 
-// reconcile has MoEngage told again what it should know of a user, the columns of a SQL trait
-// included. A change that waits, is parked or is held says it already, or will once it is decided on.
+// reconcile sends again what MoEngage should know of a user, with the columns of a SQL trait. An open change already
+// does that, or will once an operator decides.
 func reconcile(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, events bool) {
 	en := tx.Entry(u, f.Number)
 	if f.Class == domain.ClassTrait {

@@ -6,12 +6,12 @@ import (
 	"personasync/store/internal/state"
 )
 
-// passThrough sends on a track event that may repeat on purpose: once for each message id. A flag in
-// it sets the membership, but does not decide whether it is sent.
+// passThrough sends a track event that may repeat on purpose, once for each message id. A flag in it sets the
+// membership, but does not decide whether the event is sent.
 func passThrough(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) domain.Outcome {
 	e := c.Event
 	if tx.State.Rules.MessageIDs > 0 && e.Age() > tx.State.Rules.MessageIDs {
-		return domain.OutcomeStale // older than message ids are remembered: it cannot be told from a replay
+		return domain.OutcomeStale // older than message ids are remembered: it may be a replay
 	}
 	if !firstSight(tx, u, f, e) {
 		return domain.OutcomeDuplicate

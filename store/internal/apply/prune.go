@@ -8,23 +8,22 @@ import (
 	"personasync/store/internal/state"
 )
 
-// PruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order. What
-// was closed under a clock that has been set back since would stand in the way until the clock is there
-// again, so it counts as closed now.
+// PruneHistory deletes closed changes after their retention. The history is sorted by closing, so they are a prefix.
+// One that was closed while the clock was ahead would block those behind it, so it counts as closed now.
 func PruneHistory(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 	if keep <= 0 {
 		return false
 	}
 	type entry struct {
 		number uint64
-		change *state.Stored // nil: damaged
+		change *state.Stored // nil: corrupt
 	}
 	var gone, ahead []entry
 	c := tx.History.Cursor()
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
 		ch, err := state.DecodeChange(frame, tx.State.Epochs)
 		if err != nil {
-			tx.Log.Error("a damaged entry of the history was removed", "err", err)
+			tx.Log.Error("a corrupt entry of the history was removed", "err", err)
 			ch = nil
 		} else if age := now.Sub(ch.Closed); age < keep && age >= -outbox.AheadOfClock {
 			break
@@ -51,7 +50,7 @@ func PruneHistory(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 	return more
 }
 
-// endChain lets go of what points to a removed entry of the history.
+// endChain removes what points to a deleted entry of the history.
 func endChain(tx *state.Tx, n uint64, ch *state.Stored) {
 	tx.Remove(tx.Locator, state.IDKey(ch.ID))
 	if u := tx.User(ch.User); u.Index.History == n {
@@ -60,9 +59,8 @@ func endChain(tx *state.Tx, n uint64, ch *state.Stored) {
 	}
 }
 
-// PruneMessages forgets the message ids of days that are over, the oldest first: the ids of a day, a slice
-// at a time, and at last its bucket. Dropped whole, one of many millions would have the writer free
-// hundreds of thousands of pages in one transaction.
+// PruneMessages deletes the message ids of expired days, the oldest first: a slice of ids at a time, and at last the
+// bucket. Dropping a bucket of many millions would free hundreds of thousands of pages in one transaction.
 func PruneMessages(tx *state.Tx, now time.Time) (more bool) {
 	oldest := DayKey(now.Add(-tx.State.Rules.MessageIDs))
 	days := tx.Bucket(state.BucketMessages)

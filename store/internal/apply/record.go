@@ -9,10 +9,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Applying is a pure function of the state and the record: no clock, no random, no look outside. The
-// record's receipt is the only "now". So the same records give the same state in whatever batches,
-// and a crash between two commits repeats the work and not its effect.
-
+// Record applies one record. Its position is written with the transaction, so each record takes effect once.
 func Record(tx *state.Tx, rec record.Record, frame []byte) {
 	tx.State.Applied, tx.Bulk = rec.Seq, rec.Event == nil
 	switch {
@@ -29,7 +26,7 @@ func Record(tx *state.Tx, rec record.Record, frame []byte) {
 		ApplyOrder(tx, rec.Seq, rec.Order)
 		return
 	case rec.Erased:
-		return // and so applied before
+		return // erased records were applied before
 	}
 	l := &tx.State.Ledger.Events
 	if rec.Again != nil {
@@ -48,26 +45,27 @@ func Record(tx *state.Tx, rec record.Record, frame []byte) {
 	l.Count(came)
 }
 
-// Damaged parks a record whose checksum does not hold. It was accepted, so it is accounted for.
+// Damaged parks a record with a wrong checksum. It was acknowledged, so it is counted.
 func Damaged(tx *state.Tx, seq uint64, frame []byte, cause error) {
 	tx.State.Applied = seq
 	tx.State.Ledger.Events.Accepted++
 	tx.State.Ledger.Events.Parked++
-	tx.Log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
+	tx.Log.Error("a corrupt record of the inbox was parked", "record", seq, "err", cause)
 	tx.Verdict(seq, domain.OutcomeParked)
 	outbox.ParkEvent(tx, domain.ID{Epoch: tx.State.Epochs.Of(seq), Seq: seq}, frame, &domain.Event{Received: tx.Now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
 }
 
-// Missing counts records that were received and are in no file of the inbox: somebody removed one, or put an
-// older state.db in place. How many a jump as large as a restore's passes over, nobody knows.
+// Missing counts n acknowledged records that no file of the inbox has: somebody removed one, or put back an older
+// state.db. The size of a restore's jump says nothing about the number of records, so that is only logged.
 func Missing(tx *state.Tx, n uint64) {
-	tx.Log.Error("records that were received and not applied are in no file of the inbox", "first", tx.State.Applied+1, "last", tx.State.Applied+n)
+	tx.Log.Error("acknowledged records are missing from the inbox and cannot be applied", "first", tx.State.Applied+1, "last", tx.State.Applied+n)
 	if n < record.RestoreJump {
 		tx.State.Ledger.Events.Accepted += n
 		tx.State.Ledger.Events.Lost += n
 	}
 }
 
+// applyRules makes rules the ones by which later records are applied.
 func applyRules(tx *state.Tx, r *domain.Rules) {
 	text, err := json.Marshal(r)
 	if err != nil {

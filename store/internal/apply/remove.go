@@ -9,7 +9,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Removable finds a computation, or a forwarded trait.
+// Removable finds a computation, or a forwarded trait, by its name on a command line.
 func Removable(r *state.Registry, key string) (*state.Field, error) {
 	f, err := r.One(key)
 	if known := r.ByName[state.FieldName{Column: key}]; errors.Is(err, domain.ErrNotFound) && len(known) > 0 {
@@ -18,7 +18,7 @@ func Removable(r *state.Registry, key string) (*state.Field, error) {
 	return f, err
 }
 
-// applyRemoval removes a computation of which nothing was heard since the order was given.
+// applyRemoval removes a computation unless it has members, held changes, or events since the order.
 func applyRemoval(tx *state.Tx, f *state.Field, o *record.Order) {
 	r := tx.State.Registry
 	family := r.Family(f)

@@ -10,8 +10,8 @@ import (
 	"personasync/store/internal/state"
 )
 
-// ToldSince reports whether MoEngage accepted a change of one of the fields after settled. Looking
-// stops at the first older entry of the user's history, and at as many as a page shows.
+// ToldSince reports whether MoEngage accepted a change of one of the fields after settled. It reads the user's
+// history up to the first older entry, and no more entries than a page shows.
 func ToldSince(tx *state.Tx, u *state.User, numbers map[uint32]bool, settled time.Time) bool {
 	for n, i := u.Index.History, 0; n != 0 && i < state.HistoryShown; i++ {
 		ch := tx.Fetch(tx.History, state.NumberKey(n))

@@ -7,7 +7,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// WouldPark reports whether applyEvent would park an event, as the state is now.
+// WouldPark reports whether applyEvent would park an event in the present state.
 func WouldPark(tx *state.Tx, e *domain.Event) bool {
 	if e.Fault != "" || e.Call == domain.CallDelete || e.Class == domain.ClassNone {
 		return e.Fault != ""
@@ -25,8 +25,8 @@ func WouldPark(tx *state.Tx, e *domain.Event) bool {
 	return verdict == domain.IdentityParked && (f == nil || !f.Former())
 }
 
-// applyAgain has an event leave the parked ones and applies it in its new reading. It was accepted once, when it
-// was received: the ledger moves it from one term to the other.
+// applyAgain applies a parked event in its new reading. It was counted as accepted before, so the ledger moves it
+// from one column to another.
 func applyAgain(tx *state.Tx, seq uint64, a *record.Reread) {
 	tx.Now = a.Received
 	a.ID.Epoch = tx.State.Epochs.Of(a.ID.Seq)

@@ -9,7 +9,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Tombstone is what stays of a forgotten user: a salted hash, and the time.
+// Tombstone is the key of an erased user: a salted hash, which does not give the id away.
 func Tombstone(salt []byte, id string) []byte {
 	sum := sha256.Sum256(slices.Concat(salt, []byte(id)))
 	return sum[:16]
@@ -18,7 +18,7 @@ func Tombstone(salt []byte, id string) []byte {
 // maxStone bounds the times of a tombstone.
 const maxStone = 3
 
-// setStone is a tombstone of a time, and of the first and the last of others that are later.
+// setStone returns the value of a tombstone: at, and the first and the last of others that are later.
 func setStone(at int64, others []int64) []byte {
 	others = slices.DeleteFunc(others, func(t int64) bool { return t <= at })
 	slices.Sort(others)
@@ -35,7 +35,7 @@ func setStone(at int64, others []int64) []byte {
 // IsStone reports whether v can be a tombstone.
 func IsStone(v []byte) bool { return len(v) > 0 && len(v)%8 == 0 && len(v) <= 8*maxStone }
 
-// StoneTimes are the times up to which a tombstone ignores events: one, or a few.
+// StoneTimes returns the times, in ns, up to which a tombstone ignores events.
 func StoneTimes(v []byte) (times []int64) {
 	for ; len(v) >= 8; v = v[8:] {
 		times = append(times, int64(binary.BigEndian.Uint64(v)))
@@ -43,8 +43,8 @@ func StoneTimes(v []byte) (times []int64) {
 	return times
 }
 
-// forgotten reports whether an event is from before its user was forgotten. A time from beyond believable was
-// written under a clock that was ahead; it ignores nothing.
+// forgotten reports whether an event is from before its user was erased. A time beyond believable was written while
+// the clock was ahead, and ignores nothing.
 func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
 	if tx.State.Ledger.Tombstones == 0 {
 		return false
@@ -52,7 +52,7 @@ func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
 	return BuriedBy(tx.Bucket(state.BucketTombstones).Get(Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
 }
 
-// BuriedBy is forgotten by the user's tombstone.
+// BuriedBy reports whether a tombstone ignores an event of a time, in ns.
 func BuriedBy(stone []byte, at, believable int64) bool {
 	return slices.ContainsFunc(StoneTimes(stone), func(t int64) bool { return t <= believable && at <= t })
 }

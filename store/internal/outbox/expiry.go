@@ -8,28 +8,26 @@ import (
 	"personasync/store/internal/state"
 )
 
-// What is parked is somebody's to decide on, so it does not expire unannounced: that it will is said a
-// week ahead (see Expiring), and what has not been said does not happen. The announcements are kept, so that neither a
-// restart nor an agent that was down for a month shortens the week. Nor does a clock that jumps ahead:
-// what it makes look old is announced first, and that is taken back once the clock is.
-
-// Notice is one announcement: of what was received by upTo, at the moment said.
+// Notice is one announcement: of the changes received up to UpTo, at Said.
 type Notice struct {
 	Said time.Time `json:"said"`
 	UpTo time.Time `json:"up_to"`
 }
 
-// NoticeLead is how long before it expires an item is announced; a day's items at a time.
+// Parked changes are for an operator to decide on, so they do not expire unannounced. Each is announced NoticeLead
+// ahead, a day's changes at a time, and only an announced one expires. The announcements are on disk, so neither a
+// restart nor a month without the agent shortens the lead. Nor does a clock that jumps ahead: its announcements are
+// withdrawn once the clock is set back.
 const (
 	NoticeLead  = 7 * state.Day
 	noticeShare = 7
 )
 
+// MetaNotices has the announcements, as JSON.
 var MetaNotices = []byte("notices")
 
-// PruneParked expires what nobody decided on, and announces what is next. It is counted: nothing goes
-// in silence. A damaged entry stays, for nobody knows when it was received, and those behind it do not
-// wait for it.
+// PruneParked expires parked changes that nobody decided on, and announces the next ones. Expired changes are
+// counted and logged. A corrupt entry stays, because its receipt is unknown, and does not stop those after it.
 func PruneParked(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 	if keep <= 0 {
 		return false
@@ -60,8 +58,8 @@ func PruneParked(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 	return more
 }
 
-// announce notes what Expiring speaks of from now on, once a day, and returns up to which receipt that was
-// said long enough ago.
+// announce adds an announcement, once a day, and returns the receipt up to which changes were announced long enough
+// ago.
 func announce(tx *state.Tx, now time.Time, keep, lead time.Duration) (upTo time.Time) {
 	if k, _ := tx.Parked.Cursor().First(); k == nil {
 		return upTo
@@ -74,7 +72,7 @@ func announce(tx *state.Tx, now time.Time, keep, lead time.Duration) (upTo time.
 	var kept []Notice
 	for _, n := range list {
 		switch {
-		case n.Said.After(now.Add(AheadOfClock)): // by a clock that has been set back since
+		case n.Said.After(now.Add(AheadOfClock)): // by a clock that was set back since
 		case now.Sub(n.Said) >= lead:
 			upTo, kept = n.UpTo, []Notice{n}
 		default:
@@ -89,7 +87,7 @@ func announce(tx *state.Tx, now time.Time, keep, lead time.Duration) (upTo time.
 	if !next.UpTo.After(last) {
 		return upTo
 	}
-	next.UpTo = next.UpTo.Add(lead / noticeShare) // what is that old within a day
+	next.UpTo = next.UpTo.Add(lead / noticeShare) // and those that reach that age within a day
 	text, err := json.Marshal(append(kept, next))
 	if err != nil {
 		tx.Err = err

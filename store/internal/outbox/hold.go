@@ -9,13 +9,13 @@ import (
 
 const reasonConflict = "key_conflict"
 
-// HoldConflict keeps a change whose name is another computation's. e is nil for an event.
+// HoldConflict holds a change whose name another computation owns. e is nil for an event.
 func HoldConflict(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
 	ch.Reason = reasonConflict
 	p := tx.State.Rules.For(f.Key, f.ID)
 	ch.Sentence = tx.State.Registry.ConflictSentence(f, &p, &tx.State.Rules)
 	if f.Held == 0 {
-		tx.Log.Warn("two computations send to one name; the later one's changes are held", "computation", f.Key, "id", f.ID, "column", f.SQLColumn(),
+		tx.Log.Warn("two computations send under one name; changes of the later one are held", "computation", f.Key, "id", f.ID, "column", f.SQLColumn(),
 			"name", domain.SentName(f.Kind(), f.Attribute(&p)), "why", ch.Sentence)
 	}
 	hold(tx, u, f, ch, e)
@@ -49,16 +49,16 @@ func ReleaseConflicts(tx *state.Tx) {
 			continue
 		}
 		tx.Withdraw(ch)
-		release(tx, tx.User(ch.User), f, &p, ch, ch.Received) // rules bear no time
+		release(tx, tx.User(ch.User), f, &p, ch, ch.Received) // rules have no time
 	}
 }
 
-// release has a change that was held wait like any other, unless MoEngage needs no telling by now.
+// release makes a held change pending, unless MoEngage already has its value.
 func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *state.Stored, at time.Time) {
 	ch.Reason, ch.Sentence = "", ""
 	ch.Lane = state.LaneOf(tx, u, f, p.Job, ch.Transition)
 	e := tx.Entry(u, f.Number)
-	if ch.InRow() && ch.Kind == domain.KindAttribute && e.Loose > 0 { // behind what is queued, which was said before it
+	if ch.InRow() && ch.Kind == domain.KindAttribute && e.Loose > 0 { // behind the queued ones, which are older
 		e.Waiting, ch.Loose = state.Ticket{}, true
 	}
 	if ch.InRow() {
@@ -80,14 +80,15 @@ func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *
 	Enqueue(tx, u, ch)
 }
 
+// ReasonMassExit is the reason of an exit that the mass-exit guard holds.
 const ReasonMassExit = "mass_exit"
 
-// Withholds reports whether a transition of f is not to leave for now.
+// Withholds reports whether the guard holds a transition of f.
 func Withholds(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
 	return t == domain.TransitionExit && !tx.State.Registry.Speaker(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p)
 }
 
-// HoldExit keeps an exit until an operator decides. e is nil for one that stands in the queue.
+// HoldExit holds an exit until an operator decides. e is nil for a queued one.
 func HoldExit(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
 	ch.Reason = ReasonMassExit
 	ch.Sentence = "too many members left this audience at once: release or discard its exits"

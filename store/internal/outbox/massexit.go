@@ -16,20 +16,20 @@ func begin(w *state.ExitWindow, since time.Time, seq, members uint64) {
 	*w = state.ExitWindow{Since: since, Seq: seq, Members: members, Undone: w.Undone}
 }
 
-// MayUndo reports whether a discard may make one a member again who left by the record seq. A window from
-// before a time is over, unless it tripped.
+// MayUndo reports whether a discard may readmit a user who left by the record seq. A window from before a time, in
+// ns, is over unless it tripped.
 func MayUndo(w *state.ExitWindow, seq uint64, before int64) bool {
 	open := !w.Tripped.IsZero() || w.Since.UnixNano() >= before
 	return seq != 0 && seq >= w.Seq && open || w.Undone.Has(seq)
 }
 
-// OpenWindow sees to it that the record being applied falls into f's window.
+// OpenWindow starts a new window of f if the record being applied is outside the current one.
 func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
 	w, length, at := &f.Watch, tx.State.Rules.Guard.Window, c.Event.Earliest()
 	since := at
 	switch {
 	case !w.Tripped.IsZero():
-		return // until somebody decides
+		return // until an operator decides
 	case w.Since.IsZero(), at.Before(w.Since.Add(-length)): // the clock was set back: else this window would last for as long
 	case at.Sub(w.Since) < length:
 		return
@@ -40,8 +40,8 @@ func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
 	tx.Touch(f)
 }
 
-// WatchMember counts who leaves and who comes back. A membership is the newest of identify and track, so
-// a user counts once however many calls say it.
+// WatchMember counts who left and who came back, and trips the guard. A membership is the newer of identify and
+// track, so a user counts once however many calls say it.
 func WatchMember(tx *state.Tx, f *state.Field, en *state.Entry, was, is bool, c *Cause) {
 	w, g := &f.Watch, &tx.State.Rules.Guard
 	switch {
@@ -63,8 +63,9 @@ func WatchMember(tx *state.Tx, f *state.Field, en *state.Entry, was, is bool, c 
 		"computation", f.Key, "id", f.ID, "left", w.Left, "members", w.Members, "since", w.Since)
 }
 
-// HoldWaiting holds the exits of f that wait for a user since the record from, way and those that an operator decided on excepted. An exit behind which the user's return waits is not held: it would leave after the
-// return, and MoEngage would take a member for one who left.
+// HoldWaiting holds the pending exits of f for a user that records since from made. It leaves out in-flight exits
+// and those by an operator. It also leaves out an exit behind which the user's return is pending: released later, it
+// would leave after the return, and MoEngage would take a member for one who left.
 func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
 	en := tx.Entry(u, f.Number)
 	for _, x := range tx.State.Registry.TargetFields(f) {
@@ -90,15 +91,15 @@ func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
 	}
 }
 
-// decided reports whether the record seq made the user leave because an operator decided so.
+// decided reports whether the record seq made the user leave by an operator's decision.
 func decided(e *state.Entry, seq uint64) bool {
 	return slices.ContainsFunc(e.Kept[:], func(s *domain.Assertion) bool {
 		return s != nil && !s.IsIn() && s.Seq == seq && s.Message == domain.ByOperator
 	})
 }
 
-// lastEnters returns the number of the record of the last enter among changes of one user and audience,
-// of what is loose and of events.
+// lastEnters returns the record number of the last enter among changes of one user and audience, of loose attributes
+// and of events.
 func lastEnters(changes []*state.Stored) map[bool]uint64 {
 	seqs := make(map[bool]uint64, 2)
 	for _, ch := range changes {
@@ -109,17 +110,17 @@ func lastEnters(changes []*state.Stored) map[bool]uint64 {
 	return seqs
 }
 
-// holdSwept holds what a sweep under way would hold of a user.
+// holdSwept holds what the sweeps in progress would hold of a user.
 func holdSwept(tx *state.Tx, u *state.User) {
 	for _, f := range tx.State.Sweeping {
 		HoldWaiting(tx, u, f, f.Watch.Seq)
 	}
 }
 
-// SweepSlice is how many changes one transaction of a sweep looks at.
+// SweepSlice is how many changes one transaction of a sweep reads.
 const SweepSlice = 2000
 
-// Sweep goes on with the first sweep under way.
+// Sweep continues the first sweep.
 func Sweep(tx *state.Tx) {
 	if len(tx.State.Sweeping) == 0 {
 		return
@@ -163,13 +164,13 @@ func endSweep(tx *state.Tx, f *state.Field) {
 	tx.State.Sweeping = slices.DeleteFunc(tx.State.Sweeping, func(x *state.Field) bool { return x == f })
 }
 
-// CancelHeld closes the exits of f that the guard holds for a user who is a member again, on the
-// targets of a state, and reports on which there were any.
+// CancelHeld closes the held exits of f for a user who is a member again, on the targets of a sort, and reports
+// where there were any.
 func CancelHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int) (attribute, event bool) {
 	return closeHeld(tx, u, f, en, sort, ^uint64(0), domain.StateCancelled)
 }
 
-// closeHeld closes the exits of f that the guard holds for a user since before the record until.
+// closeHeld closes the held exits of f for a user that records before until made.
 func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int, until uint64, as domain.State) (attribute, event bool) {
 	if f.Held == 0 {
 		return false, false
@@ -205,8 +206,8 @@ func endHeld(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, ch *st
 	tx.Close(u, ch, as, tx.Now)
 }
 
-// ComeBack takes a user who is a member again for one by the other call, too, where the guard held the exit
-// that it brought: MoEngage never heard of that exit, and the enter that may follow by that call is no news.
+// ComeBack readmits a returning member also by the other call, if the guard held the exit that call brought:
+// MoEngage never received that exit, and the enter that may follow by that call changes nothing.
 func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause, sort int) {
 	if f.Held == 0 {
 		return
@@ -227,8 +228,8 @@ func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en 
 	}
 }
 
-// WantMember has a target told that a user is a member, unless what MoEngage knows once everything pending
-// has left is just that.
+// WantMember sends a target that a user is a member, unless MoEngage will know that once the open changes are
+// delivered.
 func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
 	if e.Loose > 0 {
 		last := domain.TransitionExit
@@ -247,9 +248,9 @@ func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e
 	tx.Write(u, x.Number)
 }
 
-// Decide ends what the guard holds of f, and begins a new window. What was held is let go or given up by
-// the orders that follow. Until these have come to all who left in a discarded window, a user who is met
-// first is readmitted first, so that it makes no difference when they come.
+// Decide ends the holding of f's exits and starts a new window. The orders that follow release or discard the held
+// exits. Until they have come to all who left in a discarded window, a user who is read first is readmitted first,
+// so that the order of the two makes no difference.
 func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 	endSweep(tx, f)
 	members := f.Members
@@ -262,7 +263,7 @@ func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 	tx.Touch(f)
 }
 
-// LetGo releases or discards one exit that was held.
+// LetGo releases or discards one held exit.
 func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.ID, discard bool) {
 	ch := tx.Fetch(tx.Held, state.IDKey(id))
 	if ch == nil || ch.Reason != ReasonMassExit {
@@ -291,8 +292,8 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 	release(tx, u, x, p, ch, tx.Now)
 }
 
-// HoldsExit reports whether the guard holds an exit of a user that the record seq brought about. One of another record
-// repeats what was so before, as a reconcile does: a discard lets it go, and a return is news to MoEngage all the same.
+// HoldsExit reports whether the guard holds an exit of a user that the record seq made. An exit of another record
+// repeats an older state, as a reconcile does: a discard releases it, and a return is new to MoEngage all the same.
 func HoldsExit(tx *state.Tx, u *state.User, f *state.Field, seq uint64) bool {
 	for _, x := range tx.State.Registry.TargetFields(f) {
 		if t := tx.Entry(u, x.Number).Waiting; t.Place == state.PlaceHeld && t.ID.Seq == seq {
@@ -306,20 +307,20 @@ func HoldsExit(tx *state.Tx, u *state.User, f *state.Field, seq uint64) bool {
 	})
 }
 
-// ReadmitFirst readmits a user who is met before a discard has come to them.
+// ReadmitFirst readmits a user who is read before a discard has come to them.
 func ReadmitFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause) {
 	if f.Watch.Undone != (state.RecordRange{}) {
 		readmit(tx, u, f, p, c, f.Watch.Undone)
 	}
 }
 
-// readmit makes a user a member of f again who left in a window that an operator discarded, on every
-// target. What is held goes, what has left is corrected by the net difference, and no event is made.
+// readmit makes a user who left in a discarded window a member of f again, on every target. Held exits are dropped,
+// delivered ones are corrected by the net difference, and no event is made.
 func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, window state.RecordRange) {
 	en := tx.Entry(u, f.Number)
 	left := window.Has(en.Left)
 	if left {
-		HoldWaiting(tx, u, f, window.From) // an exit that came back from a request
+		HoldWaiting(tx, u, f, window.From) // an exit whose request has failed
 	}
 	was, found := en.Newest().IsIn(), false
 	for sort, s := range en.Kept {
@@ -352,8 +353,8 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 	c.Slots = again.Slots
 }
 
-// dropParkedExits drops the exits of a discarded window that are parked as events: sent again, they would tell of a
-// member that they left. A parked attribute gives way to what readmit wants.
+// dropParkedExits drops the exits of a discarded window that are parked as events: retried, they would say that a
+// member left. A parked attribute is superseded by the value that readmit sends.
 func dropParkedExits(tx *state.Tx, u *state.User, f *state.Field, window state.RecordRange) {
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneParked)
 	for _, key := range state.KeysWithPrefix(tx.Queue, prefix) {
@@ -367,7 +368,7 @@ func dropParkedExits(tx *state.Tx, u *state.User, f *state.Field, window state.R
 	}
 }
 
-// countReadmitted counts a member who never left, after all.
+// countReadmitted counts a user who turned out to be a member all along.
 func countReadmitted(tx *state.Tx, f *state.Field, was bool) {
 	if was {
 		return

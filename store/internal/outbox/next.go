@@ -7,7 +7,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Next says what waits after a Take.
+// Next returns when the next changes are due, by job, and when the next retry is. It is called after Take.
 func Next(tx *state.Tx, endpoint domain.Endpoint) domain.Next {
 	n := domain.Next{Jobs: make(map[string]time.Time)}
 	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
@@ -31,6 +31,7 @@ func Next(tx *state.Tx, endpoint domain.Endpoint) domain.Next {
 	return n
 }
 
+// Earliest lowers the time of a job to due.
 func Earliest(jobs map[string]time.Time, job string, due uint32) {
 	at := time.Unix(int64(due), 0)
 	if known, ok := jobs[job]; !ok || at.Before(known) {
@@ -38,11 +39,10 @@ func Earliest(jobs map[string]time.Time, job string, due uint32) {
 	}
 }
 
-// retryJobsScan bounds how many users in retry are asked whose jobs they wait for: no more than a Take takes.
+// retryJobsScan bounds how many users in retry are read for their jobs: no more than one Take leases.
 const retryJobsScan = 1000
 
-// retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
-// users to ask.
+// retryJobs returns, by job, the earliest receipt among the changes in retry, nil if the users are too many to read.
 func retryJobs(tx *state.Tx, endpoint domain.Endpoint) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	n := 0

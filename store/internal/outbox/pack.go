@@ -10,8 +10,8 @@ import (
 // MaxAttributes bounds the attributes of one delivery.
 const MaxAttributes = 256
 
-// pack reads what is due of one user: the attributes, and the first event in applied order; or on the
-// endpoint of cohorts, the one change of the lane.
+// pack reads the due changes of one user: the attributes, and the first event in applied order. On the cohort
+// endpoint it is the one change of the lane.
 func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, seats state.LeasedDelivery) {
 	delivery.User, seats.User = u.ID, u.ID
 	retry := state.IsRetry(lane)
@@ -23,7 +23,7 @@ func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, sea
 	for _, number := range d.fields {
 		t, f := &d.b.Entry(u, number).Waiting, d.b.FieldOf(number)
 		if f == nil || !t.Pending() {
-			d.b.Contradiction("an attribute is said to wait that does not")
+			d.b.Contradiction("the pending index has an attribute that is not pending")
 			u.Index.SetPending(number, false)
 			u.Dirty = true
 			continue
@@ -50,7 +50,7 @@ func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, sea
 	ch := d.b.FetchQueued(state.QueueKey(u.Key, s.Number, s.ID))
 	switch {
 	case ch == nil:
-		d.b.Contradiction("an event that waits cannot be read")
+		d.b.Contradiction("a pending event cannot be read")
 		missQueued(d.b, u, d.o.Endpoint, s.Number, s.ID)
 	case !ch.Loose:
 		delivery.Event, seats.Queued = &ch.Change, s
@@ -61,24 +61,25 @@ func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, sea
 	return delivery, seats
 }
 
-// sayings is what an element says, by the name that stands in it. A name stands there once: where two
-// changes of two fields bear one name, as after a change of the rules, the second waits for the first. And
-// MoEngage refuses an element that both adds to a list and removes from it, so the one waits for the other.
+// sayings is the content of a delivery by the names that stand in it, each at most once. If changes of two fields
+// have one name, as after a change of the rules, the second waits for the first. MoEngage refuses a delivery that
+// both adds to a list and removes from it, so one waits for the other.
 type sayings map[string]saying
 
+// saying is the place of a name in the delivery.
 type saying struct {
 	at   int               // the change's place in the delivery
 	list domain.Transition // the direction of a list's entries; zero for an attribute
 }
 
-// has reports whether the element says something under the name of t that t cannot stand beside.
+// has reports whether the delivery has the name of t in a way that t cannot join.
 func (s sayings) has(f *state.Field, t *state.Ticket) bool {
 	before, known := s[domain.SentName(f.Kind(), t.Name)]
 	return known && (f.Kind() != domain.KindList || before.list != t.Transition)
 }
 
-// later returns the place of an attribute that is newer than t and bears its name, -1 when there is none. It
-// gives way, because what is sent last is what MoEngage keeps.
+// later returns the place of an attribute that is newer than t and has its name, -1 when there is none. The newer
+// one waits, because MoEngage keeps the value that it receives last.
 func (s sayings) later(d *domain.Delivery, f *state.Field, t *state.Ticket) (at int) {
 	before := s[domain.SentName(f.Kind(), t.Name)]
 	if f.Kind() == domain.KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.ID) < 0 {
@@ -87,6 +88,7 @@ func (s sayings) later(d *domain.Delivery, f *state.Field, t *state.Ticket) (at 
 	return before.at
 }
 
+// add enters the name of t at a place.
 func (s sayings) add(f *state.Field, t *state.Ticket, at int) {
 	said := saying{at: at}
 	if f.Kind() == domain.KindList {
@@ -95,13 +97,13 @@ func (s sayings) add(f *state.Field, t *state.Ticket, at int) {
 	s[domain.SentName(f.Kind(), t.Name)] = said
 }
 
-// names reports whether the element says anything under a name.
+// names reports whether the delivery has a name.
 func (s sayings) names(kind domain.Kind, name string) bool {
 	_, known := s[domain.SentName(kind, name)]
 	return known
 }
 
-// firstQueued returns the earliest of the queue's heads that are due, one head a lane.
+// firstQueued returns the earliest due change among the fronts of the queue, one front a lane.
 func (d *leaser) firstQueued(u *state.User, ready func(lane, due uint32, tried bool) bool) (first state.LeasedChange, found bool) {
 	if d.o.Endpoint == domain.EndpointCohort || u.Index.Backlog().Events == 0 {
 		return first, false // nothing is queued

@@ -10,7 +10,8 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// needless reports whether MoEngage needs no telling.
+// needless reports whether MoEngage already has a value, or needs no exit because it never knew the user in the
+// audience.
 func needless(e *state.Entry, t domain.Transition, value []byte, unknownExit bool) bool {
 	if e.LastSent.Kind == state.NeverSent {
 		return t == domain.TransitionExit && !unknownExit || bytes.Equal(value, domain.JSONNull)
@@ -18,7 +19,7 @@ func needless(e *state.Entry, t domain.Transition, value []byte, unknownExit boo
 	return e.LastSent.Is(value)
 }
 
-// expects reports whether what is told, once what waits has left, is what is wanted.
+// expects reports whether MoEngage will have want once the open changes of e are delivered.
 func expects(e *state.Entry, t domain.Transition, want []byte, unknownExit bool) bool {
 	if e.Waiting.Pending() {
 		return bytes.Equal(e.Waiting.Value, want)
@@ -26,7 +27,7 @@ func expects(e *state.Entry, t domain.Transition, want []byte, unknownExit bool)
 	return e.Waiting.ID.IsZero() && e.InFlight.ID.IsZero() && needless(e, t, want, unknownExit)
 }
 
-// Await has an attribute change wait in its row.
+// Await makes an attribute change the pending one of its row.
 func Await(tx *state.Tx, u *state.User, e *state.Entry, ch *state.Stored) {
 	tx.State.Ledger.Changes.Pending++
 	tx.Locate(ch)
@@ -42,7 +43,7 @@ func Await(tx *state.Tx, u *state.User, e *state.Entry, ch *state.Stored) {
 	u.Dirty = true
 }
 
-// SettlePending takes an attribute change out of what waits.
+// SettlePending takes an attribute change out of the pending ones. The caller closes or keeps it.
 func SettlePending(tx *state.Tx, u *state.User, f *state.Field, t *state.Ticket) {
 	tx.State.Ledger.Changes.Pending--
 	u.Index.SetPending(f.Number, false)
@@ -50,8 +51,8 @@ func SettlePending(tx *state.Tx, u *state.User, f *state.Field, t *state.Ticket)
 	u.Dirty = true
 }
 
-// CancelWaiting closes the attribute change that waits in en, whether pending, parked or held, because
-// no net change remains. It must not be in a request under way.
+// CancelWaiting closes the open change of en, whether pending, parked or held, because no net change remains. It
+// must not be in-flight.
 func CancelWaiting(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry) {
 	t := en.Waiting
 	if t.ID.IsZero() {
@@ -85,12 +86,12 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	u.Dirty = true
 }
 
-// lineUp has a loose attribute wait for the schedule by which the user's other values of it wait, and returns when
-// it is due: not before the older ones, and not after the newer ones. MoEngage keeps the value that is sent last, so
-// a new schedule or a clock that was set back must not let one overtake another.
+// lineUp gives a loose attribute the schedule of the user's other queued values of it, and returns when it is due:
+// not before the older ones, and not after the newer ones. MoEngage keeps the value that it receives last, so
+// neither a new schedule nor a clock that was set back may let one overtake another.
 func lineUp(tx *state.Tx, u *state.User, ch *state.Stored) (due uint32) {
 	e, least, most := tx.Entry(u, ch.Field), Second(ch.Received), state.NotYet
-	if t := &e.Waiting; t.Pending() { // since before collapse was turned off
+	if t := &e.Waiting; t.Pending() { // from before collapse was turned off
 		ch.Lane, least = state.SameJob(ch.Lane, t.Lane), max(least, t.Due)
 	}
 	if e.Loose == 1 {
@@ -106,8 +107,8 @@ func lineUp(tx *state.Tx, u *state.User, ch *state.Stored) (due uint32) {
 	return min(least, most)
 }
 
-// neighbours returns when the next older and the next newer queued value of an attribute in a lane are due, 0 and
-// notYet when there is none.
+// neighbours returns the due seconds of the next older and the next newer queued value of an attribute in a lane, 0
+// and NotYet when there is none.
 func neighbours(tx *state.Tx, u *state.User, ch *state.Stored, lane uint32) (older, newer uint32) {
 	c, at := tx.Queue.Cursor(), state.QueueKey(u.Key, lane, ch.ID)
 	prefix := at[:len(u.Key)+4]
@@ -137,7 +138,7 @@ func neighbours(tx *state.Tx, u *state.User, ch *state.Stored, lane uint32) (old
 	return older, newer
 }
 
-// QueuedOf returns what waits for a user in the queue and is of f.
+// QueuedOf returns the queued changes of a user that are about f, in the order of lanes and ids.
 func QueuedOf(tx *state.Tx, u *state.User, f *state.Field) (list []*state.Stored) {
 	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
 		if ch := tx.FetchQueued(key); ch != nil && ch.Field == f.Number {
@@ -154,8 +155,8 @@ func Dequeue(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32,
 	u.Dirty = true
 }
 
-// missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
-// The ledger still counts it: what became of it is for the next start to find out.
+// missQueued quarantines a queued event that is corrupt, not merely gone, so that those behind it can leave. The
+// ledger still counts it until the next start recounts.
 func missQueued(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
 	key := state.QueueKey(u.Key, lane, id)
 	frame := tx.Queue.Get(key)
@@ -166,6 +167,7 @@ func missQueued(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint
 	Dequeue(tx, u, endpoint, lane, id)
 }
 
+// queueFront returns the first entry of a user's queue in a lane.
 func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uint32, tried, ok bool) {
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), lane)
 	k, v := tx.Queue.Cursor().Seek(prefix)
@@ -176,7 +178,7 @@ func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uin
 	return state.IDFromKey(k[len(prefix):], tx.State.Epochs), due, tried, true
 }
 
-// looseLess counts an attribute that leaves the queue.
+// looseLess counts a loose attribute that leaves the queue.
 func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
 	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
 		e.Loose--
@@ -184,7 +186,7 @@ func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
 	}
 }
 
-// Retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
+// Retime sets the due second of each lane of u to the earliest change left in it. A lane without one is removed.
 func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 	rh := u.Index.Endpoint(endpoint)
 	earliest := make(map[uint32]uint32, len(rh.Lanes))
@@ -209,7 +211,7 @@ func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 		if _, known := earliest[l.Number]; known || aboard {
 			return false
 		}
-		tx.Contradiction("a change is said to wait that does not")
+		tx.Contradiction("the pending index has a lane without a pending change")
 		return true
 	})
 	for i := range rh.Lanes {
@@ -220,7 +222,7 @@ func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 	u.Dirty = true
 }
 
-// ParkEvent keeps an event that cannot be used, with its bytes, under the user it names if any.
+// ParkEvent parks an event that cannot be used, with its bytes, under the user that it names, if any.
 func ParkEvent(tx *state.Tx, id domain.ID, frame []byte, e *domain.Event, userID, reason, sentence string) {
 	ch := &state.Stored{
 		Change: domain.Change{

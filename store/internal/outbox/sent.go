@@ -8,8 +8,8 @@ import (
 	"personasync/store/internal/state"
 )
 
-// countSent adds to what left in a second, or takes away what did not leave after all, and forgets
-// what left two minutes ago, or so far ahead of a clock that was set back since.
+// countSent adds a lease to the second it is counted in, or takes back one that was not sent. It deletes seconds
+// that are two minutes away: behind, or ahead by a clock that was set back.
 func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
 	sent := tx.Bucket(state.BucketSent)
 	key := state.NumberKey(second)
@@ -32,7 +32,7 @@ func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
 	}
 }
 
-// SentIn reads what left in a second; cohort requests were not counted once.
+// SentIn reads the counts of a second. Older versions did not count cohort requests.
 func SentIn(v []byte) (s domain.SentSecond) {
 	if len(v) >= 8 {
 		s.Users, s.Events = int(binary.BigEndian.Uint32(v)), int(binary.BigEndian.Uint32(v[4:]))

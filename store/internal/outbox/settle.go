@@ -8,16 +8,17 @@ import (
 	"personasync/store/internal/state"
 )
 
-// settler is a Settle in progress for one delivery.
+// settler is a Settle in progress for one user.
 type settler struct {
 	b        *state.Tx
 	u        *state.User
 	endpoint domain.Endpoint
 	at       time.Time
-	accepted bool // MoEngage took something of the user
+	accepted bool // MoEngage accepted something of the user
 }
 
-// Settle writes what became of a lease. Whoever was forgotten meanwhile is passed over.
+// Settle writes the results of a lease. Users who were erased meanwhile are skipped. It does nothing when the lease
+// is settled already.
 func Settle(tx *state.Tx, o domain.Settlement) {
 	f := tx.State.Leases[o.Lease]
 	if f == nil {
@@ -39,8 +40,9 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 	}
 }
 
+// settle writes the result of one delivery.
 func (l *settler) settle(p *state.LeasedDelivery, s domain.DeliveryResult) {
-	again := time.Time{} // when what failed may go again
+	again := time.Time{} // when a failed change may leave again
 	waiting := l.endpoint == domain.EndpointTransition && l.u.Index.AwaitsProfile()
 	for _, seat := range p.Attributes {
 		again = later(again, l.attribute(seat, s.Attributes))
@@ -77,7 +79,7 @@ func ceilSecond(t time.Time) uint32 {
 	return uint32(t.Add(time.Second - 1).Unix())
 }
 
-// attribute settles one attribute change, and returns when it may go again if it failed.
+// attribute settles one attribute change, and returns when a failed one may leave again.
 func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.Time) {
 	f := l.b.FieldOf(s.Number)
 	e := l.b.Entry(l.u, s.Number)
@@ -86,12 +88,12 @@ func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.T
 		t, e.InFlight = e.InFlight, state.Ticket{}
 	}
 	if t.ID != s.ID || f == nil {
-		return // forgotten meanwhile
+		return // erased meanwhile
 	}
 	l.b.Write(l.u, s.Number)
 	if r.Verdict == domain.Delivered && l.unknown(f, &t) {
 		r = domain.Result{Verdict: domain.Untried}
-		e.LastSent = state.LastSent{Kind: state.UncertainlySent} // MoEngage may have known the user all the same
+		e.LastSent = state.LastSent{Kind: state.UncertainlySent} // MoEngage may have had a profile all the same
 	}
 	t.Failures = attempted(t.Failures, r, l.at)
 	switch r.Verdict {
@@ -124,14 +126,13 @@ func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.T
 	return
 }
 
-// unknown reports whether a cohort change was delivered before the first thing that MoEngage will be told of
-// the user: an operator sent that again while the request was under way. It goes once more, behind it; see
-// repeatCohorts.
+// unknown reports whether a cohort change was delivered before the user's first change on the other endpoint, which
+// an operator retried while the request was in flight. It is sent once more after that one; see RepeatCohorts.
 func (l *settler) unknown(f *state.Field, t *state.Ticket) bool {
 	return f.Kind() == domain.KindCohort && l.u.Index.Accepted == 0 && l.u.Index.AwaitsProfileIn(state.Lane{Due: t.Due})
 }
 
-// closeTicket closes an attribute change. An overtaken one is not what waits any more.
+// closeTicket closes an attribute change. An overtaken one is not the pending change of its row.
 func (l *settler) closeTicket(f *state.Field, e *state.Entry, t *state.Ticket, overtaken bool, s domain.State) {
 	ch := l.b.Pending(l.u, f, t)
 	if overtaken {
@@ -148,7 +149,7 @@ func (l *settler) closeTicket(f *state.Field, e *state.Entry, t *state.Ticket, o
 	l.b.Close(l.u, &ch, s, l.at)
 }
 
-// attempted notes an attempt. One that never left is none, but why it did not may be worth knowing.
+// attempted adds an attempt to the failures. A change that was not sent counts none, but keeps the reason.
 func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failures {
 	if r.Verdict == domain.Untried && r.Reason == "" {
 		return was
@@ -167,7 +168,7 @@ func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failur
 	return now
 }
 
-// dropNeedless cancels the waiting value if, after what was just learned, MoEngage knows it already.
+// dropNeedless cancels the pending value if MoEngage has it, after what was just settled.
 func (l *settler) dropNeedless(f *state.Field, e *state.Entry) {
 	p := l.b.State.Rules.For(f.Key, f.ID)
 	t := e.Waiting
@@ -184,7 +185,7 @@ func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time
 	key := state.QueueKey(l.u.Key, s.Number, s.ID)
 	due, _, frame := state.ParseQueueValue(l.b.Queue.Get(key))
 	ch := l.b.Decode(frame)
-	if ch == nil { // forgotten meanwhile, or damaged
+	if ch == nil { // erased meanwhile, or corrupt
 		missQueued(l.b, l.u, l.endpoint, s.Number, s.ID)
 		return
 	}
@@ -233,7 +234,7 @@ func (l *settler) park(ch *state.Stored) {
 	l.b.ParkedNow(ch)
 }
 
-// Interrupt settles a lease that a crash cut off: nobody knows how far it came.
+// Interrupt settles a lease that a crash cut off as uncertain: its request may or may not have arrived.
 func Interrupt(tx *state.Tx, flight uint64, at time.Time) {
 	lost := domain.Result{Verdict: domain.Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
 	o := domain.Settlement{Lease: flight, At: at, Results: make([]domain.DeliveryResult, len(tx.State.Leases[flight].List))}

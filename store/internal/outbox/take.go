@@ -21,22 +21,22 @@ type leaser struct {
 	users   int // deliveries with attributes so far
 	events  int // deliveries with an event so far
 	full    bool
-	more    bool             // not every lane was looked at to its end
-	most    int              // visited may not exceed it in this class
+	more    bool             // some lane was not read to its end
+	most    int              // limit of Visited in this class
 	latest  map[uint32]int64 // by job: the unix second up to which changes are due; -1: closed
 	Visited int
 	fields  []uint32 // see pack
 }
 
-// AheadOfClock is how far ahead of now a receipt is still believed. One beyond it was written before the
-// clock was set back, and must not wait for what may take the clock years to show again.
+// AheadOfClock is how far ahead of now a receipt is still believed. A later one was written before the clock was set
+// back, and its change is due at once: the clock may take years to reach it.
 const AheadOfClock = time.Minute
 
-// visits bounds how many users one Take looks at, in each class.
+// visits bounds how many users one Take reads, in each class.
 const visits = 8192
 
-// Take gathers the deliveries that are due, in fair turns (see turn.go), and has them remembered as a
-// lease. It returns nil when nothing is due. more says that something due was not looked at.
+// Take leases the due deliveries, in fair turns (package turn), and writes the lease. f is nil when nothing is due.
+// more says that it stopped before it had read everything that is due.
 func Take(tx *state.Tx, o domain.TakeOptions) (f *domain.Lease, more bool) {
 	d := NewLeaser(tx, o)
 	d.Gather()
@@ -47,6 +47,7 @@ func Take(tx *state.Tx, o domain.TakeOptions) (f *domain.Lease, more bool) {
 	return d.Lease, d.more
 }
 
+// NewLeaser returns a leaser that has read nothing yet. Take uses it; so does a preview, which leaves out Remember.
 func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
 	d := &leaser{b: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
 	d.latest[state.LaneRetry] = o.Now.Unix()
@@ -56,7 +57,7 @@ func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
 	return d
 }
 
-// Gather visits the lanes, class by class, each in its turn.
+// Gather reads the lanes, class by class, each in its turn.
 func (d *leaser) Gather() {
 	d.most = visits
 	if d.o.Endpoint == domain.EndpointCohort {
@@ -74,7 +75,7 @@ func (d *leaser) Gather() {
 	}
 }
 
-// until returns the unix second up to which a lane's changes are due.
+// until returns the unix second up to which the changes of a lane are due, -1 while its schedule is closed.
 func (d *leaser) until(lane uint32) int64 {
 	job := state.LaneJob(lane)
 	if s, known := d.latest[job]; known {
@@ -90,7 +91,7 @@ func (d *leaser) until(lane uint32) int64 {
 	return s
 }
 
-// beyond returns the unix second behind which a lane's times are not believed, and so are due.
+// beyond returns the unix second after which the times of a lane are not believed, so that their changes are due.
 func (d *leaser) beyond(lane uint32) int64 {
 	switch {
 	case !state.IsRetry(lane) && d.until(lane) >= 0:
@@ -101,12 +102,13 @@ func (d *leaser) beyond(lane uint32) int64 {
 	return int64(state.NotYet)
 }
 
+// isDue reports whether a change of a lane is due.
 func (d *leaser) isDue(lane, due uint32) bool {
 	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != state.NotYet
 }
 
-// collect takes the users due in one lane, until the request is full or has no room for the next of them. A
-// lane that gave something, or had nothing to give, has had its turn.
+// collect adds the due users of one lane until the lease is full or has no room for the next user. A lane that gave
+// something, or had nothing to give, has had its turn.
 func (d *leaser) collect(c turn.Class, lane uint32) {
 	before, stopped := len(d.list), false
 	for _, at := range d.due(lane, c) {
@@ -114,7 +116,7 @@ func (d *leaser) collect(c turn.Class, lane uint32) {
 			break
 		}
 		if d.taken[at.user] {
-			continue // from another lane, a moment ago
+			continue // leased from another lane by this Take
 		}
 		if stopped = !d.visit(d.b.User(at.user), lane, at.DuePlace); stopped {
 			break
@@ -129,8 +131,8 @@ type dueEntry struct {
 	state.DuePlace
 }
 
-// due lists the index entries of a lane worth visiting for a class: those whose time has come, and those
-// whose time is not to be believed, at the other end of the lane. The latter are not fresh.
+// due lists the entries of a lane that a class reads: those whose second has come, and those whose second is not
+// believed, at the other end of the lane. The latter are never fresh.
 func (d *leaser) due(lane uint32, c turn.Class) []dueEntry {
 	list := d.dueFrom(nil, lane, d.from(c))
 	if c == turn.ClassFresh {
@@ -142,14 +144,15 @@ func (d *leaser) due(lane uint32, c turn.Class) []dueEntry {
 	return list
 }
 
-// dueFrom is due without regard to what is beyond. An entry that names no user, as after damage, is removed.
+// dueFrom appends the due entries from a second on. It removes an entry without a user id, which only corruption
+// explains.
 func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	var torn [][]byte
 	known, room := state.Lanes(d.b, d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	c := d.b.Due.Cursor()
 	k, _ := c.Seek(state.DueKey(d.o.Endpoint, lane, from, nil))
 	if known == nil {
-		return list // nothing ever stood there
+		return list // the lane has no entries
 	}
 	if from <= known.First {
 		known.Note(d.o.Endpoint, lane, k)
@@ -172,25 +175,25 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 		}
 	}
 	for _, k := range torn {
-		d.b.Contradiction("somebody is due who has no id")
+		d.b.Contradiction("an entry of the due index without a user id")
 		d.b.Remove(d.b.Due, k)
 		known.Gone = true
 	}
 	return list
 }
 
-// strays removes an index entry that its user's head knows nothing of, as after damage, and reports
-// whether it was one.
+// strays removes an entry of the due index that the user's pending index does not have, which only corruption
+// explains, and reports whether it was one.
 func (d *leaser) strays(u *state.User, at state.DuePlace) bool {
 	if slices.Contains(u.WasDue, at) {
 		return false
 	}
-	d.b.Contradiction("a user is due for whom nothing waits then")
+	d.b.Contradiction("a user is due at a second that their pending index does not have")
 	d.b.RemoveDue(at, u.Key)
 	return true
 }
 
-// visit adds what is due of one user, and reports whether the lane can go on.
+// visit adds the due changes of one user, and reports whether the lane can go on.
 func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool) {
 	if d.strays(u, at) {
 		return true
@@ -211,7 +214,7 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 		return true
 	}
 	if len(delivery.Attributes) > 0 && d.users >= d.o.MaxUsers || delivery.Event != nil && d.events >= d.o.MaxEvents {
-		return false // another lane may have what this limit has room for
+		return false // another lane may have changes that this limit has room for
 	}
 	if !d.o.Fit(delivery) {
 		d.full = true
@@ -234,7 +237,7 @@ func (d *leaser) add(delivery domain.Delivery, seats state.LeasedDelivery) {
 	d.full = d.users >= d.o.MaxUsers && d.events >= d.o.MaxEvents
 }
 
-// Remember writes the lease, and counts it for the meters.
+// Remember writes the lease, and counts it against the rate limits.
 func (d *leaser) Remember() {
 	st := d.b.State
 	st.LastLease++
@@ -246,14 +249,14 @@ func (d *leaser) Remember() {
 	countSent(d.b, f.Second, f.Counts())
 }
 
-// freshFor is how long, in seconds, a change counts as fresh: one window of a limit. A cohort change may
-// become due only after its user's others were accepted, and introduction.
+// freshFor is how long, in seconds, a change counts as fresh: one window of a rate limit. A cohort change may be due
+// only after the user's other changes were accepted and ProfileDelay is over.
 var freshFor = [2]int64{60, 60 + 2*state.ProfileDelay}
 
-// turnsAtOnce bounds how many lanes of a class one Take looks into.
+// turnsAtOnce bounds how many lanes of a class one Take reads.
 const turnsAtOnce = 64
 
-// turns finds the lanes in which something may be due.
+// turns returns the lanes in which something may be due, by class, in the order of their turns.
 func (d *leaser) turns() (w turn.DueLanes) {
 	lanes := state.Lanes(d.b, d.o.Endpoint)
 	for number, l := range lanes {
@@ -261,7 +264,7 @@ func (d *leaser) turns() (w turn.DueLanes) {
 			continue
 		}
 		switch fresh := d.from(turn.ClassFresh); {
-		case state.IsRetry(number) && d.o.Endpoint == domain.EndpointCohort: // until it is ripe
+		case state.IsRetry(number) && d.o.Endpoint == domain.EndpointCohort: // until promote moves the user
 		case number == state.LaneRetry:
 			w[turn.ClassRetry] = append(w[turn.ClassRetry], number)
 		case state.IsBulk(number):
@@ -295,7 +298,7 @@ func (d *leaser) from(c turn.Class) uint32 {
 	return uint32(max(d.o.Now.Unix()-freshFor[d.o.Endpoint-1], 0))
 }
 
-// served notes what a lane's turn brought. One that was stopped before it gave anything keeps its turn.
+// served ends a lane's turn. A lane that was stopped before it gave anything keeps its turn.
 func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
 	st := d.b.State
 	if n == 0 && stopped {
@@ -311,8 +314,8 @@ func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
 	st.Shares[d.o.Endpoint-1].Charge(c, n)
 }
 
-// promote moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends
-// the wait for a retry, and not the one for being known.
+// promote moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends the wait for
+// a retry, not the one for a profile.
 func (d *leaser) promote() {
 	for _, lane := range [...]uint32{state.LaneRetry, state.LaneRetryBulk} {
 		for _, at := range d.due(lane, turn.ClassRetry) {

@@ -5,9 +5,9 @@ import (
 	"personasync/store/internal/state"
 )
 
-// UpdateTargets has the cohort and the list told of a membership as it is now. They know but one, where
-// a computation may keep identify and track apart: what moved one of the two may move nothing here, and
-// a repeat of the one may, being newer than the other.
+// UpdateTargets sends the membership, as it is now, to the cohort and the list. They have one membership, where a
+// computation may keep identify and track apart. So a transition of one of the two may change nothing here, and a
+// repeat of the older one may.
 func UpdateTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	t, want := en.Membership()
 	for _, channel := range state.Targets(tx, f, p) {

@@ -8,10 +8,9 @@ import (
 	"personasync/store/internal/state"
 )
 
-// WantAttribute makes a change of the attribute, or the channel, that should become want. One that
-// already waits gives way to it; and when MoEngage knows the value already, or never heard of an
-// audience the user is not in, no net change remains and nothing will be sent. A cohort and a list
-// collapse whatever the policy says: to add and remove in turn tells nobody anything.
+// WantAttribute makes the change by which the attribute, or the target, becomes want. It replaces an open change. If
+// MoEngage already has the value, or never knew the user in an audience that they left, the change is cancelled at
+// once. Cohorts and lists collapse whatever the policy says: adding and removing in turn informs nobody.
 func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause, t domain.Transition, want []byte) {
 	ch := Draft(tx, u, f, p, c, f.Kind(), t)
 	ch.Name, ch.Value = f.Attribute(p), bytes.Clone(want)
@@ -26,7 +25,7 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		HoldExit(tx, u, f, ch, e)
 		return
 	}
-	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) { // what was queued before collapse was turned on goes first
+	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) { // changes queued before collapse was turned on leave first
 		ch.Loose = true
 		e.Loose++
 		Enqueue(tx, u, ch)
@@ -44,8 +43,8 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 	}
 }
 
-// supersede closes whatever attribute change waits in e, because successor takes its place. One that
-// is in a request under way stays until the answer comes. One that was parked is returned.
+// supersede closes the open attribute change of e, because successor replaces it. An in-flight one stays until its
+// request is settled. A parked one is returned.
 func supersede(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, successor domain.ID) (parked *state.Stored) {
 	t := e.Waiting
 	e.Waiting = state.Ticket{}
@@ -55,7 +54,7 @@ func supersede(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, succ
 	case t.Pending() && tx.State.IsInFlight(f.Endpoint(), u.ID, t.ID):
 		e.InFlight = t
 		u.Index.SetPending(f.Number, false)
-		u.Dirty = true // the successor may be held, and not touch the head
+		u.Dirty = true // the successor may be held, and not change the pending index
 		return nil
 	case t.Pending():
 		SettlePending(tx, u, f, &t)
@@ -75,21 +74,20 @@ func supersede(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, succ
 	return nil
 }
 
-// RepeatCohorts has a user's cohorts told again behind a change that was parked, and is sent after all or has
-// given way to another. It held nothing back meanwhile, and what the cohorts were told then went by a user
-// whom MoEngage may not have known, without a word. Of a user whom MoEngage accepted something of before that
-// change, and nothing since, this is not so.
+// RepeatCohorts sends a user's cohort changes again after a parked change that is retried or superseded. A parked
+// change does not block cohort changes, so those sent meanwhile may have met a user without a profile, whom MoEngage
+// silently skips. It does nothing if MoEngage accepted anything of the user before that change and nothing since.
 func RepeatCohorts(tx *state.Tx, c *Cause, was *state.Stored) {
 	u := tx.User(was.User)
 	if last := u.Index.Accepted; was.Endpoint != domain.EndpointTransition || last != 0 && last < Second(was.Received) {
 		return
 	}
 	if c.Room() < len(tx.State.Registry.Cohorts) {
-		tx.Log.Error("cohorts are not told again of a user whom MoEngage may not have known, because one order has no numbers left for it: reconcile the audiences that are sent to cohorts",
+		tx.Log.Error("cohort changes of a user were not repeated, because the order has no change ids left: reconcile the audiences that are sent to cohorts",
 			"change", was.ID.String())
 		return
 	}
-	again := &Cause{Seq: c.Seq, Slots: c.Slots, Unguarded: true} // an exit that was told is told
+	again := &Cause{Seq: c.Seq, Slots: c.Slots, Unguarded: true} // an exit that was sent is sent again
 	defer func() { c.Slots = again.Slots }()
 	for _, x := range tx.State.Registry.Cohorts {
 		f := tx.State.Registry.Speaker(x)
@@ -105,7 +103,7 @@ func RepeatCohorts(tx *state.Tx, c *Cause, was *state.Stored) {
 	}
 }
 
-// TellAgain has an attribute sent whatever MoEngage was last told.
+// TellAgain sends an attribute again, whatever was last sent. An open change already does that.
 func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause, t domain.Transition, value []byte) {
 	if !en.Waiting.ID.IsZero() || en.Loose > 0 {
 		return

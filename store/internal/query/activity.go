@@ -14,10 +14,6 @@ import (
 	"personasync/store/internal/state"
 )
 
-// The trail is what happened, a line for each event that was applied and each change that is over or was
-// parked. It is read out of what is there anyway: the inbox, the history and the parked. One thing these do
-// not know, what an event came to, is kept beside: a byte for each record of the inbox.
-
 // ActivityEntry is one line of the trail; its JSON names are the contract's.
 type ActivityEntry struct {
 	At          string   `json:"at"`

@@ -10,8 +10,6 @@ import (
 	"personasync/store/internal/state"
 )
 
-// The changes of one user, who may have very many: they are read in slices, too.
-
 // tickets returns a user's attribute changes that wait, are parked or are held, by field.
 func tickets(tx *state.Tx, u *state.User) (list []*state.Stored) {
 	for _, n := range apply.BlockNumbers(tx, u) {

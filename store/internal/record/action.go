@@ -1,3 +1,9 @@
+// Package record encodes and decodes the records of the inbox: an event, new rules, or an operator's order, action
+// or repair. A record is all that apply may read beside the state. So everything that an order decides is worked out
+// before it is appended, and is in its record.
+//
+// The first byte of a frame is its kind and version at once: a new shape takes a new number, and a version is read
+// for ever. FORMAT.md, in the package store, describes the bytes.
 package record
 
 import (
@@ -7,18 +13,17 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// The operator's hand on single changes: to send again what is parked, or to throw away what waits. It
-// travels through the inbox, like everything that can create or end a change.
-
-// actionVerb is what an operator wants of changes. Numbers are on disk.
+// actionVerb is a decision of an operator on single changes.
 type actionVerb byte
 
+// What an operator wants of changes. Numbers are on disk.
 const (
 	ActionRetry actionVerb = 1
 	ActionDrop  actionVerb = 2
 )
 
-// Action is the record of it.
+// Action is the record that sends parked changes again, or drops changes. It goes through the inbox, like everything
+// that can make or close a change.
 //
 //	received, verb, changes x (id)
 type Action struct {
@@ -27,9 +32,10 @@ type Action struct {
 	IDs      []domain.ID
 }
 
-// MaxActionIDs is how many changes one Retry or Drop takes.
+// MaxActionIDs is how many changes one record may have.
 const MaxActionIDs = 10_000
 
+// Encode appends the frame of the record.
 func (h *Action) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(wire.AppendTime(append(buf, recordAction), h.Received), byte(h.Verb))

@@ -6,26 +6,25 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Change ids are made of record numbers, and files that are copied back, or a machine that goes back to a snapshot,
-// give the same numbers a second time: to other records, whose changes nobody downstream could tell from those
-// of before. So the state remembers where it last ran, the run how it left the state, and from the first number that a start on other files
-// may give, ids bear another epoch. Those of before keep theirs, with what waits and may have left among them;
-// records that wait to be applied are the same ones, and make the same ids.
-//
-// A restore, which has no file to compare, moves the numbers on instead: see restore.go.
-
 // RestoreJump is the least jump in the record numbers that only a restore makes.
 const RestoreJump = wal.RestoreJump
 
 // Epochs are the epochs of record numbers, the oldest first.
+//
+// Change ids are made of record numbers. Files that are copied back, or a machine that returns to a snapshot, assign
+// the same numbers again to other records, and their changes would have the ids of earlier ones. So the state
+// remembers where it last ran and how that run ended. From the first number that a start on other files may assign,
+// ids have another epoch. Earlier numbers keep theirs, with the changes that are pending or may have left. A restore
+// has no file to compare, and moves the numbers on instead.
 type Epochs []EpochFrom
 
+// EpochFrom is an epoch and the first record number that has it.
 type EpochFrom struct {
 	First uint64 // the first record number that has it
 	Epoch uint32
 }
 
-// Of returns the epoch of the changes that a record makes; 0 without any.
+// Of returns the epoch of a record's changes, 0 if there is none.
 func (e Epochs) Of(seq uint64) uint32 {
 	for i := len(e) - 1; i >= 0; i-- {
 		if seq >= e[i].First {
@@ -35,12 +34,12 @@ func (e Epochs) Of(seq uint64) uint32 {
 	return 0
 }
 
-// PutID writes an id without its epoch, which follows from the number.
+// PutID appends an id without its epoch, which follows from the number.
 func PutID(b []byte, id domain.ID) []byte {
 	return wire.AppendUint(wire.AppendUint(b, id.Seq), uint64(id.Slot))
 }
 
-// ReadID reads what putID wrote.
+// ReadID reads what PutID wrote.
 func ReadID(r *wire.Reader, epoch Epochs) domain.ID {
 	seq, slot := r.Uint(), r.Uint()
 	if seq == 0 {

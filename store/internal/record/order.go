@@ -7,39 +7,41 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// An Order is an operator's word about the memberships of one computation, as a record of the inbox:
-// what it changes is then a function of the state and the record, like everything else. A command on
-// millions of users is many of them, each about few enough to be applied between two events.
+// An Order is an operator's statement about the memberships of one computation, as a record of the inbox. So its
+// effect is a function of the state and the record, like that of an event. A command on millions of users is many
+// records, each small enough to be applied between two events.
 type Order struct {
 	Verb     verb
 	Received time.Time
-	Time     time.Time // of what is said: an import's --as-of
-	Events   bool      // events are queued, too
+	Time     time.Time // of the statement: an import's --as-of
+	Events   bool      // events are queued as well
 	Field    uint32
-	Key      string // orderName: of the computation that should exist
+	Key      string // of OrderName: key of the computation that should exist
 	Words    []JobTarget
-	IDs      []domain.ID // of changes: orderRelease and orderDiscard
-	Other    uint32      // field: orderAdopt
+	IDs      []domain.ID // of changes, for OrderRelease and OrderDiscard
+	Other    uint32      // field, for OrderAdopt
 }
 
-// verb says what an order does. Numbers are on disk.
+// verb is the effect of an order.
 type verb uint8
 
+// The verbs of an order. Numbers are on disk.
 const (
 	OrderName      verb = 1  // the computation exists, if only by its key
-	OrderImport    verb = 2  // who is a member, and who is not
-	OrderBaseline  verb = 3  // the same, and MoEngage knows it
-	OrderReconcile verb = 4  // say again what MoEngage should know of these users
-	OrderClose     verb = 5  // these users are members no more
-	OrderRelease   verb = 6  // exits that the guard holds may leave; without ids: from now on, none is held
-	OrderDiscard   verb = 7  // they never were; likewise; with users: of these
-	OrderAdopt     verb = 8  // what another computation knows of these users is this one's; without users: its id is, too
-	OrderDiscarded verb = 9  // the discard has come to all who left
+	OrderImport    verb = 2  // users are members, or not
+	OrderBaseline  verb = 3  // the same, and MoEngage has it already
+	OrderReconcile verb = 4  // send again what MoEngage should know of the users
+	OrderClose     verb = 5  // the users are no longer members
+	OrderRelease   verb = 6  // held exits may leave; without ids: no more exits are held
+	OrderDiscard   verb = 7  // held exits are void; without ids: no more are held; with users: readmit them
+	OrderAdopt     verb = 8  // this computation takes over the users of another; without users: its id
+	OrderDiscarded verb = 9  // the discard has reached all who left
 	OrderForget    verb = 10 // the computation is removed, if its last event is of the order's time
 )
 
 var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget"}
 
+// String returns the verb as the command line has it, "" for an unknown one.
 func (v verb) String() string {
 	if int(v) < len(verbNames) {
 		return verbNames[v]
@@ -47,12 +49,13 @@ func (v verb) String() string {
 	return ""
 }
 
-// JobTarget is one user of an order.
+// JobTarget is one user of an order, and whether they are a member.
 type JobTarget struct {
 	User string
 	In   bool
 }
 
+// OrderWords bounds the users of one record; see outbox.PerRecord.
 const (
 	// OrderWords bounds the users of one record; see perRecord.
 	OrderWords = 512
@@ -62,9 +65,9 @@ const (
 	orderWeight = 64
 )
 
-// AppendOrder encodes o behind buf.
+// AppendOrder appends the frame of o.
 //
-//	received, time, verb, events, field, key, words x (in, user), ids, of orderAdopt the other field
+//	received, time, verb, events, field, key, users x (in, user), ids, and for OrderAdopt the other field
 func AppendOrder(buf []byte, o *Order) []byte {
 	start := len(buf)
 	buf = append(buf, recordOrder)
@@ -86,7 +89,7 @@ func AppendOrder(buf []byte, o *Order) []byte {
 	return wire.Seal(buf, start)
 }
 
-// readOrder reads one. The ids have no epoch yet: it is the store's.
+// readOrder reads an order. Its ids have no epoch yet; apply sets it.
 func readOrder(r *wire.Reader) *Order {
 	o := &Order{Received: r.Time(), Time: r.Time(), Verb: verb(r.Byte()), Events: r.Byte() == 1}
 	o.Field = uint32(r.Uint())

@@ -10,23 +10,20 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A record of the inbox is whatever can change the state: an event, new rules, a repair, the operator's
-// hand on changes, or an order on memberships. Its frame begins with the kind, which is also its
-// version: a new shape takes a new number.
+// The kinds of records. Numbers are on disk.
 const (
 	RecordEvent1 byte = 1 // an event without TimeSource, ClockShift and Tracking
 	recordRules  byte = 2
-	RecordLost   byte = 3 // stands for a record that damage took: a salvage writes it
+	RecordLost   byte = 3 // stands for a lost record; a salvage writes it
 	recordRepair byte = 4
 	recordAction byte = 5
 	recordOrder  byte = 6
-	RecordErased byte = 7 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
+	RecordErased byte = 7 // was applied, and was about an erased user: blank
 	recordEvent  byte = 8
-	recordAgain  byte = 9 // an event that was parked, in a new reading
+	recordAgain  byte = 9 // a parked event in a new reading
 )
 
-// Record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one
-// or is what is left of an erased one.
+// Record is one decoded record. One of its pointers is set. None is set for a lost or an erased record.
 type Record struct {
 	Seq    uint64
 	Event  *domain.Event
@@ -39,7 +36,7 @@ type Record struct {
 	Erased bool
 }
 
-// Told is the event of the record, at its first reading or a later one; nil when it has none.
+// Told returns the event of the record, at its first reading or a later one, nil when it has none.
 func (r *Record) Told() *domain.Event {
 	if r.Again != nil {
 		return r.Again.Event
@@ -47,7 +44,7 @@ func (r *Record) Told() *domain.Event {
 	return r.Event
 }
 
-// OrderedBy is the operator's command that the record came of, or "" for an event.
+// OrderedBy returns the operator's command that the record came from, "" for an event.
 func (r *Record) OrderedBy() string {
 	switch {
 	case r.Order != nil && r.Order.Verb == OrderDiscarded:
@@ -62,16 +59,16 @@ func (r *Record) OrderedBy() string {
 	return ""
 }
 
-// Outsider reports whether the record is none of the events that were received.
+// Outsider reports whether the record is not a received event.
 func (r *Record) Outsider() bool {
 	return r.Rules != nil || r.Repair != nil || r.Action != nil || r.Order != nil || r.Again != nil
 }
 
-// AppendEvent encodes e behind buf.
+// AppendEvent appends the frame of e. The last two parts are left out when they are empty.
 //
-//	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
-//	flags, columns x (name, off, len), object off, len, fault, sentence, raw,
-//	what is left out x (name, off, len), clock ahead; nothing stands for none
+//	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key,
+//	computation id, flags, columns x (name, off, len), object off, len, fault, sentence, raw,
+//	left-out values x (name, off, len), clock ahead
 func AppendEvent(buf []byte, e *domain.Event) []byte {
 	start := len(buf)
 	buf = append(buf, recordEvent)
@@ -131,6 +128,7 @@ func putSpan(b []byte, s domain.Span) []byte {
 	return wire.AppendUint(wire.AppendUint(b, uint64(s.Off)), uint64(s.Len))
 }
 
+// BoolByte returns 1 for true and 0 for false.
 func BoolByte(v bool) byte {
 	if v {
 		return 1
@@ -165,6 +163,7 @@ func readEvent(r *wire.Reader, version byte) *domain.Event {
 	return e
 }
 
+// AppendRules appends the frame of rules, which are JSON.
 func AppendRules(buf []byte, rules *domain.Rules) ([]byte, error) {
 	text, err := json.Marshal(rules)
 	if err != nil {
@@ -175,7 +174,8 @@ func AppendRules(buf []byte, rules *domain.Rules) ([]byte, error) {
 	return wire.Seal(wire.AppendBytes(buf, text), start), nil
 }
 
-// DecodeRecord reads a frame; an event's raw bytes share memory with it.
+// DecodeRecord reads a frame of any version. The raw bytes of an event are a slice of frame. The error is
+// wire.ErrDamaged, or wire.ErrNewer for an unknown kind.
 func DecodeRecord(seq uint64, frame []byte) (Record, error) {
 	if len(frame) == 0 {
 		return Record{}, wire.ErrDamaged
@@ -210,14 +210,14 @@ func DecodeRecord(seq uint64, frame []byte) (Record, error) {
 	return rec, r.Done()
 }
 
-// InboxRecords is what the inbox must know of records.
+// InboxRecords is what the write-ahead log must know of records.
 var InboxRecords = wal.Records{
 	Weigh: weigh, Received: ReceiptOf,
 	Check: func(frame []byte) error { _, err := DecodeRecord(0, frame); return err },
 	Lost:  wire.Seal([]byte{RecordLost}, 0),
 }
 
-// weigh is a record's size as far as applying it goes.
+// weigh returns the cost of applying a record, in bytes of an event.
 func weigh(frame []byte) int {
 	if len(frame) > 0 && frame[0] == recordOrder {
 		return len(frame) * orderWeight
@@ -225,7 +225,7 @@ func weigh(frame []byte) int {
 	return len(frame)
 }
 
-// ReceiptOf reads an event frame's receipt time without decoding the rest; others keep was.
+// ReceiptOf reads the receipt of an event, in ns, without decoding the rest. For other records it returns was.
 func ReceiptOf(frame []byte, was int64) int64 {
 	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != RecordEvent1 {
 		return was

@@ -7,11 +7,7 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A verification reads back from MoEngage what it was told. The store says whom and what it was told,
-// keeps what came of it, and queues again what MoEngage does not hold.
-
-// Told is one attribute of one user that MoEngage was told of, and should hold; or one entry of a list
-// attribute.
+// Told is one attribute of one user that MoEngage was sent and should hold, or one entry of a list attribute.
 type Told struct {
 	User  string
 	Name  string          // of the attribute, before AttributeName
@@ -21,7 +17,7 @@ type Told struct {
 	Field uint32
 }
 
-// Repair is the record that has attributes sent again because MoEngage was found not to hold them.
+// Repair is the record that sends attributes again which a verification did not find in MoEngage.
 //
 //	received, attributes x (user, field)
 type Repair struct {
@@ -29,9 +25,10 @@ type Repair struct {
 	Missing  []Told // user and field only
 }
 
-// MaxRepair is how many attributes one Repair takes.
+// MaxRepair is how many attributes one record may have.
 const MaxRepair = 10_000
 
+// Encode appends the frame of the record.
 func (r *Repair) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = wire.AppendTime(append(buf, recordRepair), r.Received)

@@ -7,22 +7,19 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Reading a parked event again
-//
-// An event that could not be used is parked with its record. An operator who has removed the cause, by a change
-// of the configuration or by a newer version, has its bytes read again. What is read now is appended as a record
-// of its own, so that applying it needs neither the configuration nor the clock of that moment.
-
-// Reread is that record.
+// Reread is a parked event in a new reading. An operator removed the cause, by a change of the configuration or a
+// newer version, and the event's bytes are read again. The new reading is a record of its own, so that applying it
+// needs neither the configuration nor the clock of that moment.
 //
 //	received, id of the parked event, frame of the event as it is read now
 type Reread struct {
-	Received time.Time // when the operator asked; the event keeps its own first receipt
+	Received time.Time // when the operator asked; the event keeps its first receipt
 	ID       domain.ID
 	Event    *domain.Event
 	Frame    []byte
 }
 
+// Encode appends the frame of the record.
 func (a *Reread) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = wire.AppendTime(append(buf, recordAgain), a.Received)

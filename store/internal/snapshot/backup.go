@@ -28,16 +28,6 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A backup is one tar file, written front to back, so that it can go through a pipe:
-//
-//	personasync-backup    JSON: BackupInfo
-//	state.db              the state at one moment, page by page
-//	inbox/NNN             records that this state has not applied yet: ( length, frame )*, from number NNN
-//	…
-//	checksums             JSON: name, size and SHA-256 of every entry before it, in order
-//
-// A file without checksums was cut off. FORMAT.md says how a restore reads it.
-
 const (
 	backupHead   = "personasync-backup"
 	backupSums   = "checksums"

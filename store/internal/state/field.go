@@ -210,16 +210,6 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 	return f, r.Done()
 }
 
-// The guard. An audience edited, emptied or broken upstream sends thousands of exits at once, and each
-// of them is a campaign stopped or started. So an audience is watched in windows, one after the other
-// by receipt: when more of its members left in one than the rules allow, its exits are held, those
-// that wait already included, until an operator releases or discards them. Enters go on, and cancel
-// the held exit of the same user.
-//
-// Exits that waited when it tripped may be very many, so they are held some at a time, behind the
-// batches, in the order of the locator (sweep). Until that is done, whoever is touched or taken is
-// held first, so that when the sweep comes by makes no difference.
-
 // ExitWindow is the memory of the mass-exit guard for one audience.
 //
 // An audience that is edited, emptied or broken upstream sends thousands of exits at once, and each may start or

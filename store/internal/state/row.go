@@ -10,14 +10,6 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A membership row holds what is known of one user and one block of 64 fields. Nearly every user has
-// one row; a user in ten thousand audiences has many, each small enough to rewrite for one event.
-//
-//	rows: userKey | block (2 bytes) -> frame( entry* )
-//	entry: column, shape, [Assertion] x up to 3, [told], [waiting], [flying], [loose], [left]
-//
-// The row with block 0xFFFF is the user's head: see head.go.
-
 // A membership row holds the entries of one user and one block of 64 fields. Nearly every user has one row. A user
 // in ten thousand audiences has many, each small enough to rewrite for one event.
 //

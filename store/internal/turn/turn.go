@@ -6,22 +6,20 @@ import (
 	"slices"
 )
 
-// Turns. A limit is shared out by the requests that use it up, so each Take decides who is next. It does so
-// by class, and within a class by lane, which is a computation's (see lane.go):
+// Class is a kind of due change. A rate limit is used up by requests, so each Take decides which class is next, and
+// within a class which lane (a computation's, see package state):
 //
-//	live   fresh   live changes received within the last window, so that news do not wait for a backlog
-//	       backlog live changes, the oldest first
-//	       retry   users with live changes of whom an attempt failed
-//	bulk           changes of orders and repairs, and retries of users who have nothing else
+//	live   fresh    live changes received within the last window, so that they do not wait for a backlog
+//	       backlog  live changes, the oldest first
+//	       retry    users with live changes of whom an attempt failed
+//	bulk            changes of orders and repairs, and retries of users who have nothing else
 //
-// Live and bulk get half each while both wait, and so do the three among the live; what one does not need is
-// the others'. Of those that had equally much the first goes first: a fresh change waits for one request of
-// the bulk at most. Within a class the lane goes first that was served the longest ago, for one request at
-// most, so that a computation with a million changes waits for one with two.
-//
-// All this is memory of the process. It decides what leaves first, and never what leaves.
+// Live and bulk get half each while both wait, and so do the three live classes among themselves. What one does not
+// need goes to the others. Of those with equal use the first in this list is next, so a fresh change waits for one
+// bulk request at most. Within a class the lane that was served longest ago is next, for one request.
 type Class int
 
+// The classes, in the order in which ties are broken.
 const (
 	ClassFresh Class = iota
 	ClassBacklog
@@ -33,8 +31,8 @@ const (
 // DueLanes is the lanes in which something may be due, by class, in the order of their turns.
 type DueLanes [classes][]uint32
 
-// Turn is which of a lane's turns a class goes by: fresh changes of a computation must not cost its backlog
-// the turn.
+// Turn returns which of a lane's two turns a class uses up, 0 for fresh changes and 1 for all others: fresh changes
+// of a computation must not cost its backlog the turn.
 func (c Class) Turn() int {
 	if c == ClassFresh {
 		return 0
@@ -42,17 +40,19 @@ func (c Class) Turn() int {
 	return 1
 }
 
-// Shares is how much each class has had of the budget, for as long as it waits.
+// Shares is how much of the limit each class has had while it was waiting. The zero value is ready to use.
 type Shares struct {
 	halves [2]share // live, bulk
 	live   [ClassBulk]share
 }
 
+// share is the use of one class.
 type share struct {
 	had    uint64
 	waited bool // at the last Take
 }
 
+// Charge adds n used changes to a class, and to its half.
 func (s *Shares) Charge(c Class, n int) {
 	if c == ClassBulk {
 		s.halves[1].had += uint64(n)
@@ -62,7 +62,7 @@ func (s *Shares) Charge(c Class, n int) {
 	s.live[c].had += uint64(n)
 }
 
-// Order returns the classes in the order in which they are served now.
+// Order returns the classes in the order in which they are served now. It also notes which of them wait.
 func (s *Shares) Order(w *DueLanes) [classes]Class {
 	live := false
 	for c := range s.live {
@@ -78,8 +78,8 @@ func (s *Shares) Order(w *DueLanes) [classes]Class {
 	return list
 }
 
-// level has what begins to wait begin with as much as the least had of what waited before: neither a time
-// without need nor what was had in it counts.
+// level starts each share that begins to wait at the least of those that waited before. So a class gets no credit
+// for a time without need, and no debt for what it had then.
 func level(all []share, waits func(int) bool) {
 	least := uint64(math.MaxUint64)
 	for i, s := range all {
