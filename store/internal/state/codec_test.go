@@ -19,13 +19,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // noon is when everything in these tests is received.
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 

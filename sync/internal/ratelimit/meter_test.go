@@ -204,8 +204,10 @@ func TestPacingBeginsAtTheLimitAndEndsWithTheBacklog(t *testing.T) {
 		t.Fatalf("at the limit: %+v, again in %v", g, again.Sub(now))
 	}
 	now = again
-	if send().Empty() || send().Empty() { // the second makes up for being one share late
-		t.Fatal("nothing is allowed when it was promised")
+	for range 2 { // the second makes up for being one share late
+		if send().Empty() {
+			t.Fatal("nothing is allowed when it was promised")
+		}
 	}
 	g, again = m.Reserve(now)
 	if wait := again.Sub(now); !g.Empty() || wait < 900*time.Millisecond || wait > time.Second {
