@@ -13,23 +13,24 @@ const (
 
 	// restFactor is how many times as long as a batch took apply rests after it, while events are being acknowledged.
 	// The next batch gathers more records for the pages it writes. The factor falls to zero as the time that the oldest
-	// record has waited grows to patience. So under a sustained load that apply can bear, a record waits about that long.
+	// record has waited grows to patience. So under a sustained load that apply can bear, a record waits about that long,
+	// and memory holds what arrives in that time.
 	restFactor = 19
 	minRest    = 20 * time.Millisecond
 	maxRest    = 4 * time.Second
-	patience   = 6 * time.Second
+	patience   = 2 * time.Second
 
 	// widest limits the time from one commit of the inbox to the next, and so what it adds to an acknowledgement. It is
 	// well below the seconds after which senders give up.
 	widest = 500 * time.Millisecond
 
-	// tooLong is the wait of a record that shows that shorter rests were not enough. It is above patience, where the
-	// wait settles if they are.
-	tooLong = patience * 5 / 4
+	// tooLong is the wait of a record that shows that shorter rests were not enough. It is well above patience, where
+	// the wait settles if they are, so that one slow commit does not count.
+	tooLong = 7500 * time.Millisecond
 
 	// burst is for how long records may wait tooLong before apply stops resting and takes large portions. After as long
 	// again acknowledgements are slowed down.
-	burst = 4 * patience
+	burst = 24 * time.Second
 )
 
 // pace learns of a batch: whether anything came meanwhile, and how far apply is.
@@ -127,7 +128,7 @@ func (p *pacing) adapt(now time.Time, m progress) {
 	}
 	p.lasts = lasted >= burst
 	took := now.Sub(p.since)
-	if took < patience {
+	if took < tooLong {
 		return
 	}
 	switch {

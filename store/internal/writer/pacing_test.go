@@ -162,6 +162,17 @@ func TestTheLagOfALoadThatStaysIsBounded(t *testing.T) {
 	}
 }
 
+// TestALoadThatApplyCanBearIsAppliedWithinSeconds: rests gather records, and do not make changes late.
+func TestALoadThatApplyCanBearIsAppliedWithinSeconds(t *testing.T) {
+	for _, h := range hosts {
+		r := newRoad(h)
+		r.drive(h.slow/2, 5*time.Minute)
+		if worst := slices.Max(r.ages); worst > 3*time.Second {
+			t.Errorf("%+v: records wait for up to %v", h, worst)
+		}
+	}
+}
+
 // TestApplyThatKeepsUpWithoutRestsIsNotHelped: there the rests alone keep the lag.
 func TestApplyThatKeepsUpWithoutRestsIsNotHelped(t *testing.T) {
 	r := newRoad(empty)
@@ -186,11 +197,11 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 		"nothing comes": func(r *endpoint) { r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour}) },
 		"nothing comes, and apply is long behind": func(r *endpoint) {
 			for range 10 {
-				r.now = r.now.Add(patience)
+				r.now = r.now.Add(tooLong)
 				r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour})
 			}
 		},
-		"applied": func(r *endpoint) { r.pacing.adapt(r.now, progress{waited: time.Second}) },
+		"applied": func(r *endpoint) { r.pacing.adapt(r.now, progress{waited: patience/2 - 1}) },
 	} {
 		r := newRoad(oldFull)
 		r.drive(flood, 3*time.Minute)
