@@ -399,9 +399,11 @@ func (s *soak) run(rate int64) {
 		for cycle := 0; ; {
 			select {
 			case <-ctx.Done():
+			case <-every.C:
+			}
+			if ctx.Err() != nil { // the load is over: what drains now has no like in the first third
 				s.comeBack()
 				return
-			case <-every.C:
 			}
 			at := time.Since(began)
 			switch away := at%s.cycle > s.cycle*3/4; {
