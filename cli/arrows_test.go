@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// allowedArrows says which packages of ours each of our packages may import. The arrows are few and point down. A
-// new one is a decision: make it here, with the reason why the others are not. A line holds the importer, what it
-// may import, and a remark.
+// allowedArrows lists which of our packages each of our packages may import. No package imports one that stands above
+// it on the road of an event. To allow another import, add it here, and give the reason in the commit. A line holds the
+// importer, a colon, the packages that it may import, and after # a remark.
 const allowedArrows = `
 store/engine/bolt: store/crashpoint store/domain store/engine store/internal/boltfile store/internal/datadir
 store/engine:
