@@ -34,9 +34,9 @@ func retries(s *store.Store, i api.Inspector) *actor {
 	return &actor{inspect: i, apply: s.Retry, reread: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *api.ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
-			return "superseded by " + page.SupersededBy + ", which says what is true now"
+			return "superseded by " + page.SupersededBy + ", which carries the current value"
 		case c.State != "parked":
-			return "it is " + c.State + ", and only what is parked can be retried"
+			return "it is " + c.State + ", and only parked changes can be retried"
 		}
 		return ""
 	}}

@@ -91,7 +91,7 @@ func (d *doctor) checkConfig(unread error, borrowed string) {
 		return
 	}
 	if err := d.config.Complete(); err != nil {
-		d.find("config", "fail", "set what is missing, then `personasync config check`", "%v", err)
+		d.find("config", "fail", "set the missing values, then run `personasync config check`", "%v", err)
 		return
 	}
 	for _, w := range d.config.Warnings() {

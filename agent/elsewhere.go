@@ -53,7 +53,7 @@ func movedFrom(ctx context.Context, c *config.Config) error {
 	if !answers || ready || !strings.Contains(says, c.DataDir) {
 		return nil
 	}
-	return fmt.Errorf("%w, %s: stop it first; what it has acknowledged is in its open files alone, so save them before. It says: %s", ErrElsewhere, c.DataDir, says)
+	return fmt.Errorf("%w, %s: stop it first; the events it acknowledged are only in its open files, so save them before. It says: %s", ErrElsewhere, c.DataDir, says)
 }
 
 // askListen asks at admin.listen whether an agent is ready, and why not.

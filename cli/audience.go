@@ -17,13 +17,12 @@ import (
 func audienceCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "audience",
-		Usage: "who is in which audience, as the agent knows it, and what it should know",
+		Usage: "show and correct audiences and traits",
 		Subcommands: append([]*urfave.Command{
 			{
 				Name:  "list",
-				Usage: "list every audience and trait seen, with its members",
-				Description: "A computation appears with its first event; nothing need be configured for it. --wide shows the ids,\n" +
-					"too.\n\n" +
+				Usage: "list every audience and trait, with the number of members",
+				Description: "A computation appears with its first event. It needs no configuration. --wide also shows the ids.\n\n" +
 					"Example: personasync audience list",
 				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 				Action: env.Action(audienceList),
@@ -32,7 +31,7 @@ func audienceCommand(env *command.Env) *urfave.Command {
 				Name:      "members",
 				Usage:     "list the members of one audience",
 				ArgsUsage: "KEY",
-				Description: "KEY may be the computation's id. A trait has no members.\n\n" +
+				Description: "KEY is a key or an id. A trait has no members.\n\n" +
 					"Example: personasync audience members high_value_shoppers --limit 1000",
 				Flags:  []urfave.Flag{command.LimitFlag("members"), command.WideFlag(), command.JSONFlag()},
 				Action: env.Action(audienceMembers),

@@ -18,7 +18,7 @@ func checkFilesCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:   checkFiles,
 		Hidden: true,
-		Usage:  "read the database files of a directory, and print what is wrong with them",
+		Usage:  "read the database files of a directory, and print their faults",
 		Action: func(c *urfave.Context) error {
 			if err := command.Arguments(c, "a directory"); err != nil {
 				return err

@@ -66,7 +66,7 @@ complete -c personasync -a '(__personasync_complete)'
 func completionCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "completion",
-		Usage:     "print what makes a shell complete commands and flags",
+		Usage:     "print the completion script of a shell",
 		ArgsUsage: "bash|zsh|fish",
 		Description: "Example: personasync completion bash > /etc/bash_completion.d/personasync\n" +
 			"         personasync completion zsh > \"${fpath[1]}/_personasync\"\n" +

@@ -23,24 +23,24 @@ func configCommand(env *command.Env) *urfave.Command {
 		Subcommands: []*urfave.Command{
 			{
 				Name:  "check",
-				Usage: "say everything that is wrong with it",
-				Description: "Reads the file, the environment and the secrets as `run` would. Warnings do not fail it.\n\n" +
+				Usage: "list every fault in the configuration",
+				Description: "Reads the file, the environment and the secrets as `run` does. Warnings do not make it fail.\n\n" +
 					"Example: personasync config check --config agent.toml",
 				Flags:  []urfave.Flag{command.JSONFlag()},
 				Action: env.Action(configCheck),
 			},
 			{
 				Name:        "show",
-				Usage:       "show every value in force and where it comes from",
+				Usage:       "show every value and where it comes from",
 				Description: "Secrets are masked.\n\nExample: personasync config show --json",
 				Flags:       []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 				Action:      env.Action(configShow),
 			},
 			{
 				Name:      "init",
-				Usage:     "write a commented file to start from",
+				Usage:     "write a commented example configuration",
 				ArgsUsage: "[FILE]",
-				Description: "FILE is agent.toml unless given; - is the standard output. An existing file is left alone.\n\n" +
+				Description: "FILE is agent.toml by default; - is standard output. An existing file is not changed.\n\n" +
 					"Example: personasync config init /etc/personasync/agent.toml",
 				Action: env.Action(configInit),
 			},

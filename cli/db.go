@@ -24,41 +24,41 @@ import (
 func dbCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "db",
-		Usage: "look after the data: check, compact, back up, restore",
+		Usage: "check, compact, back up or restore the data",
 		Subcommands: []*urfave.Command{
 			{
 				Name:  "check",
-				Usage: "read everything and count it again",
-				Description: "Checks the checksum of every record and every row, adds the ledger up, and holds every index\n" +
-					"against what it points at. While the agent is stopped the pages of the files are followed, too.\n" +
-					"Nothing is changed. Ends with 1 when something is wrong.\n\n" +
+				Usage: "check every record and every count",
+				Description: "Checks the checksum of every record and every row, adds up the ledgers, and compares every index\n" +
+					"with the rows. While the agent is stopped, it also checks the pages of the files. It changes\n" +
+					"nothing, and exits with 1 if anything is wrong.\n\n" +
 					"Example: personasync db check --json",
 				Flags:  []urfave.Flag{command.JSONFlag()},
 				Action: env.Action(dbCheck),
 			},
 			{
 				Name:  "compact",
-				Usage: "give back the room that deleted data leaves in state.db",
-				Description: "The agent goes on taking events and delivering meanwhile. It does this unasked when more than\n" +
-					"half of a large file is free. It needs 1.2 times what is live as free disk.\n\n" +
+				Usage: "return the free space inside state.db to the file system",
+				Description: "The agent accepts and sends events meanwhile. It compacts by itself when more than half of a large\n" +
+					"file is free. Needs 1.2 times the size of the live data as free disk space.\n\n" +
 					"Example: personasync db compact",
 				Flags:  []urfave.Flag{command.JSONFlag()},
 				Action: env.Action(dbCompact),
 			},
 			{
 				Name:      "backup",
-				Usage:     "write a backup to FILE, while the agent runs or not",
+				Usage:     "write a backup to FILE; the agent may be running",
 				ArgsUsage: "FILE",
-				Description: "FILE is a tar with the state at one moment, the events received and not applied by then, and\n" +
-					"checksums. It appears when it is whole, and replaces an older backup of that name only.\n" +
-					"It holds user ids, and everybody who was not yet forgotten.\n\n" +
+				Description: "FILE is a tar archive of the state at one moment, the events that were received and not yet applied,\n" +
+					"and checksums. FILE appears when it is complete. An existing FILE is replaced only if it is a\n" +
+					"backup. It contains user ids, also of users who are forgotten later.\n\n" +
 					"Example: personasync db backup /var/backups/personasync-$(date +%F).tar",
 				Flags:  []urfave.Flag{command.JSONFlag()},
 				Action: env.Action(dbBackup),
 			},
 			{
 				Name:      "restore",
-				Usage:     "put the backup FILE in place of the data",
+				Usage:     "replace the data by the backup FILE",
 				ArgsUsage: "FILE",
 				Description: "The agent must be stopped. The backup is read, checked and opened before anything is replaced.\n" +
 					"What was received after it was made is not in it: let Segment replay that time, or run\n" +
@@ -89,7 +89,7 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 			return errors.New("no data is damaged, and a file among those of the inbox does not belong there: start the agent, which sets a copy aside, or says what to do")
 		}
 		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory and restore the last good backup with `personasync db restore FILE`; "+
-			"or start the agent after removing the file \"running\" beside it: it then saves what can be read, keeps the damaged files aside, and says what was lost",
+			"or start the agent after removing the file \"running\" beside it: it then salvages all readable data, keeps the damaged files aside, and lists the losses",
 			term.Plural(r.Faults, "fault"))
 	})
 }
@@ -224,16 +224,16 @@ func dbRestore(env *command.Env, c *urfave.Context) error {
 	}
 	for i := range r.Salvages {
 		if s := &r.Salvages[i]; s.Whole() {
-			fmt.Fprintf(env.Out, "%s was made anew from what could be read of it; nothing was lost\n", term.Plain(s.File))
+			fmt.Fprintf(env.Out, "%s was rebuilt from its readable parts; nothing was lost\n", term.Plain(s.File))
 		} else {
-			fmt.Fprintf(env.Out, "%s was made anew from what could be read of it; %s\n", term.Plain(s.File), env.Paint.Red("lost: "+lossText(s)))
+			fmt.Fprintf(env.Out, "%s was rebuilt from its readable parts; %s\n", term.Plain(s.File), env.Paint.Red("lost: "+lossText(s)))
 		}
 	}
 	env.Remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
 	return nil
 }
 
-// previewRestore reads a whole backup, checks its sums, and says what it would put in place of the data.
+// previewRestore reads a whole backup, checks its sums, and prints the data that would replace the present data.
 func previewRestore(w *term.Terminal, c *urfave.Context, dataDir string) error {
 	bar := w.Progress()
 	info, err := store.VerifyBackup(c.Args().First(), bar.Tell)

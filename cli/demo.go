@@ -10,13 +10,13 @@ import (
 func demoCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "demo",
-		Usage: "show the main job in a few seconds; needs no configuration and no network",
-		Description: "Runs an agent on a temporary folder and a stand-in for MoEngage, posts signed deliveries\n" +
-			"as Segment does, takes MoEngage offline for a moment and back, restarts the agent meanwhile,\n" +
-			"and checks that both agree in the end.\n\n" +
+		Usage: "see the agent work in a few seconds; needs no configuration and no network",
+		Description: "Runs an agent in a temporary folder and a stand-in for MoEngage, posts signed deliveries as Segment\n" +
+			"does, makes MoEngage unavailable for a moment, restarts the agent, and checks that both agree in the\n" +
+			"end.\n\n" +
 			"Example: personasync demo --keep",
 		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "keep", Usage: "leave it running afterwards, to look around", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "keep", Usage: "keep the agent running afterwards, to look around", DisableDefaultText: true},
 		},
 		Action: func(c *urfave.Context) error {
 			if err := command.Arguments(c); err != nil {

@@ -17,10 +17,11 @@ import (
 func doctorCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "doctor",
-		Usage: "check everything that can be checked, and say what to do",
-		Description: "The configuration, permissions, disk, lock and socket, the agent and its ledgers, what waits too\n" +
-			"long, MoEngage's credentials and the clock. It changes nothing, and asks MoEngage once, for a test\n" +
-			"of the credentials. Ends with 1 when a check failed; warnings do not fail it.\n\n" +
+		Usage: "check configuration, host, agent and MoEngage, and say what to do",
+		Description: "Checks the configuration, permissions, disk, lock and socket, the agent and its ledgers, changes\n" +
+			"that are pending for too long, MoEngage's credentials and the clock. It changes nothing, and sends\n" +
+			"MoEngage one request, to test the credentials. Exits with 1 if a check failed; warnings do not make\n" +
+			"it fail.\n\n" +
 			"Example: sudo -u personasync personasync doctor",
 		Flags:  []urfave.Flag{command.JSONFlag()},
 		Action: env.Action(diagnose),

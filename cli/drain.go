@@ -16,7 +16,7 @@ import (
 const (
 	// drainPoll is how often a drain is looked at.
 	drainPoll = 250 * time.Millisecond
-	// drainStill is how long nothing leaves before a drain says what it waits for.
+	// drainStill is how long nothing is sent before a drain says why.
 	drainStill = 5 * time.Second
 	// drainOver is how long nothing but retries is left, and none of them succeeds, before a drain ends.
 	drainOver = 30 * time.Second
@@ -131,7 +131,7 @@ func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 		c := &pending[i]
 		if c.NextAttempt == "" {
 			return wait{
-				kind: "due", text: "MoEngage answers, and what is left waits for a limit, for an earlier change of its user, or until MoEngage knows the user (cohorts, a minute)",
+				kind: "due", text: "MoEngage answers; the remaining changes are delayed by a limit, by an earlier change of their user, or until MoEngage knows the user (cohorts, a minute)",
 				command: "`personasync outbox list` lists it, `personasync user show " + term.Argument(c.User) + "` says why one waits",
 			}
 		}
@@ -140,7 +140,7 @@ func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 		}
 	}
 	return wait{
-		kind: "retry", text: fmt.Sprintf("MoEngage answers, and what is left failed by itself and waits for a retry, the next at %s (%s)", term.Plain(first), term.Plain(reason)),
+		kind: "retry", text: fmt.Sprintf("MoEngage answers; the remaining changes failed by themselves and are retried later, the next at %s (%s)", term.Plain(first), term.Plain(reason)),
 		over: len(pending) > 0 && !more && still >= drainOver, command: "`personasync outbox list` lists it, `personasync outbox explain-code " + term.Argument(reason) + "` says what to do",
 	}
 }

@@ -23,9 +23,9 @@ func TestADrainSaysWhatItWaitsFor(t *testing.T) {
 		says    string
 	}{
 		{"retries alone", []domain.ChangeInfo{later, poison}, false, drainOver, true, "the next at 2026-03-14T10:05:00Z (http_500)"},
-		{"retries alone, not for long", []domain.ChangeInfo{later, poison}, false, drainStill, false, "waits for a retry"},
-		{"retries, and more behind them", []domain.ChangeInfo{later, poison}, true, drainOver, false, "waits for a retry"},
-		{"something due", []domain.ChangeInfo{poison, due}, false, time.Hour, false, "waits for a limit"},
+		{"retries alone, not for long", []domain.ChangeInfo{later, poison}, false, drainStill, false, "are retried later"},
+		{"retries, and more behind them", []domain.ChangeInfo{later, poison}, true, drainOver, false, "are retried later"},
+		{"something due", []domain.ChangeInfo{poison, due}, false, time.Hour, false, "delayed by a limit"},
 		{"nothing any more", nil, false, time.Hour, false, ""},
 	} {
 		w := waitOf(tt.pending, tt.more, tt.still)

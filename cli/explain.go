@@ -15,10 +15,10 @@ import (
 func explainCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "explain-code",
-		Usage:     "say what an answer of MoEngage or a reason means, and what to do",
+		Usage:     "explain an answer of MoEngage or a reason, and what to do",
 		ArgsUsage: "[CODE]",
 		Description: "CODE is the reason of a change or of a parked event, an HTTP status, or the type of a 400 as\n" +
-			"MoEngage names it. Without one, all that the agent tells apart are listed. Needs no configuration.\n\n" +
+			"MoEngage names it. Without CODE, all of them are listed. Needs no configuration.\n\n" +
 			"Example: personasync outbox explain-code 413",
 		Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 		Action: env.Action(explainCode),

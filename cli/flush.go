@@ -18,19 +18,19 @@ import (
 func flushCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "flush",
-		Usage: "send what waits now, whatever its schedule says",
-		Description: "Asks the running agent to send at once, retries that wait included, and returns without\n" +
-			"waiting for MoEngage. With --computation, everything that shares its schedule leaves.\n" +
-			"--wait goes on until what waited has left, with a progress bar at a terminal, and says what it waits\n" +
-			"for. It ends with 1 if MoEngage refuses everything, if all that is left waits for a retry of its own,\n" +
-			"or after --timeout; the agent goes on alone, also when it is interrupted.\n" +
-			"--dry-run prints the first requests instead, secrets masked, and sends nothing; the agent need not\n" +
-			"run for that.\n\n" +
+		Usage: "send pending changes now, without waiting for their schedules",
+		Description: "Asks the running agent to send at once, also changes that have a retry time, and returns without\n" +
+			"waiting for MoEngage. With --computation, everything with the same schedule is sent.\n\n" +
+			"--wait waits until these changes are sent, with a progress bar at a terminal. It exits with 1 if\n" +
+			"MoEngage refuses everything, if the remaining changes all have a later retry time, or after\n" +
+			"--timeout. The agent continues in each case, also after an interruption.\n\n" +
+			"--dry-run prints the first requests with secrets masked, and sends nothing. It needs no running\n" +
+			"agent.\n\n" +
 			"Example: personasync flush --wait",
 		Flags: []urfave.Flag{
-			&urfave.StringFlag{Name: "computation", Usage: "the schedule of the computation with this `KEY` or id"},
-			&urfave.BoolFlag{Name: "dry-run", Usage: "print the requests, send nothing", DisableDefaultText: true},
-			&urfave.BoolFlag{Name: "wait", Usage: "until everything that waits now has left", DisableDefaultText: true},
+			&urfave.StringFlag{Name: "computation", Usage: "only the schedule of the computation with this `KEY` or id"},
+			&urfave.BoolFlag{Name: "dry-run", Usage: "print the requests, and send nothing", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "wait", Usage: "wait until every change that is pending now was sent", DisableDefaultText: true},
 			&urfave.DurationFlag{Name: "timeout", Usage: "with --wait: give up after `D`", DefaultText: "never"},
 			command.LimitFlag("users of a dry run"), command.JSONFlag(),
 		},
@@ -61,7 +61,7 @@ func runFlush(env *command.Env, c *urfave.Context) (err error) {
 	}
 	client, err := agent.DialAgent(c.Context, places, env.Version)
 	if errors.Is(err, api.ErrNotRunning) {
-		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or see what it would send with --dry-run", err)
+		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or print the requests that it would send with --dry-run", err)
 	}
 	if err != nil {
 		return err

@@ -20,8 +20,9 @@ func forgetCommand(env *command.Env) *urfave.Command {
 		Name:      "forget",
 		Usage:     "erase a user from the data directory",
 		ArgsUsage: "ID",
-		Description: "Cancels what waits, removes what is known and what was received, and compacts, so that the bytes\n" +
-			"are gone. What happened up to now is ignored when it is delivered later. It cannot be undone.\n\n" +
+		Description: "Cancels the user's pending changes, removes the stored data and the received events, and compacts\n" +
+			"the files, so that the bytes are gone. Events from before this moment are ignored if they arrive\n" +
+			"later. It cannot be undone.\n\n" +
 			"Example: personasync user forget usr_48213",
 		Flags: []urfave.Flag{
 			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
@@ -84,7 +85,7 @@ type forgetReceipt struct {
 }
 
 var outOfReach = []string{
-	"MoEngage: what it was told stays there until it is erased there, too",
+	"MoEngage: the data there stays until the user is erased there too",
 	"backups: those made before hold the user, and restoring one brings him back",
 	"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
 }
@@ -95,7 +96,7 @@ func previewForget(w *term.Terminal, c *urfave.Context, i api.Inspector, id stri
 		return command.UnknownUser(id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		w.Remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
+		w.Remark("no data of this user is stored; the received events are searched all the same, and late deliveries are ignored")
 		return nil
 	}
 	if err != nil {

@@ -27,12 +27,12 @@ func retryCommand(env *command.Env) *urfave.Command {
 		Name:      "retry",
 		Usage:     "send parked changes again",
 		ArgsUsage: "ID... | --all | --reason R",
-		Description: "They wait again like changes that were never tried. --all and --reason say how many there are, and\n" +
-			"ask, unless --yes. An event that could not be used is read again, under today's configuration and\n" +
-			"by this version; if it cannot be used still, it stays parked.\n\n" +
+		Description: "Makes them pending again, as if they had never been tried. --all and --reason show how many there\n" +
+			"are and ask first; --yes skips the question. A parked event is read again with the current\n" +
+			"configuration and version. If it still cannot be used, it stays parked.\n\n" +
 			"Example: personasync outbox retry --reason data_refused",
 		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "all", Usage: "all that are parked", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "all", Usage: "all parked changes and events", DisableDefaultText: true},
 			&urfave.StringFlag{Name: "reason", Usage: "all that are parked for `REASON`, or for one cause as `outbox stats --wide` shows it"},
 			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
@@ -56,10 +56,11 @@ func given(b bool) int {
 func dropCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "drop",
-		Usage:     "throw changes away that wait, are held or parked",
+		Usage:     "remove changes that are pending, held or parked",
 		ArgsUsage: "ID...",
-		Description: "MoEngage is not told of them. Memberships stay; the next transition, or `audience reconcile`, compares\n" +
-			"afresh. Asks, unless --yes. What is in a request under way is left alone.\n\n" +
+		Description: "These changes are never sent. Memberships stay as they are, so the next transition or `audience\n" +
+			"reconcile` starts from the last sent values. Asks first; --yes skips the question. Changes in a\n" +
+			"request that is under way are left alone.\n\n" +
 			"Example: personasync outbox drop 9c41e2f0-3e8-0 --dry-run",
 		Flags: []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: func(c *urfave.Context) error {
@@ -75,7 +76,7 @@ func dropCommand(env *command.Env) *urfave.Command {
 func actOnChanges(env *command.Env, c *urfave.Context, o api.ActionOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := domain.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
-			return exit.Usage("%w; what is parked for a reason is named by --reason %s", err, id)
+			return exit.Usage("%w; to name all changes parked for a reason, use --reason %s", err, id)
 		} else if err != nil {
 			return exit.Usage("%w", err)
 		}
@@ -147,8 +148,8 @@ func printOutcome(w *term.Terminal, c *urfave.Context, r *api.ActionReceipt, don
 func exportCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "export",
-		Usage: "write changes as JSON, one a line, however many there are",
-		Description: "All of one state: pending ones unless --state says otherwise.\n\n" +
+		Usage: "write all changes of a state as JSON lines",
+		Description: "Writes pending changes. --state chooses another state.\n\n" +
 			"Example: personasync outbox export --state parked > parked.jsonl",
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},

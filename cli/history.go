@@ -15,10 +15,10 @@ import (
 func audienceHistoryCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "history",
-		Usage:     "list when a user entered and left audiences, and what MoEngage was told",
+		Usage:     "list when a user entered and left audiences, and the result at MoEngage",
 		ArgsUsage: "USER",
-		Description: "The newest first: what waits, and what is closed as long as retention.delivered keeps it, the last\n" +
-			"50 changes of it. Where a user stands today is always there.\n\n" +
+		Description: "Lists pending changes, and the last 50 closed ones as long as retention.delivered keeps them, newest\n" +
+			"first. The current memberships are always shown.\n\n" +
 			"Example: personasync audience history usr_48213",
 		Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 		Action: env.Action(audienceHistory),

@@ -21,11 +21,11 @@ import (
 )
 
 func asOfFlag() *urfave.StringFlag {
-	return &urfave.StringFlag{Name: "as-of", Usage: "the list is from `TIME`, like 2026-03-14T09:26:53Z or 2026-03-14 (default: when FILE was last written)"}
+	return &urfave.StringFlag{Name: "as-of", Usage: "the list was taken at `TIME`, such as 2026-03-14T09:26:53Z or 2026-03-14 (default: when FILE was last written)"}
 }
 
 func columnFlag() *urfave.StringFlag {
-	return &urfave.StringFlag{Name: "column", Usage: "the ids stand in the CSV column titled `NAME` (default: the best that is called like an id)"}
+	return &urfave.StringFlag{Name: "column", Usage: "the CSV column titled `NAME` has the ids (default: the column whose title fits best)"}
 }
 
 func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
@@ -131,7 +131,7 @@ func finally(list iter.Seq2[string, error], then func()) iter.Seq2[string, error
 	}
 }
 
-// omissions is what was left out of a list.
+// omissions counts the lines of a list that were left out, by reason.
 type omissions struct {
 	n     uint64
 	first []string

@@ -15,7 +15,7 @@ import (
 )
 
 func eventsFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "events", Usage: "queue enter and exit events, too: they may start campaigns", DisableDefaultText: true}
+	return &urfave.BoolFlag{Name: "events", Usage: "also queue enter and exit events, which may start campaigns", DisableDefaultText: true}
 }
 
 // membershipCommands are the orders on the memberships of one audience.
@@ -35,12 +35,12 @@ func membershipCommands(env *command.Env) []*urfave.Command {
 func importCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "import",
-		Usage:     "compare a full member list with what is known, and queue the difference",
+		Usage:     "compare a full member list with the stored memberships, and queue the difference",
 		ArgsUsage: "KEY FILE",
-		Description: "FILE names every member: one id a line, or CSV with a line of titles, Segment's own download included, whose\n" +
-			"user_id or external_ids are read. Members it does not name leave.\n" +
-			"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
-			"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
+		Description: "FILE names every member, with one id a line, or as CSV with a header, such as Segment's own\n" +
+			"download, whose user_id or external_ids are read. Members that FILE does not name leave. A\n" +
+			"membership with a later event time than the list's stays. After an interruption, run the command\n" +
+			"again: nothing is done twice. Without --events, no enter and exit events are queued.\n\n" +
 			"Example: personasync audience import high_value_shoppers members.csv --dry-run",
 		Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceImport(env, "import"),
@@ -50,10 +50,10 @@ func importCommand(env *command.Env) *urfave.Command {
 func baselineCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "baseline",
-		Usage:     "record a full member list that MoEngage knows already: nothing is sent",
+		Usage:     "record a full member list that MoEngage has already; send nothing",
 		ArgsUsage: "KEY FILE",
-		Description: "For the day of a switch-over: exits of members that the list names are sent from then on. KEY may\n" +
-			"be one that no event has named yet, if agent.toml has a [[computation]] of that key.\n\n" +
+		Description: "For the day on which this agent replaces another connection: exits of these members are sent from\n" +
+			"then on. KEY may have had no event yet, if agent.toml has a [[computation]] with that key.\n\n" +
 			"Example: personasync audience baseline high_value_shoppers members.csv",
 		Flags:  []urfave.Flag{asOfFlag(), columnFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceImport(env, "baseline"),
@@ -63,10 +63,10 @@ func baselineCommand(env *command.Env) *urfave.Command {
 func reconcileCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "reconcile",
-		Usage:     "send again what MoEngage should know of an audience or a trait",
+		Usage:     "send MoEngage the current state of an audience or a trait again",
 		ArgsUsage: "KEY",
-		Description: "Members and ex-members alike, whatever MoEngage was told before: after a restore, a change of\n" +
-			"agent.toml, or a mishap at MoEngage.\n\n" +
+		Description: "Sends the state of members and former members, also where it equals the last sent value. Use it\n" +
+			"after a restore, after a change of agent.toml, or when data was lost at MoEngage.\n\n" +
 			"Example: personasync audience reconcile high_value_shoppers --dry-run",
 		Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceOrder(env, "reconcile"),
@@ -78,7 +78,7 @@ func closeCommand(env *command.Env) *urfave.Command {
 		Name:      "close",
 		Usage:     "queue an exit for every member",
 		ArgsUsage: "KEY",
-		Description: "Segment sends no exits when an audience is deleted there.\n\n" +
+		Description: "Use it when an audience was deleted in Segment, which sends no exits then.\n\n" +
 			"Example: personasync audience close high_value_shoppers",
 		Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceOrder(env, "close"),
@@ -90,8 +90,8 @@ func releaseCommand(env *command.Env) *urfave.Command {
 		Name:      "release",
 		Usage:     "send the exits that the guard holds",
 		ArgsUsage: "KEY",
-		Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
-			"release or discard them.\n\n" +
+		Description: "When more members leave an audience at once than [guard] allows, its exits are held until they are\n" +
+			"released or discarded.\n\n" +
 			"Example: personasync audience release high_value_shoppers",
 		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceOrder(env, "release"),
@@ -101,11 +101,12 @@ func releaseCommand(env *command.Env) *urfave.Command {
 func discardCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "discard",
-		Usage:     "drop the exits that the guard holds: who left is a member again",
+		Usage:     "drop the exits that the guard holds, and make these users members again",
 		ArgsUsage: "KEY",
-		Description: "For an audience that was broken upstream. Everybody who left in the guard's window is a member again,\n" +
-			"also those of whom MoEngage was told before the guard held anything: it is told the difference, and no\n" +
-			"event. Later events of Segment decide anew. Interrupted, give it again.\n\n" +
+		Description: "Use it when the audience was broken in Segment. Every user who left in the guard's window becomes a\n" +
+			"member again, also users whose exit was sent before the guard tripped. MoEngage is sent the\n" +
+			"difference, without events. Later events of Segment apply as usual. After an interruption, run the\n" +
+			"command again.\n\n" +
 			"Example: personasync audience discard high_value_shoppers",
 		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceOrder(env, "discard"),
@@ -115,11 +116,11 @@ func discardCommand(env *command.Env) *urfave.Command {
 func adoptCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "adopt",
-		Usage:     "have an audience that was made again in Segment continue the old one",
+		Usage:     "continue an audience that Segment created again under another id",
 		ArgsUsage: "KEY ID",
-		Description: "ID is that of the new computation of the same key; until now its changes are held as key_conflict.\n" +
-			"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
-			"import` with a full list settles that.\n\n" +
+		Description: "ID is the id of the new computation with the same key. Until it is adopted, its changes are held as\n" +
+			"key_conflict. MoEngage is sent the difference. A former member without an event since stays a\n" +
+			"member; `audience import` with a full list corrects that.\n\n" +
 			"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
 		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceOrder(env, "adopt"),
@@ -129,12 +130,13 @@ func adoptCommand(env *command.Env) *urfave.Command {
 func forgetComputationCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "forget",
-		Usage:     "remove a computation that nothing refers to any more, so that its names are free again",
+		Usage:     "remove a computation that is no longer used, and free its names",
 		ArgsUsage: "KEY",
-		Description: "For names that were used by mistake, or made up by somebody: there may be 32,768. It must have no\n" +
-			"members, and nothing that is pending, held or parked. KEY may be the name of a forwarded trait. An\n" +
-			"event that names it again begins a new computation. That one does not know when users left: an enter\n" +
-			"from before an exit that arrives late makes a member.\n\n" +
+		Description: "Use it for names that were sent by mistake or by somebody else; at most 32,768 are stored. The\n" +
+			"computation must have no members and no pending, held or parked changes. KEY may also be the name of\n" +
+			"a forwarded trait. A later event with this name begins a new computation, which does not know\n" +
+			"earlier exits: an enter that is older than a forgotten exit, and arrives late, makes the user a\n" +
+			"member.\n\n" +
 			"Example: personasync audience forget made_up",
 		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: audienceOrder(env, "forget"),
@@ -270,7 +272,7 @@ func membershipText(verb string, r store.MembershipReport) string {
 	part(r.Enters, words("entered", "would enter"))
 	part(r.Exits, words("left", "would leave"))
 	part(r.Unchanged, words("stayed as they were", "would stay as they are"))
-	part(r.Newer, words("left alone", "would be left alone")+": what is known of them is newer")
+	part(r.Newer, words("left alone", "would be left alone")+": their stored membership is newer than the list")
 	part(r.Again, words("told again", "would be told again"))
 	if verb == "adopt" {
 		part(r.Listed, words("taken over", "would be taken over"))

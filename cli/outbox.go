@@ -20,17 +20,17 @@ import (
 func outboxCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "outbox",
-		Usage: "the changes that MoEngage should know, and what became of them",
+		Usage: "show and handle the changes for MoEngage",
 		Subcommands: []*urfave.Command{
 			{
 				Name:  "list",
 				Usage: "list changes",
-				Description: "Pending ones unless --state says otherwise, oldest first.\n\n" +
+				Description: "Lists pending changes, oldest first. --state chooses another state.\n\n" +
 					"Example: personasync outbox list --state parked --computation high_value_shoppers",
 				Flags: []urfave.Flag{
 					&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
-					&urfave.StringFlag{Name: "user", Usage: "of `USER` only"},
-					&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
+					&urfave.StringFlag{Name: "user", Usage: "only of `USER`"},
+					&urfave.StringFlag{Name: "computation", Usage: "only of the computation with this `KEY` or id"},
 					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag(),
 				},
 				Action: env.Action(outboxList),
@@ -39,18 +39,19 @@ func outboxCommand(env *command.Env) *urfave.Command {
 				Name:      "show",
 				Usage:     "show one change: its cause, its payload, its answers",
 				ArgsUsage: "ID",
-				Description: "The transition, the event that caused it, the exact request to MoEngage, the attempts\n" +
-					"and the last answer, and what took its place if something did.\n\n" +
+				Description: "Shows the transition, the event that caused it, the exact request to MoEngage, the attempts and the\n" +
+					"last answer, and the change that replaced it, if any.\n\n" +
 					"Example: personasync outbox show 9c41e2f0-3e8-0",
 				Flags:  []urfave.Flag{command.JSONFlag()},
 				Action: env.Action(outboxShow),
 			},
 			{
 				Name:  "stats",
-				Usage: "count what waits, by state, computation and cause",
-				Description: "A cause is the reason why a change was refused, waits or is parked, and of what is parked the words of\n" +
-					"MoEngage, less ids and numbers. `outbox explain-code` says more of a reason; `outbox retry --reason`\n" +
-					"sends again what is parked for a reason, or for one cause as --wide and --json show it.\n\n" +
+				Usage: "count changes by state, computation and cause",
+				Description: "A cause is the reason why changes were refused, are pending or are parked. For parked changes it\n" +
+					"includes MoEngage's words, without ids and numbers. `outbox explain-code` explains a reason. `outbox\n" +
+					"retry --reason` retries the parked changes of a reason, or of one cause as --wide and --json show\n" +
+					"it.\n\n" +
 					"Example: personasync outbox stats --wide",
 				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 				Action: env.Action(outboxStats),
@@ -163,7 +164,7 @@ func outboxShow(env *command.Env, c *urfave.Context) error {
 	return env.Inspect(c, func(i api.Inspector) error {
 		page, err := i.Change(c.Context, id)
 		if errors.Is(err, store.ErrNotFound) {
-			return exit.Nothing("there is no change %s: what is over is forgotten after retention.delivered; `personasync outbox list` shows what is there", id)
+			return exit.Nothing("there is no change %s: finished changes are removed after retention.delivered; `personasync outbox list` shows the pending ones", id)
 		}
 		if err != nil {
 			return err

@@ -19,9 +19,9 @@ import (
 func runCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "run",
-		Usage: "run the agent, in the foreground",
-		Description: "Takes Segment's deliveries in and keeps MoEngage informed until it is told to stop.\n" +
-			"SIGHUP reads the configuration and its secrets again; a second SIGINT or SIGTERM ends it at once.\n\n" +
+		Usage: "run the agent in the foreground",
+		Description: "Accepts Segment's deliveries and sends changes to MoEngage, until SIGINT or SIGTERM. A second one\n" +
+			"ends it at once. SIGHUP reloads the configuration and the secrets.\n\n" +
 			"Example: personasync run --config /etc/personasync/agent.toml",
 		Action: env.Action(runAgent),
 	}
@@ -42,7 +42,7 @@ func runAgent(env *command.Env, c *urfave.Context) error {
 		return exit.Incurable(err)
 	}
 	queue := logging.NewQueue(env.Err)
-	env.Err, env.AtEnd = queue, queue.Close // what is told at the end comes behind it, and is not waited for any longer
+	env.Err, env.AtEnd = queue, queue.Close // the last lines follow it, and nobody waits for them
 	log, relog := logging.New(queue, conf.Log, env.ErrPaint.On)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)

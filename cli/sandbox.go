@@ -20,22 +20,22 @@ import (
 func sandboxCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "sandbox",
-		Usage: "run a stand-in for MoEngage that checks what it is sent",
-		Description: "Validates requests as MoEngage documents them, keeps what it is sent in memory, and fails\n" +
-			"on order. Look at it with GET /sandbox/users/ID and GET /sandbox/requests. Point an agent at\n" +
-			"it with moengage.base_url.\n\n" +
+		Usage: "run a stand-in for MoEngage that validates requests",
+		Description: "Validates requests as MoEngage documents them, keeps users and requests in memory, and fails as\n" +
+			"told. See them with GET /sandbox/users/ID and GET /sandbox/requests. Set moengage.base_url of an\n" +
+			"agent to its address.\n\n" +
 			"Example: personasync sandbox --latency 50ms --fail status=503,for=10s --fail reset,count=3",
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:8490", Usage: "listen on `ADDRESS`"},
-			&urfave.DurationFlag{Name: "latency", Usage: "answer `DURATION` late"},
-			&urfave.DurationFlag{Name: "delay", Usage: "know users and events only `DURATION` after accepting them"},
-			&urfave.StringSliceFlag{Name: "fail", Usage: "misbehave as `SPEC` says, for example status=429,retry_after=3; may be repeated"},
+			&urfave.DurationFlag{Name: "latency", Usage: "delay each answer by `DURATION`"},
+			&urfave.DurationFlag{Name: "delay", Usage: "make users and events visible `DURATION` after accepting them"},
+			&urfave.StringSliceFlag{Name: "fail", Usage: "fail as `SPEC` says, for example status=429,retry_after=3; may be repeated"},
 			&urfave.IntFlag{Name: "users-per-minute", Usage: "answer 429 above `N`; 0: MoEngage's limit"},
 			&urfave.IntFlag{Name: "events-per-minute", Usage: "answer 429 above `N`; 0: MoEngage's limit"},
 			&urfave.IntFlag{Name: "cohorts-per-minute", Usage: "answer 429 above `N` requests of Cohort Sync; 0: MoEngage's limit"},
-			&urfave.StringFlag{Name: "workspace-id", Usage: "accept this workspace `ID` alone"},
-			&urfave.StringFlag{Name: "api-key", Usage: "accept this `KEY` alone"},
-			&urfave.BoolFlag{Name: "strict", Usage: "refuse a whole bulk request for one bad element, instead of dropping that in silence: MoEngage documents both", DisableDefaultText: true},
+			&urfave.StringFlag{Name: "workspace-id", Usage: "accept only this workspace `ID`"},
+			&urfave.StringFlag{Name: "api-key", Usage: "accept only this `KEY`"},
+			&urfave.BoolFlag{Name: "strict", Usage: "refuse a whole bulk request for one bad element, instead of dropping that element silently; MoEngage documents both", DisableDefaultText: true},
 		},
 		Action: env.Action(runSandbox),
 	}

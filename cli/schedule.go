@@ -15,10 +15,10 @@ import (
 func scheduleCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "schedule",
-		Usage: "show the jobs: last run, next runs, runs missed while down",
-		Description: "Next runs are in the zone of the schedule and in UTC, so that the days on which clocks change can\n" +
-			"be looked at beforehand. In realtime mode only computations with a schedule of their own, and the\n" +
-			"verification, are jobs.\n\n" +
+		Usage: "show the jobs: last run, next runs, and runs missed while the agent was stopped",
+		Description: "Prints next runs in the time zone of the schedule and in UTC, so that days with a clock change can\n" +
+			"be checked in advance. In realtime mode, only computations with their own schedule and the\n" +
+			"verification have jobs.\n\n" +
 			"Example: personasync schedule --next 10",
 		Flags: []urfave.Flag{
 			&urfave.IntFlag{Name: "next", Value: 1, Usage: "show the next `N` runs of each job"},

@@ -24,22 +24,23 @@ import (
 )
 
 func serviceCommand(env *command.Env) *urfave.Command {
-	root := &urfave.StringFlag{Name: "root", Usage: "work on the tree at `DIR`, as for an image: write files, run nothing"}
+	root := &urfave.StringFlag{Name: "root", Usage: "install into the tree at `DIR`, as for an image: write files and run nothing"}
 	return &urfave.Command{
 		Name:  "service",
-		Usage: "make this a service of systemd, without a package",
+		Usage: "install this program as a systemd service, without a package",
 		Subcommands: []*urfave.Command{
 			{
 				Name:  "install",
-				Usage: "install this program, its units, its user and a configuration to start from",
-				Description: "Needs root. A configuration that is there is kept; nothing is started. Run it again with a newer program to\n" +
-					"upgrade.\n\nExample: sudo ./personasync service install",
+				Usage: "install this program, its units, its user and a first configuration",
+				Description: "Needs root. An existing configuration is kept, and nothing is started. To upgrade, run it again with\n" +
+					"the newer program.\n\n" +
+					"Example: sudo ./personasync service install",
 				Flags:  []urfave.Flag{root},
 				Action: env.Action(serviceInstall),
 			},
 			{
 				Name:        "uninstall",
-				Usage:       "stop the service and remove what install put there; configuration and data stay",
+				Usage:       "stop the service and remove the installed files; configuration and data stay",
 				Description: "Example: sudo personasync service uninstall",
 				Flags:       []urfave.Flag{root},
 				Action:      env.Action(serviceUninstall),

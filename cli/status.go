@@ -22,14 +22,14 @@ func statusCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "status",
 		Usage: "show the agent on one screen",
-		Description: "Whether events are accepted, what waits and for how long, how MoEngage answers, and\n" +
-			"whether the ledgers balance. Of a stopped agent it shows what its files say.\n" +
-			"--check is for the health check of a container: it ends with 0 while the agent accepts events or\n" +
-			"starts, with 1 while it accepts none or does not answer, and with 4 when it does not run.\n\n" +
+		Description: "Shows whether events are accepted, how many changes are pending and for how long, how MoEngage\n" +
+			"answers, and whether the ledgers balance. If the agent is stopped, the figures come from its files.\n\n" +
+			"--check is for the health check of a container. It exits with 0 while the agent accepts events or\n" +
+			"starts, with 1 while it accepts none or does not answer, and with 4 if it does not run.\n\n" +
 			"Example: personasync status --json | jq .oldest_pending_s",
 		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "watch", Usage: "show it again every second, until interrupted", DisableDefaultText: true},
-			&urfave.BoolFlag{Name: "check", Usage: "say in one line, and by the exit code, whether the agent is well", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "watch", Usage: "refresh every second, until interrupted", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "check", Usage: "print one line, and report the health by the exit code", DisableDefaultText: true},
 			command.JSONFlag(),
 		},
 		Action: func(c *urfave.Context) error {
@@ -83,7 +83,7 @@ func checkStatus(env *command.Env, c *urfave.Context) (err error) {
 	return err
 }
 
-// conditionsText names what is not well although events are accepted.
+// conditionsText names the conditions of an agent that accepts events.
 func conditionsText(list []condition.Condition) string {
 	if len(list) == 0 {
 		return ""
@@ -241,7 +241,7 @@ func pendingText(s condition.Status) string {
 	return term.Count(s.Pending) + ", the oldest for " + term.Ago(s.OldestPendingS) + drainText(s.Drain)
 }
 
-// drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.
+// drainText forecasts when the pending changes are sent. It is empty if that takes less than a minute.
 func drainText(d *condition.Drain) string {
 	if d == nil || d.Seconds <= 60 {
 		return ""

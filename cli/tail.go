@@ -14,24 +14,24 @@ import (
 	"personasync/store"
 )
 
-// followEvery is how often a followed trail is asked for what is new.
+// followEvery is how often --follow asks for new lines.
 const followEvery = 500 * time.Millisecond
 
 func tailCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "tail",
-		Usage: "show what happened last: a line for each event accepted, refused, superseded, sent, parked",
-		Description: "An accepted event says what it came to: a transition, or unchanged, duplicate, stale, ignored. A\n" +
-			"change says how it ended and why. Requests that were refused for good have a line for each kind, and\n" +
-			"with --follow one each, or one each ten seconds in a flood. The newest line is the last. --follow goes\n" +
-			"on as things happen, while the agent stops and starts, too; what is faster than anybody reads is left\n" +
-			"out and counted.\n" +
-			"With --json each line is an object.\n\n" +
+		Usage: "show recent events and changes, one line each",
+		Description: "An accepted event is shown with its outcome: transition, unchanged, duplicate, stale, ignored or\n" +
+			"parked. A change is shown when it was sent, superseded or parked, with the reason. Refused requests\n" +
+			"are shown as one line for each kind. With --follow there is one line for each request, but at most\n" +
+			"one each ten seconds of a kind.\n\n" +
+			"The newest line is the last. --follow continues while the agent stops and starts. Lines that come\n" +
+			"faster than they can be printed are left out and counted. With --json each line is an object.\n\n" +
 			"Example: personasync tail --follow --computation high_value_shoppers",
 		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what happens, until interrupted", DisableDefaultText: true},
-			&urfave.StringFlag{Name: "user", Usage: "of `USER` only"},
-			&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
+			&urfave.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue with new lines, until interrupted", DisableDefaultText: true},
+			&urfave.StringFlag{Name: "user", Usage: "only of `USER`"},
+			&urfave.StringFlag{Name: "computation", Usage: "only of the computation with this `KEY` or id"},
 			command.LimitFlag("lines"), command.WideFlag(), command.JSONFlag(),
 		},
 		Action: env.Action(runTail),
@@ -94,7 +94,7 @@ type tailing struct {
 	away   bool // nobody could be asked the last time
 }
 
-// look shows what is new.
+// look prints the new lines.
 func (t *tailing) look(i api.Inspector) error {
 	for more := true; more; {
 		if err := t.c.Context.Err(); err != nil {

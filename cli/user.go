@@ -19,12 +19,12 @@ import (
 func userCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "user",
-		Usage: "what is known of one user",
+		Usage: "show or erase one user",
 		Subcommands: []*urfave.Command{{
 			Name:      "show",
-			Usage:     "show one user: audiences, traits, what waits and what was sent",
+			Usage:     "show one user: audiences, traits, pending changes and last sent values",
 			ArgsUsage: "ID",
-			Description: "An id that begins with a dash goes behind --.\n\n" +
+			Description: "Put -- before an id that begins with a dash.\n\n" +
 				"Example: personasync user show usr_48213",
 			Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 			Action: env.Action(userShow),

@@ -18,19 +18,19 @@ import (
 func audienceVerifyCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "verify",
-		Usage:     "read back from MoEngage what it really holds",
+		Usage:     "read users back from MoEngage and compare them with the sent values",
 		ArgsUsage: "KEY",
-		Description: "MoEngage's answers mean that it queued a change, not that it applied it. This asks for users it\n" +
-			"was told of, taken at random, and says what share of them it holds as it was told. It asks for 20\n" +
-			"users a request and 1,000 a minute, MoEngage's limit for the workspace: --all of a million users\n" +
-			"takes 17 hours. Users with a change on the way are left out. KEY may be a trait, or an id.\n" +
-			"--repair queues again what differs; nothing but attributes can be read back.\n\n" +
+		Description: "MoEngage's 200 means that it queued a change, not that it applied it. This command reads a random\n" +
+			"sample of users back, and prints the share whose values equal the sent ones. It reads 20 users a\n" +
+			"request and 1,000 a minute, MoEngage's limit for the workspace, so --all takes 17 hours for a\n" +
+			"million users. Users with pending changes are left out. KEY may be a trait or an id. --repair queues\n" +
+			"the differences again. Only attributes can be read back.\n\n" +
 			"Example: personasync audience verify high_value_shoppers --sample 2000 --repair",
 		Flags: []urfave.Flag{
 			&urfave.IntFlag{Name: "sample", Usage: "read back `N` users (default: verify.sample of the configuration)", DefaultText: "1000"},
-			&urfave.BoolFlag{Name: "all", Usage: "read back everyone MoEngage was told of", DisableDefaultText: true},
-			&urfave.BoolFlag{Name: "repair", Usage: "queue again what differs", DisableDefaultText: true},
-			&urfave.DurationFlag{Name: "settle", Value: api.DefaultSettle, Usage: "leave out users told of less than `D` ago"},
+			&urfave.BoolFlag{Name: "all", Usage: "read back every user that was sent", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "repair", Usage: "queue the differences again", DisableDefaultText: true},
+			&urfave.DurationFlag{Name: "settle", Value: api.DefaultSettle, Usage: "leave out users with a change sent less than `D` ago"},
 			command.LimitFlag("differences"), command.WideFlag(), command.JSONFlag(),
 		},
 		Action: env.Action(audienceVerify),
@@ -101,7 +101,7 @@ func printVerification(w *term.Terminal, r *api.VerifyReport, o api.VerifyOrder,
 	fmt.Fprintf(w.Out, "%s: MoEngage was told of %s; %s taken, %s compared, %s left out because more was on the way, or left less than --settle ago\n",
 		term.Plain(r.Key), users(int64(r.Told)), term.Count(r.Asked), term.Count(r.Compared), term.Count(r.Moving))
 	if r.Agreement == nil {
-		_, err := fmt.Fprintln(w.Out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
+		_, err := fmt.Fprintln(w.Out, "no user can be compared: wait until pending changes have arrived, or lower --settle")
 		return err
 	}
 	fmt.Fprintln(w.Out, agreementText(w, r))
@@ -124,7 +124,7 @@ func printVerification(w *term.Terminal, r *api.VerifyReport, o api.VerifyOrder,
 	switch {
 	case r.Differ == 0:
 	case o.Repair:
-		fmt.Fprintf(w.Out, "%s queued again: `personasync outbox list` shows what waits; verify once more when it has left\n", users(int64(r.Repaired)))
+		fmt.Fprintf(w.Out, "%s queued again: `personasync outbox list` shows the pending changes; verify again when they are sent\n", users(int64(r.Repaired)))
 	default:
 		w.Remark("nothing was changed: --repair sends again what differs")
 	}
@@ -163,7 +163,7 @@ func percent(share float64) string {
 	return fmt.Sprintf("%.2f %%", p)
 }
 
-// verifiedText says what the last verifications proved. What they did not prove is never called agreement.
+// verifiedText says how far the last verifications agreed. A user who was not read back does not count as agreeing.
 func verifiedText(w *term.Terminal, v *condition.VerifyStatus) string {
 	var parts []string
 	if v.Failed > 0 {

@@ -33,7 +33,7 @@ func Version() string {
 func versionCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:        "version",
-		Usage:       "say which version this is",
+		Usage:       "print the version",
 		Description: "Example: personasync version --json",
 		Flags:       []urfave.Flag{command.JSONFlag()},
 		Action: func(c *urfave.Context) error {

@@ -57,7 +57,7 @@ func watchStatus(env *command.Env, c *urfave.Context) error {
 	}
 }
 
-// redrawn writes text over what is on the screen.
+// redrawn writes text over the screen.
 func redrawn(text []byte) []byte {
 	text = bytes.ReplaceAll(text, []byte("\n"), []byte(eraseLine+"\n"))
 	return append(append([]byte(cursorHome), text...), eraseBelow...)

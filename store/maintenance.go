@@ -27,7 +27,7 @@ func (s *Store) CompactIfSparse(ctx context.Context) (r CompactReport, did bool,
 }
 
 // Backup writes a backup of the store as it is now, while everything goes on. Until state.db is copied, pages freed
-// meanwhile are not used again, so that it grows by what is written; when that uses up the disk budget for events, the backup
+// meanwhile are not used again, so that it grows with every write; when that uses up the disk budget for events, the backup
 // gives up. So w must not be slow.
 func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupReport, error) {
 	return s.upkeep.backup(ctx, w, progress)

@@ -111,7 +111,7 @@ func (re *restoration) prepare(info snapshot.BackupInfo) error {
 		return err
 	}
 	if need := info.StateBytes + info.StateBytes/5; free < need {
-		return fmt.Errorf("%w: the backup's state of %s is built beside what is there, which needs %s, and %s are free",
+		return fmt.Errorf("%w: the backup's state of %s is built beside the present data, which needs %s, and %s are free",
 			domain.ErrFull, domain.Bytes(info.StateBytes), domain.Bytes(need), domain.Bytes(free))
 	}
 	return os.Mkdir(re.staging, 0o700)
@@ -183,7 +183,7 @@ func structural(r *repair.CheckReport) bool {
 func (re *restoration) replace() error {
 	aside := filepath.Join(re.dir, "replaced-"+re.now.UTC().Format("20060102T150405.000000"))
 	if err := os.Mkdir(aside, 0o700); err != nil {
-		return fmt.Errorf("keep what is there aside: %w", err)
+		return fmt.Errorf("set the present data aside: %w", err)
 	}
 	state := filepath.Join(re.dir, datadir.StateFile)
 	if err := os.Link(state, filepath.Join(aside, datadir.StateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -195,7 +195,7 @@ func (re *restoration) replace() error {
 		err = boltfile.SyncDir(re.dir)
 	}
 	if err != nil {
-		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
+		return fmt.Errorf("put the restored state in place (the previous data is in %s): %w", aside, err)
 	}
 	crashpoint.Reach(crashpoint.RestorePlaced)
 	inboxes, _, err := wal.Files(re.dir)

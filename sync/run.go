@@ -115,7 +115,7 @@ func (d *dispatcher) dispatch() (time.Time, error) {
 		if got.lease != nil {
 			d.launch(&attempt{lane: &d.lane, sendParams: params, lease: got.lease, load: got.load, ctx: d.ctx, lasting: d.lasting, reserved: reserved})
 		}
-		// The releases learn what is pending even while rate limits defer other changes, because a release waits
+		// The releases learn of pending changes even while rate limits defer other changes, because a release waits
 		// only for its own.
 		d.releases.answered(got.returns, got.next)
 		if got.lease == nil || !got.more {

@@ -129,7 +129,7 @@ func curesOf(kinds []domain.Refusal, r *ingest.IntakeRoute) string {
 }
 
 func cureOf(k *domain.Refusal) string {
-	text := "The answer says what is wrong with them."
+	text := "The answer names their fault."
 	switch {
 	case k.Status == 404:
 		text = "Set the URL in Segment to end in " + ingest.PathWebhook + "."

@@ -3,7 +3,7 @@
 //
 // # The diff
 //
-// An [Assertion] is what was last said about one user and one field, with the time that it is true for. [Compare]
+// An [Assertion] is the last statement about one user and one field, with the time that it is true for. [Compare]
 // compares a new assertion with the previous one. The newer event time wins. At equal times an exit wins over an
 // enter, and between two values the greater message id wins. So the result does not depend on the order of arrival.
 //

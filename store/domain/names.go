@@ -22,7 +22,7 @@ var reservedNames = map[string]bool{
 	"user_attribute_user_last_name": true, "user_attribute_user_bday": true, "user_attribute_notification_pref": true,
 	"user_attribute_old_id": true, "user_attribute_dnd_start_time": true, "user_attribute_dnd_end_time": true,
 	"install": true, "update": true, "status": true, "user_id": true, "source": true,
-	// Not names: what they hold is added to lists, and taken out.
+	// Not names: their values are added to lists, and removed.
 	"addvaluetoarrayfield": true, "removevaluefromarrayfield": true,
 	// Set when a user is made, and never again.
 	"publisher_name": true, "campaign_name": true, "u_l_a": true, "cr_t": true, "advertising_identifier": true,
@@ -65,7 +65,7 @@ const CohortRefused = `|*?\:<>=$"`
 
 // CohortName returns the name under which a cohort is kept: name itself, unless MoEngage refuses it.
 // Refused characters become underscores; a period at the beginning is taken off, because MoEngage's
-// pages disagree whether one must be there or must not; what is over 200 characters is cut.
+// pages disagree whether one must be there or must not; a name of more than 200 characters is cut.
 func CohortName(name string) string {
 	safe := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(CohortRefused, r) || r == utf8.RuneError {

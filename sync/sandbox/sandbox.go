@@ -183,5 +183,5 @@ func (s *Sandbox) authenticatePartner(w http.ResponseWriter, r *http.Request) {
 	jsonAnswer(http.StatusOK, []byte(`{"status":"success"}`)).write(w, nil, 0)
 }
 
-// catchUp applies what is due. The caller holds mu.
+// catchUp applies the accepted elements that are due. The caller holds mu.
 func (s *Sandbox) catchUp() { s.workspace.catchUp(s.now()) }

@@ -106,7 +106,7 @@ func ValueFlags(app *urfave.App) map[string]bool {
 	return names
 }
 
-// resolve follows the words down to a command; what is left over are its arguments.
+// resolve follows the words down to a command; the remaining words are its arguments.
 func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, rest []string, err error) {
 	commands, rest := app.Commands, l.words
 	for len(rest) > 0 && len(commands) > 0 {

@@ -102,7 +102,7 @@ func flagLines(flags []urfave.Flag) (lines []string) {
 	return append(lines, "--help\tshow what the command does")
 }
 
-// Matching keeps the lines that begin with what was typed.
+// Matching keeps the lines that begin with the typed word.
 func Matching(lines []string, typed string) []string {
 	return slices.DeleteFunc(lines, func(l string) bool { return !strings.HasPrefix(l, typed) })
 }

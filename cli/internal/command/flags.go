@@ -42,17 +42,17 @@ func Arguments(c *urfave.Context, names ...string) error {
 
 // WideFlag is --wide, on tables.
 func WideFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "wide", Usage: "cut nothing to fit the terminal", DisableDefaultText: true}
+	return &urfave.BoolFlag{Name: "wide", Usage: "print columns in full width", DisableDefaultText: true}
 }
 
 // YesFlag is --yes, on commands that ask with [Confirm].
 func YesFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "yes", Usage: "do it without asking", DisableDefaultText: true}
+	return &urfave.BoolFlag{Name: "yes", Usage: "do not ask for confirmation", DisableDefaultText: true}
 }
 
 // DryRunFlag is --dry-run, on commands that change something.
 func DryRunFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", DisableDefaultText: true}
+	return &urfave.BoolFlag{Name: "dry-run", Usage: "print the effect, and change nothing", DisableDefaultText: true}
 }
 
 // User is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.

@@ -29,7 +29,7 @@ func UnknownKey(env *Env, c *urfave.Context, err error, key string) error {
 // KeyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
 func KeyOf(env *Env, c *urfave.Context, name string) (key string) {
 	key = name
-	_ = env.Quietly(c, func(i api.Inspector) error { // the order itself says what is wrong with the name
+	_ = env.Quietly(c, func(i api.Inspector) error { // the order itself reports a fault in the name
 		list, err := i.Computations(c.Context)
 		for _, l := range list {
 			if l.Key == name {

@@ -26,7 +26,7 @@ func Run(ctx context.Context, screen *term.Terminal, version string, keep bool) 
 		if err == nil {
 			err = os.RemoveAll(w.dir)
 		} else if ctx.Err() == nil {
-			err = fmt.Errorf("the demo did not do what it promises: %w\nits data and the agent's log are kept in %s", err, w.dir)
+			err = fmt.Errorf("the demo did not keep its promise: %w\nits data and the agent's log are kept in %s", err, w.dir)
 		}
 	}()
 	if err := s.tell(ctx); err != nil {
@@ -60,13 +60,13 @@ func (s *story) opening(ctx context.Context) error {
 	s.title("personasync demo: Segment Engage -> agent -> MoEngage, all on this machine")
 	s.fact("agent", "%s", s.webhook())
 	s.fact("data", "%s", s.dir)
-	s.fact("MoEngage", "%s (a sandbox that checks what it is sent)", s.moengage)
+	s.fact("MoEngage", "%s (a sandbox that validates requests)", s.moengage)
 	return nil
 }
 
 // everyday is an ordinary day: some news, and the usual noise.
 func (s *story) everyday(ctx context.Context) error {
-	s.act("Segment tells what it computed, in signed deliveries")
+	s.act("Segment sends its audiences and traits in signed deliveries")
 	first := membership(identify, "usr_ana", shoppers, true)
 	steps := []func() error{
 		func() error { return s.post(ctx, enters, first) },

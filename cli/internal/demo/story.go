@@ -1,6 +1,6 @@
 package demo
 
-// story is the demo's plot: what is posted, and what must become of it.
+// story is the demo's plot: the events that are posted, and their expected outcome.
 type story struct {
 	*world
 	*narrator

@@ -183,7 +183,7 @@ func (w *world) inspect(ctx context.Context) (err error) {
 
 // applied waits until so many events have had their effect, and returns the status then.
 func (w *world) applied(ctx context.Context, accepted uint64) (s condition.Status, err error) {
-	err = until(ctx, "the agent to apply what it received", func() (bool, error) {
+	err = until(ctx, "the agent to apply the received events", func() (bool, error) {
 		s, err = w.inspector.Status(ctx)
 		return s.Events.Accepted >= accepted, err
 	})

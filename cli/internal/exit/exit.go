@@ -25,7 +25,7 @@ const (
 	NoAgent  = 4 // the agent is needed and not running
 )
 
-// coded is an error whose exit code does not follow from what it wraps.
+// coded is an error with an exit code other than that of the error that it wraps.
 type coded struct {
 	code int
 	err  error
@@ -34,7 +34,7 @@ type coded struct {
 func (c *coded) Error() string { return c.err.Error() }
 func (c *coded) Unwrap() error { return c.err }
 
-// With gives err an exit code that does not follow from what it wraps.
+// With gives err an exit code other than that of the error that it wraps.
 func With(code int, err error) error { return &coded{code, err} }
 
 // Usage is the error of a command line, or a configuration, that cannot be meant.
@@ -90,7 +90,7 @@ func isMistake(err error) bool {
 	return errors.As(err, &address) || slices.ContainsFunc(mistakes, func(m error) bool { return errors.Is(err, m) })
 }
 
-// BrokenPipe reports whether the reader of the output has gone: it has what it wanted.
+// BrokenPipe reports whether the reader of the output has ended, as `head` does after its lines.
 func BrokenPipe(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }

@@ -65,7 +65,7 @@ func (q *Queue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// run writes what comes, until close.
+// run writes lines as they come, until close.
 func (q *Queue) run() {
 	defer close(q.ended)
 	tick := time.NewTicker(time.Second)
@@ -84,7 +84,7 @@ func (q *Queue) run() {
 	}
 }
 
-// drain writes what is there. A line that w does not take counts as dropped: the log of a full disk
+// drain writes the queued lines. A line that w does not take counts as dropped: the log of a full disk
 // goes on when there is room.
 func (q *Queue) drain() {
 	for {
@@ -114,7 +114,7 @@ func (q *Queue) drain() {
 	}
 }
 
-// Close writes what is left, at most for flushPatience. Lines that come afterwards are lost.
+// Close writes the remaining lines, at most for flushPatience. Lines that come afterwards are lost.
 func (q *Queue) Close() {
 	close(q.end)
 	late := time.NewTimer(flushPatience)

@@ -63,7 +63,7 @@ func (p *Bar) Next(unit func(n int64) string) {
 	p.begun, p.drawn, p.Unit = time.Time{}, time.Time{}, unit
 }
 
-// End wipes the bar away: what comes next says how it went.
+// End removes the bar. The next line of output reports the result.
 func (p *Bar) End() {
 	if p.width > 0 {
 		fmt.Fprintf(p.w, "\r%*s\r", p.width, "")

@@ -61,7 +61,7 @@ func (w *Terminal) Progress() *Bar {
 	return p
 }
 
-// ReaderGone reports whether nobody can read what is written to w any more.
+// ReaderGone reports whether the reader of w has ended.
 func ReaderGone(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -89,7 +89,7 @@ func (s *State) Update(f func(engine.Tx) error) error {
 	})
 	stats := db.Stats()
 	s.FreelistBytes.Add(int64(stats.FreelistInuse))
-	s.dirty.Merge(t.touched) // after the commit: a copy that takes a key now also reads what was written
+	s.dirty.Merge(t.touched) // after the commit: a copy that takes a key now also reads its new value
 	return err
 }
 
@@ -139,7 +139,7 @@ func (s *State) Fill() (size, live int64, err error) {
 }
 
 // Snapshot runs f in a read-only transaction that lasts: file writes the whole file to w as it is at this moment,
-// size bytes. Pages that are freed meanwhile are not used again, so the file grows by what is written.
+// size bytes. Pages that are freed meanwhile are not used again, so the file grows by every write.
 func (s *State) Snapshot(f func(tx engine.Tx, size int64, file func(w io.Writer) error) error) error {
 	return s.view(func(t *bbolt.Tx) error {
 		return f(&tx{Tx: t}, t.Size(), func(w io.Writer) error { _, err := t.WriteTo(w); return err })

@@ -47,7 +47,7 @@ func (d *Damage) NoteRow(err error) { d.marker.Note(err) }
 func (d *Damage) NoteRead(err error) {
 	d.marker.Note(err)
 	d.readOnce.Do(func() {
-		d.log.Error("what is asked for is damaged; start the agent again, which then reads the files and saves what can be saved", "err", err, "stack", boltfile.Stack(err))
+		d.log.Error("the requested data is damaged; start the agent again, which then reads the files and saves all that can be read", "err", err, "stack", boltfile.Stack(err))
 	})
 }
 

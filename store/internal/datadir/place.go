@@ -186,7 +186,7 @@ func (p *Place) Compare() error {
 	was := p.Refusal()
 	p.seen.Store(nil)
 	if err != nil {
-		err = fmt.Errorf("%w: put it back where it was (`umount -l` where something is mounted over it), and the agent goes on; or %ssave what it has acknowledged with `personasync db backup FILE`, "+
+		err = fmt.Errorf("%w: put it back where it was (`umount -l` where something is mounted over it), and the agent goes on; or %ssave the acknowledged events with `personasync db backup FILE`, "+
 			"stop it, and `personasync db restore FILE`", err, p.wayIn())
 		p.lost.Store(&err)
 		if was == nil {

@@ -206,7 +206,7 @@ func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 			note(l.Number, due)
 		}
 	}
-	aboard := tx.State.InFlight[state.LeaseKey{Endpoint: endpoint, User: u.ID}] != nil // what was overtaken in a request is still counted
+	aboard := tx.State.InFlight[state.LeaseKey{Endpoint: endpoint, User: u.ID}] != nil // a change that was overtaken in a request is still counted
 	rh.Lanes = slices.DeleteFunc(rh.Lanes, func(l state.Lane) bool {
 		if _, known := earliest[l.Number]; known || aboard {
 			return false

@@ -168,7 +168,7 @@ func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failur
 	return now
 }
 
-// dropNeedless cancels the pending value if MoEngage has it, after what was just settled.
+// dropNeedless cancels the pending value if MoEngage has it after this settlement.
 func (l *settler) dropNeedless(f *state.Field, e *state.Entry) {
 	p := l.b.State.Rules.For(f.Key, f.ID)
 	t := e.Waiting

@@ -37,7 +37,7 @@ func (s *Start) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, 
 		return nil, err
 	}
 	if err := q.Scan(); err != nil {
-		return nil, fmt.Errorf("save what is left: %w", err)
+		return nil, fmt.Errorf("salvage the state: %w", err)
 	}
 	if v := q.Meta[string(boltfile.MetaFormat)]; len(v) == 4 && binary.BigEndian.Uint32(v) > datadir.Format && q.MetaHolds() {
 		return nil, fmt.Errorf("%w: %s is damaged, too: repair it with that version", wire.ErrNewer, datadir.StateFile)
@@ -47,7 +47,7 @@ func (s *Start) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, 
 			"or move %s away to begin with nothing: every membership is then unknown", boltfile.ErrUnsalvageable, path, file.Size, s.dir)
 	}
 	if err := q.SettleMeta(inbox); err != nil {
-		return nil, fmt.Errorf("write what was saved: %w", err)
+		return nil, fmt.Errorf("write the salvaged state: %w", err)
 	}
 	r := &repair.Rebuilder{StateSalvager: q, Log: s.log}
 	if err := r.Run(); err != nil {

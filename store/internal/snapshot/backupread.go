@@ -186,7 +186,7 @@ func (r *backupReader) compare() error {
 	}
 	for i := range sums {
 		if sums[i] != r.sums[i] {
-			return Bad("%s is not what was written: the disk or the way here changed it", sums[i].Name)
+			return Bad("%s differs from the bytes that were written: the disk or the transfer changed it", sums[i].Name)
 		}
 	}
 	if rest, _ := io.Copy(io.Discard, r.tar); rest > 0 {

@@ -25,7 +25,7 @@ var (
 	MetaClosed  = []byte("closed")
 )
 
-// The buckets of state.db. FORMAT.md, in the package store, says what is in them.
+// The buckets of state.db. FORMAT.md, in the package store, describes them.
 var (
 	BucketRows       = []byte("rows")
 	BucketQueue      = []byte("queue")

@@ -1,4 +1,4 @@
-// Package state reads and writes the state: who is a member of what, the pending changes of each user, the ledgers,
+// Package state reads and writes the state: memberships, the pending changes of each user, the ledgers,
 // and the position in the inbox. A [Tx] is one transaction on it.
 //
 // # Rows
@@ -10,8 +10,8 @@
 //
 // # Invariants
 //
-//   - Everything is written through [Tx.Put] and [Tx.Remove], because a compaction copies what they touched.
-//   - The ledgers and the position in the inbox are written in the same transaction as what they count.
+//   - Everything is written through [Tx.Put] and [Tx.Remove], because a compaction copies the keys that they touched.
+//   - The ledgers and the position in the inbox are written in the same transaction as the rows that they count.
 //   - A damaged row is set aside and counted, and never thrown away.
 //
 // # Concurrency

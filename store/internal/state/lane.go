@@ -99,7 +99,7 @@ func jobOfLane(name string) string {
 	return job
 }
 
-// laneState is what is known in memory of one lane of the due index, so that Take does not read every lane. It
+// laneState is the knowledge in memory of one lane of the due index, so that Take does not read every lane. It
 // exists from the first Take on.
 type laneState struct {
 	First  uint32    // no entry is due before this second; NotYet: no entry is due

@@ -36,7 +36,7 @@ type Tx struct {
 	Aside bool    // a corrupt row or change was found
 }
 
-// Buckets are those that most functions use. FORMAT.md says what is in them.
+// Buckets are those that most functions use. FORMAT.md describes them.
 type Buckets struct {
 	Rows, Queue, Due, Locator, Parked, Held, History engine.Bucket
 	row                                              engine.Cursor // of Rows, see get
@@ -248,7 +248,7 @@ func (tx *Tx) Write(u *User, field uint32) {
 func (tx *Tx) Touch(f *Field) { tx.moved[f] = true }
 
 // Put writes at once. The first failure fails the transaction. Everything is written through Put and Remove, because
-// a compaction copies what they touched.
+// a compaction copies the keys that they touched.
 func (tx *Tx) Put(to engine.Bucket, key, value []byte) {
 	if tx.Err == nil && !tx.Dry {
 		tx.Err = to.Put(key, value)

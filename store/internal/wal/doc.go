@@ -11,7 +11,7 @@
 // goes back to the commit before. A commit whose flush failed is rolled back before the next one, because the kernel may
 // have forgotten its pages. [Salvage] makes a damaged segment anew from the chunks that can be read.
 //
-// The package knows frames and checksums, but no record. [Records] tells it what it needs, and it calls [Hooks] before it
+// The package knows frames and checksums, but no record. [Records] answers its questions, and it calls [Hooks] before it
 // acts. No other package knows how a segment lies in its file.
 //
 // Locks, in the order in which they are taken: the committer's senders to queue a request, its mu to commit, and Log.mu

@@ -43,7 +43,7 @@ func (p *preallocation) reserve(path string, info fs.FileInfo, used int64, size 
 	}
 	if err := p.extend(path, info); err != nil {
 		p.close()
-		p.off = true // the transaction itself reports what is wrong, if anything is
+		p.off = true // the transaction itself reports a fault, if there is one
 	}
 }
 

@@ -21,10 +21,10 @@ type Liveness struct {
 func (l *Liveness) Check(ctx context.Context) error {
 	w := l.Writer
 	if err := advanced(ctx, w.inbox.Finished, &l.inbox, w.inbox.Probe); err != nil {
-		return fmt.Errorf("the inbox does not finish what it writes: %w", err)
+		return fmt.Errorf("a commit of the inbox does not end: %w", err)
 	}
 	if err := advanced(ctx, w.finished.Load, &l.state, w.probe); err != nil {
-		return fmt.Errorf("the state does not finish what it writes: %w", err)
+		return fmt.Errorf("a transaction of the state does not end: %w", err)
 	}
 	return nil
 }
