@@ -20,12 +20,12 @@ const (
 	drainStill = 5 * time.Second
 	// drainOver is how long nothing but retries is left, and none of them succeeds, before a drain ends.
 	drainOver = 30 * time.Second
-	// probeOver is longer than a stopped road goes without a try.
+	// probeOver is longer than the time between two probes of a stopped endpoint.
 	probeOver = 70 * time.Second
 )
 
-// drain waits until what was pending before asked, the moment of the flush, came to an end: what arrives later
-// may wait on. A timeout of zero is none.
+// drain waits until the changes that were pending before asked, the moment of the flush, are sent or closed. It does
+// not wait for changes that arrive later. A timeout of zero means no timeout.
 func drain(ctx context.Context, w *term.Terminal, client *api.Client, before condition.Status, asked time.Time, timeout time.Duration) error {
 	bar := w.Progress()
 	bar.Unit = func(n int64) string { return term.Plural(n, "change") }
@@ -85,23 +85,21 @@ func leftOf(s, before *condition.Status, asked time.Time) left {
 	return l
 }
 
-// wait is what a drain waits for: text says it, and is said again when its kind changes.
+// wait is the reason why a drain is not over. Its text is printed again when its kind changes.
 type wait struct {
 	kind, text string
-	over       bool   // it is not worth waiting for
-	command    string // what to do about it
+	over       bool   // waiting longer does not help
+	command    string // the command to type
 }
 
-// newWait finds out what the changes wait for that were pending when the flush was asked for, when none has left
-// for some time.
+// newWait returns why the changes that were pending at the flush are still pending, if none was sent for some time.
 func newWait(ctx context.Context, client api.Inspector, s, before *condition.Status, asked time.Time, still time.Duration) (wait, error) {
 	m, was := &s.MoEngage, &before.MoEngage
-	tried := m.LastErrorAt != was.LastErrorAt || m.NextTry != was.NextTry // since the flush
 	switch {
 	case m.State == "failing" && m.Stopped:
 		return wait{
 			kind: "stopped", text: "MoEngage refuses everything: " + troubleText(m),
-			over:    still >= drainStill && tried || still >= probeOver,
+			over:    still >= drainStill && triedSince(asked, m, was) || still >= probeOver,
 			command: "`personasync outbox explain-code " + errorCode(m.LastError) + "` says what to do",
 		}, nil
 	case m.State == "failing":
@@ -116,6 +114,13 @@ func newWait(ctx context.Context, client api.Inspector, s, before *condition.Sta
 	return waitOf(receivedBy(pending, asked), more != "", still), nil
 }
 
+// triedSince reports whether MoEngage was tried since the flush. A status has whole seconds, so an error in the second
+// of the flush counts.
+func triedSince(asked time.Time, m, was *condition.Reachability) bool {
+	at, err := time.Parse(time.RFC3339, m.LastErrorAt)
+	return m.LastErrorAt != was.LastErrorAt || m.NextTry != was.NextTry || err == nil && !at.Before(asked.Truncate(time.Second))
+}
+
 // receivedBy leaves out the changes that were received later.
 func receivedBy(pending []domain.ChangeInfo, asked time.Time) []domain.ChangeInfo {
 	return slices.DeleteFunc(pending, func(c domain.ChangeInfo) bool {
@@ -124,7 +129,7 @@ func receivedBy(pending []domain.ChangeInfo, asked time.Time) []domain.ChangeInf
 	})
 }
 
-// waitOf says what pending changes, of which there may be more, wait for while MoEngage answers.
+// waitOf returns why changes are pending while MoEngage answers. More says that there are others beside these.
 func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 	first, reason := "", ""
 	for i := range pending {

@@ -76,3 +76,27 @@ func TestAFlushThatWaitsDoesNotTakeLaterChangesForThoseItWaitsFor(t *testing.T) 
 		t.Errorf("a change that came later keeps a drain waiting whose own wait for a retry: %+v", w)
 	}
 }
+
+// TestAFlushInTheSecondOfAnErrorKnowsThatMoEngageWasTried: the status before it had the same time of the last error, and
+// the flush waited for the next probe, a minute later.
+func TestAFlushInTheSecondOfAnErrorKnowsThatMoEngageWasTried(t *testing.T) {
+	asked := time.Date(2026, 3, 14, 10, 0, 0, 5e8, time.UTC)
+	at := func(last, next string) *condition.Reachability {
+		return &condition.Reachability{LastErrorAt: last, NextTry: next}
+	}
+	for _, tt := range []struct {
+		name   string
+		m, was *condition.Reachability
+		tried  bool
+	}{
+		{"in that second", at("2026-03-14T10:00:00Z", "x"), at("2026-03-14T10:00:00Z", "x"), true},
+		{"in the second before", at("2026-03-14T09:59:59Z", "x"), at("2026-03-14T09:59:59Z", "x"), false},
+		{"another error", at("2026-03-14T10:00:01Z", "x"), at("2026-03-14T09:59:59Z", "x"), true},
+		{"another next try", at("2026-03-14T09:59:59Z", "y"), at("2026-03-14T09:59:59Z", "x"), true},
+		{"never an error", at("", ""), at("", ""), false},
+	} {
+		if got := triedSince(asked, tt.m, tt.was); got != tt.tried {
+			t.Errorf("%s: tried %v, want %v", tt.name, got, tt.tried)
+		}
+	}
+}
