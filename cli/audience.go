@@ -97,7 +97,7 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 	return t.Print(rows)
 }
 
-// shared returns the keys that several computations have: they say not which.
+// shared returns the keys that several computations have. A key alone does not say which of them is meant.
 func shared(list []domain.ComputationInfo) map[string]bool {
 	all := map[string]bool{}
 	for i := range list {
@@ -108,7 +108,7 @@ func shared(list []domain.ComputationInfo) map[string]bool {
 	return all
 }
 
-// neverSeen names the sections of the configuration whose computation no event has named yet.
+// neverSeen lists the sections of the configuration whose computation has had no event.
 func neverSeen(rules domain.Rules, seen []domain.ComputationInfo) (missing []string) {
 	for _, s := range rules.Sections {
 		known := slices.ContainsFunc(seen, func(c domain.ComputationInfo) bool {

@@ -10,8 +10,8 @@ import (
 	"personasync/store"
 )
 
-// checkFiles is the command with which the agent starts itself once more to read files that may be
-// damaged, because that can end the process that does: it is not for people.
+// checkFiles is a hidden command. The agent starts itself with it to read files that may be damaged, because a
+// damaged page can end the process that reads it.
 const checkFiles = "check-files"
 
 func checkFilesCommand(env *command.Env) *urfave.Command {
@@ -28,7 +28,7 @@ func checkFilesCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// checker has the files checked in a child; nil where this program cannot start itself.
+// checker reads the files in a child process. It is nil if this program cannot start itself.
 func checker(env *command.Env) func(ctx context.Context, dir string) (*store.CheckReport, error) {
 	if env.Again == nil || store.IsChecking() {
 		return nil
@@ -38,8 +38,8 @@ func checker(env *command.Env) func(ctx context.Context, dir string) (*store.Che
 	}
 }
 
-// Again starts this very program once more: /proc/self/exe is the same one even after an upgrade has
-// replaced the file. Only the program itself may use it: in a test it is the test binary.
+// Again starts this program again. /proc/self/exe is the same program even after an upgrade has replaced the file.
+// Only the program itself may call it; in a test it would be the test binary.
 func Again(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "/proc/self/exe", args...)
 }

@@ -20,27 +20,27 @@ import (
 	"personasync/store"
 )
 
-// Streams is what a command has of the world around it.
+// Streams are the connections of a command to its surroundings: files, environment, signals.
 type Streams struct {
 	Out, Err io.Writer
 	Environ  []string // NAME=value
 
-	// Again returns a process of this program with other arguments; nil: it is never started. It is
-	// given by the program's main and by nobody else.
+	// Again returns a process of this program with other arguments. Only the program's main sets it. If it is nil, no
+	// process is started.
 	Again func(ctx context.Context, args ...string) *exec.Cmd
 
-	// Hangup has a SIGHUP that was caught, which asks `run` to reload. Any other command ends by one. nil:
-	// none is caught.
+	// Hangup receives a SIGHUP, which makes `run` reload. Every other command ends at one. If it is nil, SIGHUP is
+	// not caught.
 	Hangup chan os.Signal
 }
 
-// System is the streams of this process.
+// System returns the streams of this process.
 func System() Streams {
 	return Streams{Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()}
 }
 
-// Run runs one command line, args[0] being the program's name, and returns its exit code, as
-// package exit has them. It ends early when ctx does.
+// Run runs one command line and returns its exit code, one of package exit. args[0] is the program's name. It ends
+// early when ctx is done.
 func Run(ctx context.Context, args []string, s Streams) int {
 	env := &command.Env{Version: Version(), Environ: s.Environ, Again: s.Again, Hangup: s.Hangup}
 	env.Terminal = term.New(s.Out, s.Err, env.Getenv)
@@ -100,8 +100,7 @@ func newApp(env *command.Env) *urfave.App {
 	return app
 }
 
-// mindHangup leaves SIGHUP to `run`. It ends every other command, as it ends programs of a terminal that
-// is closed.
+// mindHangup leaves SIGHUP to `run`. Any other command ends at SIGHUP, as programs do when their terminal is closed.
 func mindHangup(env *command.Env, c *urfave.Context) error {
 	if env.Hangup == nil || c.Args().First() == "run" {
 		return nil
@@ -115,7 +114,8 @@ func mindHangup(env *command.Env, c *urfave.Context) error {
 	}
 }
 
-// tidy sets what holds for every command: mistakes are errors of ours, and `help` is no argument.
+// tidy sets the options that all commands share: mistakes are reported as our own errors, and `help` is not an
+// argument.
 func tidy(commands []*urfave.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
@@ -127,12 +127,12 @@ func tidy(commands []*urfave.Command) {
 	}
 }
 
-// groupAction answers a group named without one of its commands.
+// groupAction returns the error of a group that is named without one of its commands.
 func groupAction(c *urfave.Context) error {
 	return exit.Usage("say which: %s", argv.CommandList(c.Command.HelpName, c.Command))
 }
 
-// report tells the person what went wrong and returns the exit code.
+// report prints the error and returns the exit code.
 func report(w *term.Terminal, err error) int {
 	code := exit.Code(err)
 	if code == exit.Done {

@@ -17,10 +17,9 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// completeWord is the command that the shells ask, with what was typed so far: every word behind the
-// program's name, the last of which is being typed. It answers a candidate a line, each with a tab and
-// what it is; no line where a file may be meant. The scripts only carry that over, so that they never
-// fall behind the program.
+// completeWord is the hidden command that the shells run, with the words typed so far. It prints one candidate a
+// line: the word, a tab, and its meaning. It prints none where a file may stand. The scripts only pass words and
+// candidates on, so they never differ from the program.
 const completeWord = "__complete"
 
 var completionScripts = map[string]string{
@@ -85,7 +84,7 @@ func completionCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// complete answers a shell.
+// complete prints the candidates for a shell.
 func printCandidates(env *command.Env, app *urfave.App, typed []string) error {
 	typed = argv.Joined(typed)
 	for _, candidate := range append(argv.Candidates(app, typed), keysOf(env, app, typed)...) {
@@ -96,10 +95,10 @@ func printCandidates(env *command.Env, app *urfave.App, typed []string) error {
 	return nil
 }
 
-// keyPatience is how long a person who pressed the key waits for the audiences.
+// keyPatience is how long a completion waits for the keys of the audiences.
 const keyPatience = time.Second
 
-// keys lists the computations where one of them may stand. Whatever is wrong, there are none then.
+// keys lists the computations where a key may stand. After any error it lists none.
 func keysOf(env *command.Env, app *urfave.App, typed []string) (list []string) {
 	if len(typed) == 0 {
 		return nil
@@ -140,7 +139,7 @@ func keysOf(env *command.Env, app *urfave.App, typed []string) (list []string) {
 	return argv.Matching(slices.Compact(list), flag+word)
 }
 
-// configNamed is the configuration file that a command line would read; "" for none.
+// configNamed returns the configuration file that a command line would read, or "".
 func configNamed(words []string, env *command.Env) string {
 	given := ""
 	for i, w := range words {

@@ -48,10 +48,10 @@ func configCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// checked is what `config check --json` prints.
+// checked is the JSON of `config check --json`.
 type checked struct {
 	OK       bool     `json:"ok"`
-	File     string   `json:"file"` // "" when there is none
+	File     string   `json:"file"` // "" if there is none
 	Errors   string   `json:"errors"`
 	Warnings []string `json:"warnings"`
 }
@@ -91,8 +91,8 @@ func configCheck(env *command.Env, c *urfave.Context) error {
 	return err
 }
 
-// loadAsAgent reads the configuration as `run` would. What this shell may not see, a credential or a file
-// of the agent's user, the running agent is asked for: note says so.
+// loadAsAgent reads the configuration as `run` would. If this shell cannot read a secret, it asks the running agent
+// for it, and note says so.
 func loadAsAgent(env *command.Env, c *urfave.Context, path string) (conf *config.Config, note string, err error) {
 	conf, unread := config.Load(path, env.Environ)
 	if faults := (*config.Faults)(nil); unread != nil && errors.As(unread, &faults) && faults.OnlyUnread() {
@@ -128,7 +128,7 @@ func configShow(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return agent.DeniedConfig(err)
 	}
-	if note, _ := agent.BorrowSecrets(c.Context, conf, env.Version); note != "" { // without an agent there is nothing to add
+	if note, _ := agent.BorrowSecrets(c.Context, conf, env.Version); note != "" { // without an agent, there is nothing to add
 		env.Remark("%s", note)
 	}
 	settings := conf.Effective()
@@ -158,7 +158,7 @@ func configInit(env *command.Env, c *urfave.Context) error {
 	if name := store.OwnName(path); name != "" {
 		return exit.Usage("%s: the agent keeps files of its own under %s in its data directory, and would take this one for one of them: give another name, such as agent.toml", path, name)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // it may come to hold secrets
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // a secret may be added to it
 	if errors.Is(err, fs.ErrExist) {
 		return exit.Usage("%s exists already and is left alone: give another name, or - for the standard output", path)
 	}

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// drainPoll is how often a drain is looked at.
+	// drainPoll is how often a drain reads the status.
 	drainPoll = 250 * time.Millisecond
 	// drainStill is how long nothing is sent before a drain says why.
 	drainStill = 5 * time.Second
-	// drainOver is how long nothing but retries is left, and none of them succeeds, before a drain ends.
+	// drainOver is how long a drain continues when only retries are left and none of them succeeds.
 	drainOver = 30 * time.Second
 	// probeOver is longer than the time between two probes of a stopped endpoint.
 	probeOver = 70 * time.Second
@@ -64,16 +64,16 @@ func drain(ctx context.Context, w *term.Terminal, client *api.Client, before con
 	}
 }
 
-// left is how far a drain has come.
+// left is the progress of a drain.
 type left struct {
 	done, total int64
 	oldest      time.Time // receipt of the oldest pending change, to the second
 	drained     bool
 }
 
-// leftOf compares a status with the one before the flush. That as many changes came to an end as were pending is
-// not enough: live changes leave before bulk ones, so those that ended may have arrived later. The oldest that is
-// still pending tells.
+// leftOf compares a status with the one before the flush. It is not enough that as many changes ended as were
+// pending: live changes are sent before bulk ones, so those that ended may have arrived later. The receipt of the
+// oldest pending change decides.
 func leftOf(s, before *condition.Status, asked time.Time) left {
 	ended := func(s *condition.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
 	l := left{total: int64(before.Changes.Pending)}
@@ -150,7 +150,7 @@ func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 	}
 }
 
-// end is the error of a drain that gives up.
+// end returns the error of a drain that gives up.
 func (w *wait) end(s *condition.Status, timedOut bool) error {
 	why := w.text
 	if why == "" {
@@ -174,7 +174,7 @@ func are(n uint64, one string) string {
 	return term.Plural(n, one) + " are"
 }
 
-// troubleText says what the last error was, and when MoEngage is tried next.
+// troubleText returns the last error, and the time of the next probe of MoEngage.
 func troubleText(m *condition.Reachability) string {
 	text := strings.TrimRight(term.Plain(m.LastError), ". ")
 	if m.NextTry != "" {
@@ -183,7 +183,7 @@ func troubleText(m *condition.Reachability) string {
 	return text
 }
 
-// errorCode is the code that a last error begins with.
+// errorCode returns the code at the beginning of a last error.
 func errorCode(lastError string) string {
 	code, _, _ := strings.Cut(lastError, ":")
 	return term.Argument(code)

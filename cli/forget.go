@@ -44,11 +44,11 @@ func userForget(env *command.Env, c *urfave.Context) error {
 			_, err := i.User(c.Context, id)
 			switch {
 			case !errors.Is(err, store.ErrNotFound):
-				return err // an older version took such an id letter for letter
+				return err // an older version stored such an id unchanged
 			case clean == "":
 				return exit.Usage("blanks name nobody: give the ID of a user, as Segment's userId has it")
 			}
-			id = clean // as the ids of events are read, so that later deliveries are ignored
+			id = clean // as ids of events are read, so that later deliveries are ignored
 			return nil
 		}); err != nil {
 			return err
@@ -78,7 +78,7 @@ func userForget(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-// forgetReceipt is what can be put on file.
+// forgetReceipt is the JSON of an erasure, which an operator can keep as a record.
 type forgetReceipt struct {
 	store.ForgetReport
 	OutOfReach []string `json:"out_of_reach"`
@@ -107,7 +107,7 @@ func previewForget(w *term.Terminal, c *urfave.Context, i api.Inspector, id stri
 	return nil
 }
 
-// found reports whether there was anything to erase.
+// found reports whether any data of the user was erased.
 func found(r store.ForgetReport) bool { return r.Memberships > 0 || r.Changes > 0 || r.Records > 0 }
 
 func printForgotten(w *term.Terminal, r store.ForgetReport) error {

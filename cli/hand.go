@@ -72,7 +72,7 @@ func dropCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// hand previews, asks if need be, and does it.
+// hand shows the effect, asks unless told otherwise, and carries it out.
 func actOnChanges(env *command.Env, c *urfave.Context, o api.ActionOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := domain.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {

@@ -30,7 +30,7 @@ type passage struct {
 	Computation string          `json:"computation"`
 	Transition  string          `json:"transition"`
 	EventTime   string          `json:"event_time"`
-	Changes     []passageChange `json:"changes"` // that it brought about; none when nothing was to be sent, or they are forgotten
+	Changes     []passageChange `json:"changes"` // caused by it; empty if nothing was to be sent, or if they were removed since
 }
 
 type passageChange struct {
@@ -66,7 +66,7 @@ func audienceHistory(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-// outcome says what became of the changes, like "attribute delivered, event parked".
+// outcome lists how the changes ended, such as "attribute delivered, event parked".
 func (p *passage) outcome() string {
 	var parts []string
 	for _, c := range p.Changes {
@@ -75,7 +75,7 @@ func (p *passage) outcome() string {
 	return strings.Join(parts, ", ")
 }
 
-// passages puts the changes of a user together by the event that caused them, the newest first.
+// passages groups the changes of a user by the event that caused them, newest first.
 func passages(u *domain.UserInfo) []passage {
 	list := []passage{}
 	for _, ch := range slices.Concat(u.Pending, u.History) {

@@ -13,12 +13,12 @@ import (
 // again is how the program starts itself once more, see Streams; nil in tests.
 func Main(again func(ctx context.Context, args ...string) *exec.Cmd) int {
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // before all else: uncaught it ends the process, and a unit counts that as a clean end
+	signal.Notify(hangup, syscall.SIGHUP) // first: uncaught it ends the process, and a unit counts that as a clean end
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	// A reader that has gone is an error of the write, EPIPE: it ends a listing with success, and must
-	// not end an agent whose log nobody reads any more. Uncaught, the signal would end both.
+	// If the reader of the output has ended, the write returns EPIPE. Then a listing ends with success, and an agent
+	// must continue without a reader of its log. Uncaught, the signal SIGPIPE would end both.
 	signal.Ignore(syscall.SIGPIPE)
 	s := System()
 	s.Again, s.Hangup = again, hangup

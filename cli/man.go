@@ -24,7 +24,7 @@ func manCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// manEnd is what the commands' own texts do not say.
+// manEnd is the end of the manual page, which no command's help contains.
 const manEnd = `
 .SH EXIT STATUS
 .TP
@@ -63,8 +63,7 @@ the configuration
 the data
 `
 
-// manPage writes the help of every command as troff. What urfave/cli makes leaves out the descriptions, and
-// with them the examples.
+// manPage writes the help of every command as troff. The page of urfave/cli has no descriptions and no examples.
 func manPage(app *urfave.App) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH PERSONASYNC 1\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B personasync\n[--config FILE] COMMAND [FLAGS] [ARGUMENTS]\n", app.Name, troff(app.Usage))
@@ -121,7 +120,7 @@ func manFlag(b *strings.Builder, f urfave.Flag) {
 	fmt.Fprintf(b, ".TP\n%s\n%s\n", troff(title), troff(strings.ReplaceAll(usage, "`", "")))
 }
 
-// troff has a text mean itself.
+// troff escapes a text, so that troff prints it unchanged.
 func troff(text string) string {
 	text = strings.NewReplacer("\\", "\\e", "-", "\\-", "`", "").Replace(text)
 	lines := strings.Split(text, "\n")

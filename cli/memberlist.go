@@ -78,7 +78,7 @@ func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
 	}
 }
 
-// listTime is when a list was true.
+// listTime returns the time at which a list was taken.
 func listTime(text string, info fs.FileInfo) (time.Time, error) {
 	if text == "" {
 		return info.ModTime(), nil
@@ -96,7 +96,7 @@ func listTime(text string, info fs.FileInfo) (time.Time, error) {
 	return time.Time{}, exit.Usage("--as-of %s is no time: write 2026-03-14T09:26:53Z, or 2026-03-14 for its first moment in UTC", text)
 }
 
-// metered tells how much was read through it.
+// metered reports how many bytes were read through it.
 type metered struct {
 	r          io.Reader
 	done, size int64
@@ -110,8 +110,8 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// remarkReading says how a list was read. Its first ids are for the operator who looks at a preview: what a
-// script does goes to a log.
+// remarkReading prints how a list was read. It shows the first ids only in a preview at a terminal, because the
+// output of a script goes to a log.
 func remarkReading(w *term.Terminal, r memberlist.Reading, ids bool) {
 	where := "one id a line"
 	if r.Column != "" {
@@ -123,7 +123,7 @@ func remarkReading(w *term.Terminal, r memberlist.Reading, ids bool) {
 	w.Remark("read %s", where)
 }
 
-// finally calls then behind the last of a sequence.
+// finally calls then after the last element of a sequence.
 func finally(list iter.Seq2[string, error], then func()) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		list(yield)

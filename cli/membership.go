@@ -18,7 +18,7 @@ func eventsFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "events", Usage: "also queue enter and exit events, which may start campaigns", DisableDefaultText: true}
 }
 
-// membershipCommands are the orders on the memberships of one audience.
+// membershipCommands returns the commands that change the memberships of one audience.
 func membershipCommands(env *command.Env) []*urfave.Command {
 	return []*urfave.Command{
 		importCommand(env),
@@ -145,9 +145,8 @@ func forgetComputationCommand(env *command.Env) *urfave.Command {
 
 func people(n int64) string { return term.Count(n) + " users" }
 
-// carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
-// nobody can be asked it refuses then. shown is called before it asks; rewind makes the order ready for a second
-// time.
+// carryOut gives an order to the agent. It first shows the effect and asks, unless --yes. Without a terminal it
+// refuses instead of asking. shown is called before the question. rewind prepares the order for a second reading.
 func carryOut(w *term.Terminal, c *urfave.Context, o api.Orders, order api.Order, bar *term.Bar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
 	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") {
 		return o.Order(c.Context, order, bar.Tell)
@@ -172,7 +171,7 @@ func carryOut(w *term.Terminal, c *urfave.Context, o api.Orders, order api.Order
 	return o.Order(c.Context, order, bar.Tell)
 }
 
-// remarkExits says what a forgotten audience does not remember any more; named is what the operator called it.
+// remarkExits prints which knowledge is lost with a forgotten audience. named is the name that the operator typed.
 func remarkExits(w *term.Terminal, named string, r store.MembershipReport) {
 	if r.Exited > 0 {
 		w.Remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
@@ -206,7 +205,7 @@ func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
 	}
 }
 
-// idle is the error of an order that found nothing to act on; nil where it did.
+// idle returns the error of an order without effect, and nil if it had one.
 func idle(verb string, r store.MembershipReport) error {
 	key := term.Plain(r.Key)
 	switch {
@@ -230,7 +229,7 @@ func printMembership(w *term.Terminal, c *urfave.Context, verb string, r store.M
 	if err := idle(verb, r); err != nil {
 		return err
 	}
-	if r.DryRun || c.Bool("yes") { // else it was said with the question
+	if r.DryRun || c.Bool("yes") { // otherwise the question said it
 		remarkExits(w, c.Args().First(), r)
 	}
 	text := membershipText(verb, r)
@@ -250,7 +249,7 @@ func printMembership(w *term.Terminal, c *urfave.Context, verb string, r store.M
 	return err
 }
 
-// membershipText counts the users concerned: what became of them, or in a dry run what would.
+// membershipText counts the users by the effect of an order. In a dry run it says what the effect would be.
 func membershipText(verb string, r store.MembershipReport) string {
 	var parts []string
 	words := func(done, would string) string {

@@ -101,8 +101,8 @@ func outboxList(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-// otherStates says, where no change is in the state that was asked for, in which states there are some. It
-// fails where there are none because nobody knows the user or the computation that was asked for.
+// otherStates is called if no change is in the requested state. It prints in which states there are changes, and
+// fails if the user or the computation is unknown.
 func otherStates(env *command.Env, c *urfave.Context, i api.Inspector, asked domain.OutboxFilter) error {
 	some := false
 	for _, state := range []domain.State{domain.StatePending, domain.StateHeld, domain.StateParked} {
@@ -125,7 +125,7 @@ func otherStates(env *command.Env, c *urfave.Context, i api.Inspector, asked dom
 	return command.UnheardOf(env, c, i, asked.User, asked.Computation)
 }
 
-// narrowed are the flags of `outbox list` that a filter came from, the state aside.
+// narrowed returns the flags of `outbox list` that make up a filter, without the state.
 func narrowed(f domain.OutboxFilter) (flags string) {
 	if f.User != "" {
 		flags += " --user " + term.Argument(f.User)
@@ -145,7 +145,7 @@ func changeRow(v domain.ChangeInfo) []string {
 	return []string{v.ID, v.User, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), whyText(v)}
 }
 
-// whyText says why a change is not at MoEngage, in few words.
+// whyText returns in few words why a change is not at MoEngage.
 func whyText(v domain.ChangeInfo) string {
 	if v.Reason == "" || v.Attempts == 0 {
 		return v.Reason
@@ -219,7 +219,7 @@ func writeAnswer(b *bytes.Buffer, a *domain.Answer) {
 	}
 }
 
-// answerText says how MoEngage answered, and when.
+// answerText returns MoEngage's last answer and its time.
 func answerText(a *domain.Answer) string {
 	what := "none"
 	if a.Status != 0 {
@@ -248,7 +248,7 @@ func eventText(p *api.ChangePage) string {
 	return term.Indented(p.Event, "  ")
 }
 
-// requestText writes a request as it goes over the wire, its body laid out.
+// requestText returns a request as it is sent, with an indented body.
 func requestText(r *syncer.Preview, why string) string {
 	if r == nil {
 		return "  none: " + term.Plain(why)

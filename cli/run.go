@@ -31,8 +31,8 @@ func runAgent(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	// Go ends a panic, and a watchdog's SIGABRT, with exit code 2, which here says that no restart helps.
-	// So it dies of the signal instead, after the same dump.
+	// Go ends a panic, and a SIGABRT of the watchdog, with exit code 2, which means here that a restart does not
+	// help. So the process prints the same dump, and then ends by the signal.
 	debug.SetTraceback("crash")
 	conf, err := env.LoadConfig(c)
 	if err != nil {
@@ -60,12 +60,12 @@ func runAgent(env *command.Env, c *urfave.Context) error {
 		CheckInChild: checker(env),
 	})
 	if held := (*store.InUseError)(nil); errors.As(err, &held) && held.IsAgent() {
-		return exit.Incurable(err) // it goes on having it
+		return exit.Incurable(err) // a restart has the same one
 	}
 	return err
 }
 
-// reload reads the configuration again, and insists on all that a start insists on.
+// reload reads the configuration again, and checks all that a start checks.
 func reload(env *command.Env, c *urfave.Context) (*config.Config, error) {
 	conf, err := env.LoadConfig(c)
 	if err != nil {

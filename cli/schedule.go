@@ -79,7 +79,7 @@ func printJobs(w *term.Terminal, jobs []api.JobInfo, n int, wide bool) error {
 	return t.Print(rows)
 }
 
-// printFailures says of each job whose last run that ended failed why it did.
+// printFailures prints, for each job whose last finished run failed, the reason.
 func printFailures(w *term.Terminal, jobs []api.JobInfo) error {
 	for _, j := range jobs {
 		if j.FailedAt == "" {
@@ -93,7 +93,7 @@ func printFailures(w *term.Terminal, jobs []api.JobInfo) error {
 	return nil
 }
 
-// clock writes the time of day in UTC; the day is that of the zone's column, or next to it.
+// clock returns the time of day in UTC. The column of the time zone has the day, which may be one off.
 func clock(stamp string) string {
 	at, err := time.Parse(time.RFC3339, stamp)
 	if err != nil {
@@ -102,7 +102,8 @@ func clock(stamp string) string {
 	return at.UTC().Format("15:04Z")
 }
 
-// zoned writes a moment to the minute with its distance to UTC, by which two 02:30 of one night differ.
+// zoned returns a time to the minute with its offset from UTC, which tells the two 02:30 of the night of a clock
+// change apart.
 func zoned(stamp string) string {
 	at, err := time.Parse(time.RFC3339, stamp)
 	if err != nil {

@@ -58,7 +58,7 @@ func serviceCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// Where `service install` puts things. A package puts them below /usr.
+// The folders of `service install`. A package uses those below /usr.
 const (
 	serviceBinary   = "/usr/local/bin/personasync"
 	serviceUnits    = "/etc/systemd/system"
@@ -71,7 +71,7 @@ func serviceFiles() []string {
 	return append(slices.Clone(systemd.Units), systemd.Sysusers, "agent.toml")
 }
 
-// serviceFile returns a file of the service; "" when there is none of that name.
+// serviceFile returns a file of the service, or "" if there is no such file.
 func serviceFile(name, binary string) string {
 	if name == "agent.toml" {
 		return string(serviceExample())
@@ -79,8 +79,8 @@ func serviceFile(name, binary string) string {
 	return systemd.File(name, binary)
 }
 
-// serviceExample is the example with the socket where the unit has it: the unit's $RUNTIME_DIRECTORY is
-// unknown to a shell, and an operator's command must find the agent.
+// serviceExample is the example configuration with the path of the unit's socket. A shell does not have the unit's
+// $RUNTIME_DIRECTORY, and an operator's command must find the agent.
 func serviceExample() []byte {
 	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "`+command.ServiceSocket+`" `), 1)
 }
@@ -137,7 +137,7 @@ func serviceInstall(env *command.Env, c *urfave.Context) error {
 	return err
 }
 
-// mayInstall refuses a host that is somebody else's: root's, or a package's.
+// mayInstall refuses if the program does not run as root, or if a package is installed.
 func mayInstall(root string) error {
 	if root != "" {
 		return nil
@@ -153,7 +153,7 @@ func mayInstall(root string) error {
 	return nil
 }
 
-// install writes a file in one step, so that nobody ever sees half of one.
+// install writes a file by rename, so that no reader sees a part of it.
 func install(path, text string, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("install: %w", err)
@@ -172,7 +172,7 @@ func install(path, text string, mode fs.FileMode) error {
 	return nil
 }
 
-// installBinary puts this very program at path, unless it is there.
+// installBinary copies this program to path, unless it is there already.
 func installBinary(path string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -190,7 +190,7 @@ func installBinary(path string) error {
 	return install(path, string(program), 0o755)
 }
 
-// installConfig writes the configuration where there is none, for root to write and the agent to read.
+// installConfig writes the configuration if there is none. Root may write it and the agent may read it.
 func installConfig(root string) error {
 	path := filepath.Join(root, serviceConfig)
 	if _, err := os.Lstat(path); err == nil {
@@ -204,7 +204,7 @@ func installConfig(root string) error {
 		return err
 	}
 	if root != "" {
-		return nil // its users are not ours
+		return nil // the users of another tree are not those of this host
 	}
 	group, err := user.LookupGroup(serviceUser)
 	if err != nil {
@@ -225,7 +225,7 @@ func serviceUninstall(env *command.Env, c *urfave.Context) error {
 	if err := mayInstall(root); err != nil {
 		return err
 	}
-	// Instances have names that only systemd knows; the pattern is its own.
+	// Only systemd knows the names of instances, so it gets the pattern.
 	for _, args := range [][]string{{"stop", "personasync@*.socket", "personasync@*.service"}, {"disable", "--now", "personasync.socket", "personasync.service"}} {
 		if err := runOnHost(c, root, "systemctl", args...); err != nil {
 			env.Remark("%v", err)
@@ -254,7 +254,7 @@ func serviceUninstall(env *command.Env, c *urfave.Context) error {
 	return err
 }
 
-// system runs a command of the host, and nothing where the work is on another tree.
+// system runs a command on the host. It runs none when installing into another tree.
 func runOnHost(c *urfave.Context, root, name string, args ...string) error {
 	if root != "" {
 		return nil

@@ -56,8 +56,8 @@ func statusCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// checkStatus asks the running agent alone: the files of one that has died are always there to be shown. A
-// start counts as well, because it may read for minutes after a loss of power, and ending it begins that anew.
+// checkStatus asks only the running agent, because the files of a dead one can always be read. A starting agent is
+// healthy too: after a power failure it may read for minutes, and a restart would begin again.
 func checkStatus(env *command.Env, c *urfave.Context) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -136,10 +136,10 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	return err
 }
 
-// refusalRows is how many kinds of refused requests are shown; --json has all.
+// refusalRows limits the kinds of refused requests that are shown. --json has all of them.
 const refusalRows = 6
 
-// refusalText says how often requests of a kind were refused.
+// refusalText returns how often requests of a kind were refused.
 func refusalText(r *domain.Refusal, now time.Time) string {
 	if r.Route == "" {
 		return term.Count(r.Count) + ", by an older version, which did not count why"
@@ -147,7 +147,7 @@ func refusalText(r *domain.Refusal, now time.Time) string {
 	return fmt.Sprintf("%s, the last %s ago: HTTP %s", term.Count(r.Count), term.Ago(int64(max(0, now.Sub(r.Last))/time.Second)), term.Plain(r.Sentence()))
 }
 
-// conditionText shows a condition and what to type about it.
+// conditionText returns a condition with its commands.
 func conditionText(w *term.Terminal, c *condition.Condition) string {
 	paint := w.Paint.Yellow
 	if c.Severity == "critical" {
@@ -168,7 +168,7 @@ func readyText(w *term.Terminal, s condition.Status) string {
 	return w.Paint.Red("not accepted") + ": " + term.Plain(s.Unready)
 }
 
-// salvageText says what became of a damaged file.
+// salvageText returns what was salvaged of a damaged file.
 func salvageText(w *term.Terminal, r *store.Salvage) string {
 	lost := w.Paint.Yellow("nothing was lost")
 	if !r.Whole() {
@@ -178,7 +178,7 @@ func salvageText(w *term.Terminal, r *store.Salvage) string {
 		term.Plain(r.File), r.At.Format(time.RFC3339), lost, term.Plain(r.KeptAs))
 }
 
-// lossText lists what a salvage could not save.
+// lossText lists the losses of a salvage.
 func lossText(r *store.Salvage) string {
 	var parts []string
 	for _, p := range []struct {
@@ -250,7 +250,7 @@ func drainText(d *condition.Drain) string {
 	return fmt.Sprintf("; the drain takes %s at %s %s/min", term.Ago(d.Seconds), term.Count(uint64(d.PerMinute)), what)
 }
 
-// alarm paints a number that should be zero.
+// alarm colours a number that should be zero.
 func alarm(paint func(string) string, n uint64) string {
 	if n == 0 {
 		return "0"

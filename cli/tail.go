@@ -74,7 +74,7 @@ func runTail(env *command.Env, c *urfave.Context) error {
 	case !c.Bool("follow"):
 		return unheard
 	case unheard != nil:
-		env.Remark("%v", unheard) // they may come yet
+		env.Remark("%v", unheard) // events of it may still come
 	}
 	return t.follow()
 }
@@ -84,14 +84,14 @@ var tailColumns = []term.Column{
 	{Title: "COMPUTATION"}, {Title: "CHANGE", Least: len("value")}, {Title: "WHY", Flexible: true, Least: len("2 changes made")},
 }
 
-// tailing is a trail being shown.
+// tailing is the state of a running `tail`.
 type tailing struct {
 	env    *command.Env
 	c      *urfave.Context
 	filter store.ActivityFilter
 	table  *term.Table
 	shown  int
-	away   bool // nobody could be asked the last time
+	away   bool // neither the agent nor its files answered the last time
 }
 
 // look prints the new lines.
@@ -137,7 +137,7 @@ func (t *tailing) show(list []store.ActivityEntry) error {
 	return nil
 }
 
-// follow goes on until interrupted. An agent that stops is waited for; meanwhile its files are looked at.
+// follow continues until it is interrupted. While the agent is stopped, it reads the files.
 func (t *tailing) follow() error {
 	for {
 		select {
@@ -145,7 +145,7 @@ func (t *tailing) follow() error {
 			return nil
 		case <-time.After(followEvery):
 		}
-		if term.ReaderGone(t.env.Out) { // who writes nothing would never be told
+		if term.ReaderGone(t.env.Out) { // without a write, no EPIPE would be returned
 			return nil
 		}
 		err := t.env.Quietly(t.c, t.look)
@@ -163,7 +163,7 @@ func (t *tailing) follow() error {
 	}
 }
 
-// happenedText says what an event came to, or how a change ended, in few words.
+// happenedText returns the outcome of an event or of a change in few words.
 func happenedText(h *store.ActivityEntry) string {
 	switch {
 	case h.What == "accepted" && len(h.Changes) > 0:
@@ -183,7 +183,7 @@ func happenedText(h *store.ActivityEntry) string {
 	return text
 }
 
-// oddities says what of an event could not be taken as it came.
+// oddities lists the parts of an event that were not used as they came.
 func oddities(h *store.ActivityEntry) string {
 	if len(h.LeftOut) == 0 {
 		return unreadTime(h.TimeSource)
@@ -191,7 +191,7 @@ func oddities(h *store.ActivityEntry) string {
 	return unreadTime(h.TimeSource) + ", left out " + strings.Join(h.LeftOut, ", ")
 }
 
-// unreadTime says that a time of an event could not be read.
+// unreadTime returns a note about a time in an event that could not be read.
 func unreadTime(source string) string {
 	if source == "" {
 		return ""

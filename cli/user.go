@@ -52,7 +52,7 @@ func userShow(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-// remarkRoad says that nothing leaves at all, if something waits: only a running agent knows.
+// remarkRoad prints that nothing is being sent, if the user has pending changes. Only a running agent knows it.
 func remarkRoad(w *term.Terminal, c *urfave.Context, i api.Inspector, waits bool) error {
 	if !waits {
 		return nil
@@ -64,7 +64,7 @@ func remarkRoad(w *term.Terminal, c *urfave.Context, i api.Inspector, waits bool
 	return err
 }
 
-// findUser shows the user whom a person means by id: letter for letter, else as an event's id is read.
+// findUser returns the user with this id, first unchanged, then as ids of events are read.
 func findUser(ctx context.Context, i api.Inspector, id string) (*domain.UserInfo, error) {
 	u, err := i.User(ctx, id)
 	if clean := domain.CleanID(id); errors.Is(err, store.ErrNotFound) && clean != id && clean != "" {
@@ -96,7 +96,7 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	)
 }
 
-// toldText says what MoEngage was told of a membership, and whether that is the last word.
+// toldText returns the last sent state of a membership, and whether a change of it is pending.
 func toldText(m *domain.MembershipInfo) string {
 	text := map[string]string{"in": "yes", "out": "no", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
 	switch {
@@ -108,7 +108,7 @@ func toldText(m *domain.MembershipInfo) string {
 	return text + ", not this yet"
 }
 
-// printMoreHistory says what of a page's events and history is left out.
+// printMoreHistory prints how many events and transitions are not shown.
 func printMoreHistory(w *term.Terminal, u *domain.UserInfo) error {
 	var b bytes.Buffer
 	if u.HistoryMore {
@@ -121,7 +121,7 @@ func printMoreHistory(w *term.Terminal, u *domain.UserInfo) error {
 	return err
 }
 
-// printMore says how to list the rest of the pending changes of a user that has more than a page of them.
+// printMore prints the command that lists the remaining pending changes, if a user has more than a page of them.
 func printMore(w *term.Terminal, u *domain.UserInfo) error {
 	if !u.PendingMore {
 		return nil
@@ -130,7 +130,7 @@ func printMore(w *term.Terminal, u *domain.UserInfo) error {
 	return err
 }
 
-// printWaiting lists what MoEngage was not told, each with why, and with MoEngage's last word about it.
+// printWaiting lists the pending changes, each with its reason and with MoEngage's last answer.
 func printWaiting(w *term.Terminal, list []domain.UserChange, wide bool) error {
 	if err := printSection(w, "Waiting", w.NewTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
 		return err
@@ -150,10 +150,10 @@ func printWaiting(w *term.Terminal, list []domain.UserChange, wide bool) error {
 	return err
 }
 
-// explained is how many changes of a user are explained at length.
+// explained limits the changes of a user that are explained at length.
 const explained = 20
 
-// hanging indents a text, the lines below the first further.
+// hanging indents a text, its first line less than the others.
 func hangingText(w *term.Terminal, text string) string { return "  " + w.Beside(text, 4) }
 
 var waitingTable = []term.Column{
@@ -189,7 +189,7 @@ func stateRows(changes []domain.UserChange) (rows [][]string) {
 	return rows
 }
 
-// section prints a titled table, or nothing when it is empty.
+// section prints a table with a title. It prints nothing if the table is empty.
 func printSection(w *term.Terminal, title string, t *term.Table, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil

@@ -154,7 +154,7 @@ func differText(n uint64) string {
 	return term.Plural(n, "user") + " differ"
 }
 
-// percent never rounds a share below one up to it.
+// percent never rounds a share below one up to 100 %.
 func percent(share float64) string {
 	p := share * 100
 	if share < 1 && p > 99.99 {

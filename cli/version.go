@@ -15,7 +15,7 @@ import (
 // version is set when a release is linked: -ldflags "-X personasync/cli.version=1.2.3".
 var version string
 
-// Version is what this program calls itself: the release, else the commit it was built from.
+// Version returns the release, or the commit that the program was built from.
 func Version() string {
 	if version != "" {
 		return version
@@ -43,7 +43,7 @@ func versionCommand(env *command.Env) *urfave.Command {
 			if c.Bool("json") {
 				return term.PrintJSON(env.Out, map[string]any{
 					"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
-					"data_format": store.Format, // the packages ask, before a downgrade
+					"data_format": store.Format, // package scripts read it before a downgrade
 				})
 			}
 			_, err := fmt.Fprintf(env.Out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

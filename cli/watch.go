@@ -14,18 +14,18 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// watchEvery is how often a watched status is asked for.
+// watchEvery is how often `status --watch` reads the status.
 const watchEvery = time.Second
 
-// On a terminal each screen takes the place of the last one; elsewhere they follow each other.
+// On a terminal each screen replaces the last one. Otherwise they follow each other.
 const (
 	cursorHome = "\x1b[H"
 	eraseLine  = "\x1b[K"
 	eraseBelow = "\x1b[J"
 )
 
-// watchStatus shows the status again and again, of an agent that may stop and start meanwhile. With
-// --json each is one line.
+// watchStatus prints the status repeatedly. The agent may stop and start meanwhile. With --json each status is one
+// line.
 func watchStatus(env *command.Env, c *urfave.Context) error {
 	screen := term.IsTerminal(env.Out) && !c.Bool("json")
 	if screen {
@@ -37,7 +37,7 @@ func watchStatus(env *command.Env, c *urfave.Context) error {
 		text, err := statusOnce(env, c)
 		switch {
 		case c.Context.Err() != nil && !first:
-			return nil // interrupted: that is how it ends
+			return nil // an interrupt is its normal end
 		case err != nil && first:
 			return err
 		case err != nil:

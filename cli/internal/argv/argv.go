@@ -12,9 +12,9 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// urfave/cli takes flags only between a command and its arguments, and passes over those behind an
-// argument without a word. Arrange puts a command line into that order, so that flags may stand
-// anywhere, and refuses unknown commands and flags by name. "--" ends the flags.
+// urfave/cli accepts flags only between a command and its arguments, and silently ignores those behind an argument.
+// Arrange puts a command line into that order, so that flags may stand anywhere, and refuses unknown commands and
+// flags by name. "--" ends the flags.
 //
 //	personasync outbox --limit=5 list --config x.toml
 //	-> personasync --config=x.toml outbox list --limit=5
@@ -43,18 +43,18 @@ func Arrange(app *urfave.App, args []string) ([]string, error) {
 	return slices.Concat(args[:1], global, path, local, rest), nil
 }
 
-// commandLine is a command line taken apart.
+// commandLine is a command line in its parts.
 type commandLine struct {
 	words   []string   // commands and arguments
-	literal []string   // what stands behind "--"
+	literal []string   // the words behind "--"
 	flags   []flagText // in their order
 	help    bool
 }
 
-// flagText is one flag as it was typed: its name without dashes, and itself as one word.
+// flagText is one flag as it was typed: the name without dashes, and the whole as one word.
 type flagText struct{ name, text string }
 
-// split sorts the words from the flags. takesValue knows the flags that swallow the next word.
+// split separates words and flags. takesValue reports whether a flag takes the next word as its value.
 func split(args []string, takesValue map[string]bool) (l commandLine, err error) {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
@@ -72,7 +72,7 @@ func split(args []string, takesValue map[string]bool) (l commandLine, err error)
 			continue
 		}
 		if len(l.words) == 0 && (name == "v" || name == "version") {
-			l.words = append(l.words, "version") // what everybody types
+			l.words = append(l.words, "version") // a usual way to ask for it
 			continue
 		}
 		if takesValue[name] && !hasValue {
@@ -86,7 +86,7 @@ func split(args []string, takesValue map[string]bool) (l commandLine, err error)
 	return l, nil
 }
 
-// ValueFlags names the flags, of all commands, that take a value. A name means the same everywhere.
+// ValueFlags returns the flags of all commands that take a value. A flag's name means the same in every command.
 func ValueFlags(app *urfave.App) map[string]bool {
 	names := make(map[string]bool)
 	var add func([]urfave.Flag, []*urfave.Command)
@@ -106,7 +106,7 @@ func ValueFlags(app *urfave.App) map[string]bool {
 	return names
 }
 
-// resolve follows the words down to a command; the remaining words are its arguments.
+// resolve follows the words to a command. The remaining words are its arguments.
 func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, rest []string, err error) {
 	commands, rest := app.Commands, l.words
 	for len(rest) > 0 && len(commands) > 0 {
@@ -121,7 +121,7 @@ func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, res
 	return command, path, rest, nil
 }
 
-// orElse is a hint, or without one where to look.
+// orElse returns the hint, or where to find help if there is none.
 func orElse(hint string, path []string, group *urfave.Command) string {
 	switch {
 	case hint != "":
@@ -148,7 +148,7 @@ func names(commands []*urfave.Command) (list []string) {
 	return list
 }
 
-// CommandList spells out the commands of a group.
+// CommandList lists the commands of a group for a sentence.
 func CommandList(name string, group *urfave.Command) string {
 	var list []string
 	for _, c := range group.Subcommands {
@@ -157,7 +157,7 @@ func CommandList(name string, group *urfave.Command) string {
 	return strings.Join(list, ", ")
 }
 
-// assign gives each flag to the program or to the command.
+// assign moves each flag to the program or to the command that defines it.
 func assign(app *urfave.App, command *urfave.Command, path []string, flags []flagText) (global, local []string, err error) {
 	for _, f := range flags {
 		switch {
@@ -190,7 +190,7 @@ func flagNames(flags []urfave.Flag) (list []string) {
 	return list
 }
 
-// DidYouMean suggests the nearest of the known names, if one is near.
+// DidYouMean suggests the most similar known name, if one is similar enough.
 func DidYouMean(typed string, known []string, prefix string) string {
 	return wording.Hint(wording.Within(1+len(typed)/3, typed, known), prefix+"%s")
 }

@@ -7,7 +7,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-// Joined leaves out the "=" that bash makes a word of.
+// Joined removes the "=" between a flag and its value, of which bash makes a word.
 func Joined(typed []string) (words []string) {
 	for i, w := range typed {
 		if w == "=" && i > 0 && i < len(typed)-1 && strings.HasPrefix(typed[i-1], "-") {
@@ -28,7 +28,7 @@ func WantsKey(app *urfave.App, before []string) bool {
 	return err == nil && command != nil && len(rest) == 0 && path[0] == "audience" && strings.HasPrefix(command.ArgsUsage, "KEY")
 }
 
-// Candidates lists what may stand in the place of the last word.
+// Candidates lists the words that may stand in place of the last word.
 func Candidates(app *urfave.App, typed []string) (list []string) {
 	if len(typed) == 0 {
 		typed = []string{""}
@@ -74,7 +74,7 @@ func isValueFlag(word string, takesValue map[string]bool) bool {
 	return strings.HasPrefix(word, "-") && !strings.Contains(word, "=") && takesValue[strings.TrimLeft(word, "-")]
 }
 
-// valuesOf lists the values of a flag that has but a few.
+// valuesOf lists the values of a flag that has only a few.
 func valuesOf(flag string) []string {
 	if strings.TrimLeft(flag, "-") == "state" {
 		return []string{"pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired"}

@@ -14,7 +14,8 @@ import (
 	"personasync/store"
 )
 
-// Inspect asks the running agent, or reads its files if it is stopped, and says on standard error which of them it was.
+// Inspect lets do ask the running agent, or its files if it is stopped, and prints on standard error which of them
+// answered.
 func (env *Env) Inspect(c *urfave.Context, ask func(api.Inspector) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -29,7 +30,7 @@ func (env *Env) Inspect(c *urfave.Context, ask func(api.Inspector) error) (err e
 	return ask(i)
 }
 
-// Quietly is Inspect without the remark, and with a limit of [AskTimeout].
+// Quietly is Inspect without that line, and with a limit of [AskTimeout].
 func (env *Env) Quietly(c *urfave.Context, ask func(api.Inspector) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -45,8 +46,8 @@ func (env *Env) Quietly(c *urfave.Context, ask func(api.Inspector) error) (err e
 	return ask(i)
 }
 
-// AskTimeout bounds one question of a command that asks again and again. It is more than it takes to find
-// out that an agent does not answer.
+// AskTimeout limits one question of a command that asks repeatedly. It is longer than it takes to find out that an
+// agent does not answer.
 const AskTimeout = 30 * time.Second
 
 // Order runs do with the agent, or with its files if it is stopped, to change memberships or to erase a user.
@@ -59,7 +60,7 @@ func (env *Env) Upkeep(c *urfave.Context, do func(u api.Upkeep, dir string, bar 
 	return env.data(c, func(d agent.Data, dir string, bar *term.Bar) error { return do(d, dir, bar) })
 }
 
-// data opens the data of the agent or of its files, says which, runs do with a progress bar, and closes them.
+// data opens the data of the agent or its files, prints which, runs do with a progress bar, and closes the data.
 func (env *Env) data(c *urfave.Context, do func(d agent.Data, dir string, bar *term.Bar) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -76,7 +77,7 @@ func (env *Env) data(c *urfave.Context, do func(d agent.Data, dir string, bar *t
 	return InUse(do(d, places.DataDir, bar))
 }
 
-// InUse gives the error of a data directory in use the exit code for what a restart cannot cure.
+// InUse marks the error of a data directory in use as one against which a restart does not help.
 func InUse(err error) error {
 	if errors.Is(err, store.ErrInUse) {
 		return exit.With(exit.BadUsage, err)

@@ -12,7 +12,7 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// Confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
+// Confirm asks at the terminal. Without a terminal, it refuses unless --yes was given.
 func Confirm(w *term.Terminal, what string) error {
 	if !term.Attended() {
 		return exit.Usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)

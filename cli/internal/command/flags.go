@@ -10,12 +10,12 @@ import (
 	"personasync/store/domain"
 )
 
-// JSONFlag is on every command that shows something.
+// JSONFlag is --json, on every command that prints data.
 func JSONFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
 }
 
-// LimitFlag is --limit, on lists of what.
+// LimitFlag is --limit, on listings. what names the items.
 func LimitFlag(what string) *urfave.IntFlag {
 	return &urfave.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: store.DefaultLimit, Usage: "show at most `N` " + what}
 }
@@ -29,7 +29,7 @@ func Limit(c *urfave.Context) (int, error) {
 	return n, nil
 }
 
-// Arguments checks how many arguments there are; names are for the message.
+// Arguments checks the number of arguments. names are for the message.
 func Arguments(c *urfave.Context, names ...string) error {
 	switch n := c.NArg(); {
 	case n < len(names):
@@ -55,7 +55,7 @@ func DryRunFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "dry-run", Usage: "print the effect, and change nothing", DisableDefaultText: true}
 }
 
-// User is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
+// User returns the value of --user. It refuses an empty one, because a filter without a user takes every user.
 func User(c *urfave.Context) (string, error) {
 	id := c.String("user")
 	if c.IsSet("user") && domain.CleanID(id) == "" {
@@ -64,7 +64,7 @@ func User(c *urfave.Context) (string, error) {
 	return id, nil
 }
 
-// Computation is the KEY of --computation.
+// Computation returns the value of --computation.
 func Computation(c *urfave.Context) (string, error) {
 	key := c.String("computation")
 	if c.IsSet("computation") && strings.TrimSpace(key) == "" {

@@ -14,7 +14,7 @@ import (
 	"personasync/store/domain"
 )
 
-// UnknownKey says what to do about a key that nobody knows.
+// UnknownKey adds to the error of an unknown key what to do.
 func UnknownKey(env *Env, c *urfave.Context, err error, key string) error {
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -26,7 +26,7 @@ func UnknownKey(env *Env, c *urfave.Context, err error, key string) error {
 	return exit.Nothing("no event has named a computation %q: %s", key, hint)
 }
 
-// KeyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
+// KeyOf returns the key of the audience with this key or id. If nobody answers, it returns name.
 func KeyOf(env *Env, c *urfave.Context, name string) (key string) {
 	key = name
 	_ = env.Quietly(c, func(i api.Inspector) error { // the order itself reports a fault in the name
@@ -45,9 +45,9 @@ func KeyOf(env *Env, c *urfave.Context, name string) (key string) {
 	return key
 }
 
-// knownKeys lists the keys of the computations, or none if nobody answers.
+// knownKeys lists the keys of the computations. If nobody answers, it lists none.
 func knownKeys(env *Env, c *urfave.Context) (keys []string) {
-	_ = env.Quietly(c, func(i api.Inspector) error { // it is a hint only
+	_ = env.Quietly(c, func(i api.Inspector) error { // it is only a hint
 		list, err := i.Computations(c.Context)
 		for _, l := range list {
 			keys = append(keys, l.Key)
@@ -57,8 +57,8 @@ func knownKeys(env *Env, c *urfave.Context) (keys []string) {
 	return keys
 }
 
-// UnheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
-// was mistyped must not read as if nothing waited. What was not asked for is empty.
+// UnheardOf returns an error if the user or the computation is unknown. A listing calls it when it found nothing,
+// because an empty list for a mistyped name would read as good news. An empty argument is not checked.
 func UnheardOf(env *Env, c *urfave.Context, i api.Inspector, user, computation string) error {
 	if user != "" {
 		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
@@ -77,7 +77,7 @@ func UnheardOf(env *Env, c *urfave.Context, i api.Inspector, user, computation s
 	return UnknownKey(env, c, store.ErrNotFound, computation)
 }
 
-// UnknownUser is the error of an id that nobody knows.
+// UnknownUser returns the error of an unknown user id.
 func UnknownUser(id string) error {
 	return exit.Nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
 }

@@ -6,16 +6,16 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// pageSize is how many items are asked for at once.
+// pageSize is the number of items of one question.
 const pageSize = 500
 
-// Listing is a list whose items come page by page.
+// Listing is a list whose items are read page by page.
 type Listing[T any] struct {
 	Columns []term.Column
 	Row     func(T) []string // an item as a row of the table
-	Empty   func() error     // says more where there is no item; may be nil
+	Empty   func() error     // called if there is no item, for a better message; may be nil
 
-	// fetch returns at most want further items, and whether there are more behind them.
+	// fetch returns at most want further items, and whether there are more.
 	Fetch func(want int) (page []T, more bool, err error)
 }
 

@@ -15,7 +15,8 @@ import (
 	"personasync/cli/internal/exit"
 )
 
-// FindConfig names the file that counts: "" when there is none and the environment takes its place.
+// FindConfig returns the configuration file to read. It is "" if there is none, and then the environment takes its
+// place.
 func (env *Env) FindConfig(c *urfave.Context) (string, error) {
 	env.Named = c.String("config")
 	path, err := config.Find(env.Named, env.Getenv)
@@ -25,17 +26,17 @@ func (env *Env) FindConfig(c *urfave.Context) (string, error) {
 	return path, exit.Incurable(err)
 }
 
-// isSetting reports whether a variable of the environment belongs to the configuration.
+// isSetting reports whether a variable of the environment is a setting of the configuration.
 func isSetting(variable string) bool { return strings.HasPrefix(variable, "PERSONASYNC_") }
 
-// LoadConfig reads the configuration that `run` would.
+// LoadConfig reads the configuration as `run` does.
 func (env *Env) LoadConfig(c *urfave.Context) (*config.Config, error) {
 	conf, err := env.Load(c, config.Load)
 	return conf, agent.DeniedConfig(err)
 }
 
-// LoadPlaces reads the configuration for a command that looks for the agent and its data. An operator
-// need not be able to read its secrets, and a fault elsewhere in it is a warning.
+// LoadPlaces reads the configuration for a command that looks for the agent and its data. It does not read secrets,
+// which the operator may not be allowed to, and a fault elsewhere is only a warning.
 func (env *Env) LoadPlaces(c *urfave.Context) (*config.Config, error) {
 	conf, err := env.Load(c, config.LoadPlaces)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, config.ErrNoFile) {
@@ -48,8 +49,8 @@ func (env *Env) LoadPlaces(c *urfave.Context) (*config.Config, error) {
 	return conf, err
 }
 
-// servicePlaces stands in for a configuration that cannot be read, where the socket of the service is
-// there to be asked: what its agent does it knows itself.
+// servicePlaces replaces a configuration that cannot be read, if the socket of the service exists. The service's
+// agent knows its own configuration.
 func (env *Env) servicePlaces(unread error) (*config.Config, error) {
 	unread = exit.Incurable(agent.DeniedConfig(unread))
 	if _, err := os.Stat(ServiceSocket); err != nil {
@@ -67,7 +68,7 @@ func (env *Env) servicePlaces(unread error) (*config.Config, error) {
 	return conf, nil
 }
 
-// warnOnce warns on standard error, once for a command that reads the configuration again and again.
+// warnOnce prints a warning on standard error, only once for a command that reads the configuration repeatedly.
 func (env *Env) warnOnce(format string, args ...any) {
 	if !env.warned {
 		env.warned = true
@@ -85,5 +86,5 @@ func (env *Env) Load(c *urfave.Context, load func(string, []string) (*config.Con
 	return conf, exit.Incurable(err)
 }
 
-// ServiceSocket is where the packaged units and the configuration of the service have the socket.
+// ServiceSocket is the path of the socket in the packaged units and in the service's configuration.
 var ServiceSocket = "/run/personasync/admin.sock"

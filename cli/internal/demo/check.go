@@ -12,7 +12,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// compare holds MoEngage against the model: every attribute, and every event exactly once and in order.
+// compare compares MoEngage with the model: every attribute, and every event exactly once and in order.
 func (s *story) compare(context.Context) error {
 	var wrong []error
 	for user, attributes := range s.expected.attributes {
@@ -40,13 +40,13 @@ func actions(events []sandbox.Event) (list []string) {
 		var a struct {
 			Key string `json:"audience_key"`
 		}
-		_ = json.Unmarshal(e.Attributes, &a) // without a key it will not compare equal
+		_ = json.Unmarshal(e.Attributes, &a) // without a key it will not equal the expectation
 		list = append(list, e.Action+" "+a.Key)
 	}
 	return list
 }
 
-// lastWrites is which request wrote each user's membership.
+// lastWrites returns the number of the request that wrote each user's membership.
 func (s *story) lastWrites() map[string]uint64 {
 	writes := make(map[string]uint64)
 	for user := range s.expected.attributes {
@@ -57,8 +57,8 @@ func (s *story) lastWrites() map[string]uint64 {
 	return writes
 }
 
-// netDifference checks what the outage must not have cost: attributes that ended where they began,
-// and values that were overtaken, are never sent.
+// netDifference checks that attributes which ended where they began, and values that were replaced during the outage,
+// were not sent.
 func (s *story) netDifference() error {
 	if now := s.lastWrites(); now["usr_chloe"] != s.before["usr_chloe"] {
 		return errors.New("chloe left and came back during the outage, and her attribute was sent again for nothing")
@@ -73,7 +73,7 @@ func (s *story) netDifference() error {
 	return nil
 }
 
-// showSides prints the agent's membership beside MoEngage's.
+// showSides prints the agent's memberships beside MoEngage's.
 func (s *story) showSides(ctx context.Context) error {
 	in, err := s.members(ctx, shoppers)
 	if err != nil {
@@ -112,7 +112,7 @@ func arrows(events []sandbox.Event) string {
 	return strings.Join(words, ", ")
 }
 
-// audit checks that both ledgers balance and hold what the story put in.
+// audit checks that both ledgers balance and count the events of the story.
 func (s *story) audit(ctx context.Context) error {
 	status, err := s.inspector.Status(ctx)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	value    = "lifetime_value"      // a computed trait
 )
 
-// delivery is one event of Segment, with what the story needs to know about it.
+// delivery is one event of Segment, with the expected outcome.
 type delivery struct {
 	call, user, key string
 	value           any
@@ -36,8 +36,8 @@ func (d *delivery) body() []byte {
 	return raw
 }
 
-// computed makes an event of the shape that Engage sends: research shows sentAt null, nanoseconds in
-// originalTimestamp, and integrations that are not all booleans.
+// computed returns an event in the shape that Engage sends: sentAt is null, originalTimestamp has nanoseconds, and
+// not all integrations are booleans.
 func computed(call, user, class, key string, value any) *delivery {
 	d := &delivery{call: call, user: user, key: key, value: value, at: time.Now()}
 	object := map[string]any{key: value}
@@ -90,20 +90,20 @@ func trait(user, key string, v float64) *delivery {
 	return computed(identify, user, "trait", key, v)
 }
 
-// anHourEarlier makes a late delivery: Segment retries for hours and promises no order.
+// anHourEarlier makes a late delivery. Segment retries for hours and promises no order.
 func anHourEarlier(d *delivery) *delivery {
 	d.happenedAt(d.at.Add(-time.Hour))
 	return d
 }
 
-// undetermined makes a track of an audience that does not say whether the user is in.
+// undetermined returns a track of an audience without the flag that says whether the user is in it.
 func undetermined(user, key string) *delivery {
 	d := computed(track, user, "audience", key, nil)
 	d.fields["properties"] = map[string]any{"audience_key": key}
 	return d
 }
 
-// verdict is what must become of a delivery: its word, and the ledger's count that shows it.
+// verdict is the expected outcome of a delivery: its word, and the term of the ledger that counts it.
 type verdict struct {
 	word  string
 	count func(domain.EventLedger) uint64

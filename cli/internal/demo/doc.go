@@ -1,6 +1,6 @@
-// Package demo shows the main job on one machine: real HTTP in, a real agent on real files, real HTTP out to a
+// Package demo shows the agent at work on one machine: real HTTP in, a real agent on real files, real HTTP out to a
 // sandbox.
 //
-// What it prints it has read back from the agent and from the sandbox. Each promise that it makes is checked: one that
-// does not come true ends it with an error.
+// It prints only values that it read back from the agent and from the sandbox. Each expectation is checked, and the
+// demo ends with an error if one fails.
 package demo

@@ -2,13 +2,13 @@ package demo
 
 import "fmt"
 
-// model is what MoEngage must hold in the end, reckoned from the deliveries alone.
+// model is the state that MoEngage must have in the end, computed from the deliveries alone.
 type model struct {
 	attributes map[string]map[string]string // user -> attribute -> JSON
 	events     map[string][]string          // user -> "action key", in order
 }
 
-// learn takes in a delivery that was a transition; nothing else may change anything.
+// learn adds a delivery that was a transition. Other deliveries must not change anything.
 func (m *model) learn(d *delivery, v verdict) {
 	if m.attributes == nil {
 		m.attributes, m.events = map[string]map[string]string{}, map[string][]string{}

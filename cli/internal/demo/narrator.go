@@ -9,7 +9,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// narrator prints the demo, one line an event, each with the seconds since the beginning.
+// narrator prints the demo, one line an event, with the seconds since the beginning.
 type narrator struct {
 	*term.Terminal
 	started time.Time
@@ -38,7 +38,7 @@ func (n *narrator) line(name, format string, args ...any) {
 	n.printf("   %s  %-9s %s\n", n.clock(), name, fmt.Sprintf(format, args...))
 }
 
-// block prints lines as they are, behind the margin.
+// block prints lines unchanged, after the margin.
 func (n *narrator) block(text string) {
 	n.printf("   %s\n", strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n   "))
 }
@@ -47,7 +47,7 @@ func (n *narrator) clock() string {
 	return n.Paint.Dim(fmt.Sprintf("%5.2fs", time.Since(n.started).Seconds()))
 }
 
-// delivered tells of one event of Segment and what became of it.
+// delivered prints one event of Segment and its outcome.
 func (n *narrator) delivered(d *delivery, v verdict, pending uint64) {
 	stated := "no flag"
 	if d.value != nil {
@@ -70,7 +70,7 @@ func (n *narrator) verdict(v verdict) string {
 	return n.Paint.Red(v.word)
 }
 
-// outbox draws how much waits.
+// outbox draws the number of pending changes.
 func (n *narrator) outbox(pending uint64) string {
 	if pending == 0 {
 		return ""
@@ -79,7 +79,7 @@ func (n *narrator) outbox(pending uint64) string {
 	return "  " + n.Paint.Yellow(bar) + n.Paint.Dim(fmt.Sprintf(" %d wait", pending))
 }
 
-// request tells of one request that MoEngage got.
+// request prints one request that MoEngage received.
 func (n *narrator) request(r sandbox.Request) {
 	answer := n.Paint.Green(fmt.Sprint(r.Status))
 	if !r.Stored {

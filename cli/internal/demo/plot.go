@@ -10,11 +10,11 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// patience is how long the whole demo may take. It needs a third of it on a busy machine.
+// patience limits the duration of the demo. It needs a third of it on a busy machine.
 const patience = 15 * time.Second
 
-// Run shows the demo on screen, and with keep leaves its agent running until ctx is done. It fails when something did
-// not come true.
+// Run runs the demo and prints it. With keep, the agent runs on until ctx is done. It returns an error if an
+// expectation failed.
 func Run(ctx context.Context, screen *term.Terminal, version string, keep bool) (err error) {
 	w, err := newWorld(version)
 	if err != nil {
@@ -38,7 +38,7 @@ func Run(ctx context.Context, screen *term.Terminal, version string, keep bool) 
 	return nil
 }
 
-// tell tells the whole story, within its patience.
+// tell runs the whole story, within patience.
 func (s *story) tell(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -64,7 +64,7 @@ func (s *story) opening(ctx context.Context) error {
 	return nil
 }
 
-// everyday is an ordinary day: some news, and the usual noise.
+// everyday is an ordinary day: new transitions, and the usual duplicates and late events.
 func (s *story) everyday(ctx context.Context) error {
 	s.act("Segment sends its audiences and traits in signed deliveries")
 	first := membership(identify, "usr_ana", shoppers, true)
@@ -102,7 +102,7 @@ func (s *story) everyday(ctx context.Context) error {
 	return s.compare(ctx)
 }
 
-// outage takes MoEngage away while Segment goes on.
+// outage makes MoEngage unavailable while Segment continues.
 func (s *story) outage(ctx context.Context) error {
 	s.act("MoEngage goes offline (503); Segment goes on")
 	s.takeOffline()
@@ -120,7 +120,7 @@ func (s *story) outage(ctx context.Context) error {
 	})
 }
 
-// restart stops the agent in the middle of it, reads its files, and starts it on them again.
+// restart stops the agent during the outage, reads its files, and starts it again.
 func (s *story) restart(ctx context.Context) error {
 	s.act("The agent restarts meanwhile")
 	if err := s.stopAgent(); err != nil {
@@ -148,10 +148,10 @@ func (s *story) restart(ctx context.Context) error {
 	return s.post(ctx, enters, membership(identify, "usr_finn", shoppers, true))
 }
 
-// recovery brings MoEngage back, and checks that it hears the net difference and no more.
+// recovery makes MoEngage available again, and checks that it receives the net difference and nothing else.
 func (s *story) recovery(ctx context.Context) error {
 	s.act("MoEngage is back")
-	s.sent = len(s.box.Requests()) // those that were refused are told of as a number
+	s.sent = len(s.box.Requests()) // refused requests are printed as a number
 	s.box.Heal()
 	began := time.Now()
 	if err := s.drained(ctx); err != nil {
@@ -180,7 +180,7 @@ func (s *story) closing() {
 	s.fact("next", "README.md: connect Segment and MoEngage")
 }
 
-// linger leaves the demo's world standing until the user has seen enough.
+// linger keeps the demo's agent running until the user interrupts it.
 func (s *story) linger(ctx context.Context) error {
 	s.act("Left running, until you press Ctrl-C")
 	s.fact("status", "http://%s/", s.at.Admin)

@@ -29,8 +29,7 @@ func (s *story) postArray(ctx context.Context, want verdict, list ...*delivery) 
 	return s.deliver(ctx, want, body, bodies[0], list)
 }
 
-// deliver posts a body and checks, in the agent's own ledger, that each of its events became what it
-// should.
+// deliver posts a body and checks, in the agent's ledger, that each of its events had the expected outcome.
 func (s *story) deliver(ctx context.Context, want verdict, body, signed []byte, list []*delivery) error {
 	before, err := s.inspector.Status(ctx)
 	if err != nil {
@@ -58,7 +57,7 @@ func (s *story) deliver(ctx context.Context, want verdict, body, signed []byte, 
 	return nil
 }
 
-// forge posts a delivery that somebody without the secret has signed.
+// forge posts a delivery with a signature made without the secret.
 func (s *story) forge(ctx context.Context, d *delivery) error {
 	body := d.body()
 	code, err := s.send(ctx, body, sign(body, "a guess"))
@@ -80,7 +79,7 @@ func (s *story) send(ctx context.Context, body []byte, signature string) (code i
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Segment (Actions)")
 	req.Header.Set("X-Signature", signature)
-	req.Close = true // the agent goes away and comes back
+	req.Close = true // the agent is stopped and started
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, err
@@ -97,7 +96,7 @@ func sign(body []byte, secret string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// requests tells of those that MoEngage got since the last time.
+// requests prints the requests that MoEngage received since the last call.
 func (s *story) requests() {
 	all := s.box.Requests()
 	if n := s.refusals(); n > 0 {

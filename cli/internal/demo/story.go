@@ -1,10 +1,10 @@
 package demo
 
-// story is the demo's plot: the events that are posted, and their expected outcome.
+// story is the course of the demo: the events that are posted, and their expected outcome.
 type story struct {
 	*world
 	*narrator
 	expected model
-	before   map[string]uint64 // MoEngage request that told each user's membership before the outage
-	sent     int               // requests at MoEngage that were told of already
+	before   map[string]uint64 // the request that sent each user's membership before the outage
+	sent     int               // requests at MoEngage that were printed already
 }

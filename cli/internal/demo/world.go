@@ -57,7 +57,7 @@ key  = "` + shoppers + `"
 send = "both"
 `
 
-// world is where the demo happens: a folder, a sandbox, and an agent that comes and goes.
+// world is the surroundings of the demo: a folder, a sandbox, and an agent that is started and stopped.
 type world struct {
 	dir      string
 	version  string // of this program
@@ -67,7 +67,7 @@ type world struct {
 	moengage string // URL of the sandbox
 	log      *os.File
 
-	// Of the agent that runs now; stop is nil when none does.
+	// These are of the running agent. stop is nil if none runs.
 	conf  *config.Config
 	at    agent.Addresses
 	stop  context.CancelFunc
@@ -77,7 +77,7 @@ type world struct {
 	closer    io.Closer // of the inspector
 }
 
-// longestFolder keeps the socket's path within what a unix address holds.
+// longestFolder keeps the path of the socket within the limit of a unix address.
 const longestFolder = 80
 
 func newWorld(version string) (*world, error) {
@@ -118,7 +118,7 @@ func (w *world) startAgent(ctx context.Context) error {
 	if w.conf, err = config.Load(w.configFile(), nil); err != nil {
 		return err
 	}
-	lifetime, stop := context.WithCancel(context.Background()) // it outlives the story when it is kept
+	lifetime, stop := context.WithCancel(context.Background()) // with --keep it outlives the story
 	w.stop = stop
 	ready := make(chan agent.Addresses, 1)
 	go func() {
@@ -164,7 +164,7 @@ func (w *world) close() error {
 // takeOffline has MoEngage answer 503 until it is healed.
 func (w *world) takeOffline() { w.box.Fail(sandbox.Fault{Status: http.StatusServiceUnavailable}) }
 
-// pending counts the pending changes: the agent says it, or its files.
+// pending returns the number of pending changes, from the agent or from its files.
 func (w *world) pending(ctx context.Context) (uint64, error) {
 	s, err := w.inspector.Status(ctx)
 	return s.Pending, err
@@ -181,7 +181,7 @@ func (w *world) inspect(ctx context.Context) (err error) {
 	return err
 }
 
-// applied waits until so many events have had their effect, and returns the status then.
+// applied waits until the given number of events is applied, and returns the status.
 func (w *world) applied(ctx context.Context, accepted uint64) (s condition.Status, err error) {
 	err = until(ctx, "the agent to apply the received events", func() (bool, error) {
 		s, err = w.inspector.Status(ctx)
@@ -198,7 +198,7 @@ func (w *world) drained(ctx context.Context) error {
 	})
 }
 
-// refused waits until MoEngage has turned the agent away at least once.
+// refused waits until MoEngage has refused the agent at least once.
 func (w *world) refused(ctx context.Context) error {
 	return until(ctx, "a refused request", func() (bool, error) { return w.refusals() > 0, nil })
 }
@@ -212,7 +212,7 @@ func (w *world) refusals() (n int) {
 	return n
 }
 
-// mostListed is more than the demo has of anything.
+// mostListed is larger than any list of the demo.
 const mostListed = 500
 
 // members lists an audience as the agent knows it.
@@ -228,13 +228,13 @@ func (w *world) members(ctx context.Context, key string) (map[string]bool, error
 	return in, err
 }
 
-// parked lists what the agent could not use.
+// parked lists the parked events.
 func (w *world) parked(ctx context.Context) ([]domain.ChangeInfo, error) {
 	page, _, err := w.inspector.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: mostListed})
 	return page, err
 }
 
-// until polls for what cannot be waited for otherwise: the truth as the agent tells it from outside.
+// until polls for a state that can only be seen from outside.
 func until(ctx context.Context, what string, done func() (bool, error)) error {
 	const every = 5 * time.Millisecond
 	for {

@@ -1,6 +1,5 @@
-// Package exit says how the process ends: the exit codes, the errors that carry one, and which code any other
-// error has.
+// Package exit has the exit codes of the process, the errors that carry one, and the code of any other error.
 //
-// The codes are part of the contract with the outside. A unit of systemd restarts the agent unless it ended with
-// [BadUsage], so an error has that code only if a restart cannot cure it.
+// The codes are part of the contract with the outside. A systemd unit restarts the agent unless it ended with
+// [BadUsage], so an error has that code only if a restart cannot help.
 package exit

@@ -20,7 +20,7 @@ import (
 const (
 	Done     = 0
 	Failed   = 1
-	BadUsage = 2 // a restart cannot fix it: usage, configuration, permissions, a second agent
+	BadUsage = 2 // a restart does not help: usage, configuration, permissions, a second agent
 	NotFound = 3 // no such change, user, audience or data file
 	NoAgent  = 4 // the agent is needed and not running
 )
@@ -37,12 +37,12 @@ func (c *coded) Unwrap() error { return c.err }
 // With gives err an exit code other than that of the error that it wraps.
 func With(code int, err error) error { return &coded{code, err} }
 
-// Usage is the error of a command line, or a configuration, that cannot be meant.
+// Usage returns the error of a wrong command line or configuration.
 func Usage(format string, args ...any) error {
 	return With(BadUsage, fmt.Errorf(format, args...))
 }
 
-// Incurable marks an error that starting again would not help against.
+// Incurable marks an error against which a restart does not help.
 func Incurable(err error) error {
 	if err == nil {
 		return nil
@@ -50,12 +50,12 @@ func Incurable(err error) error {
 	return With(BadUsage, err)
 }
 
-// Nothing is the error of a question about what does not exist.
+// Nothing returns the error of a question about something that does not exist.
 func Nothing(format string, args ...any) error {
 	return With(NotFound, fmt.Errorf(format, args...))
 }
 
-// Code is the code that err ends the process with.
+// Code returns the exit code of an error.
 func Code(err error) int {
 	var own *coded
 	var ambiguous *store.AmbiguousError
@@ -76,15 +76,15 @@ func Code(err error) int {
 	return Failed
 }
 
-// mistakes are answers of the kernel that stay as they are until somebody changes the configuration: a
-// file in place of a folder, a path that no file can have, a kind of address that this machine lacks.
-// An address in use, a disk that is full, read-only or not mounted yet are not among them: they pass.
+// mistakes are errors of the kernel that last until somebody changes the configuration: a file in place of a folder,
+// an impossible path, a kind of address that this host lacks. An address in use, and a disk that is full, read-only
+// or not mounted yet, are not among them, because they pass.
 var mistakes = []error{
 	syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP, syscall.ENOSYS,
 	host.ErrSocketPath,
 }
 
-// isMistake reports whether err is one of mistakes, or an address that is none.
+// isMistake reports whether err is one of mistakes, or is about an invalid address.
 func isMistake(err error) bool {
 	var address *net.AddrError
 	return errors.As(err, &address) || slices.ContainsFunc(mistakes, func(m error) bool { return errors.Is(err, m) })

@@ -14,14 +14,15 @@ const (
 	// foldFor is how long repeats of a line are counted before the last of them is written.
 	foldFor = time.Minute
 
-	// maxKinds bounds the kinds of lines that are told apart; beyond, the message alone counts.
+	// maxKinds limits the kinds of lines that are distinguished. Further lines are distinguished by their message
+	// alone.
 	maxKinds = 512
 )
 
-// folder keeps a fault that comes and goes from flooding the log. The first line of a kind is written.
-// Further ones within foldFor are counted, and the last of them is written with the count. A warning or
-// an error is folded always; an information is while a fault of the same part repeats, because it says
-// that the fault is over. What an operator ordered is written each time.
+// folder keeps a repeated fault from flooding the log. The first line of a kind is written. Further ones within
+// foldFor are counted, and the last of them is written with the count. Warnings and errors are always folded. An
+// information is folded while a fault of the same part repeats, because it says that the fault is over. The lines of
+// an operator's order are always written.
 type folder struct {
 	mu    sync.Mutex
 	kinds map[string]*kind
@@ -35,11 +36,11 @@ type kind struct {
 	begun  time.Time
 	folded int
 	last   slog.Record
-	seq    uint64 // of last: two may bear one time
+	seq    uint64 // of last, because two may have one time
 	write  func(slog.Record)
 }
 
-// admits reports whether r is to be written now. write is what writes it later.
+// admits reports whether r is written now. If not, write writes it later.
 func (f *folder) admits(origin string, r slog.Record, write func(slog.Record)) bool {
 	if r.Level < slog.LevelInfo {
 		return true
@@ -80,8 +81,8 @@ func (f *folder) repeats(origin string) bool {
 	return false
 }
 
-// flush writes what was folded once any of it is due: all of it, in the order in which it happened last,
-// so that the last line is how things stand.
+// flush writes all folded lines once one of them is due. They are written in the order in which they happened last,
+// so that the last line is the present state.
 func (f *folder) flush(now time.Time, all bool) {
 	f.mu.Lock()
 	var folded []kind
@@ -105,9 +106,9 @@ func (f *folder) flush(now time.Time, all bool) {
 	}
 }
 
-// kindOf names what a record says, without what differs from one time to the next: numbers, times,
-// durations, and a reason, which may quote what a stranger sent. ordered says that a person asked for it:
-// it names their user id.
+// kindOf returns a name for the kind of a record, without the parts that differ from one time to the next: numbers,
+// times, durations, and a reason, which may quote a sender. ordered marks a line about an operator's order, which
+// names their user id.
 func kindOf(r *slog.Record) (name string, ordered bool) {
 	var b strings.Builder
 	fmt.Fprint(&b, r.Level, " ", r.Message)
@@ -123,10 +124,10 @@ func kindOf(r *slog.Record) (name string, ordered bool) {
 	return b.String(), ordered
 }
 
-// telling are the kinds of values that tell one fault from another.
+// telling are the kinds of values that distinguish one fault from another.
 var telling = []slog.Kind{slog.KindString, slog.KindBool, slog.KindAny}
 
-// withoutNumbers puts one # in place of the digits that stand together.
+// withoutNumbers replaces each group of digits by one #.
 func withoutNumbers(text string) string {
 	var b strings.Builder
 	digits := false

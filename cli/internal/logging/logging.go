@@ -14,8 +14,8 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// New makes the log that c asks for, and what makes it follow another [log] while it is in use. It is
-// written by queue, which New sets to work.
+// New returns the logger that c describes, and a function that changes it to another configuration while it is in
+// use. Its lines go to queue, which New starts.
 func New(queue *Queue, c config.Log, colours bool) (*slog.Logger, func(config.Log)) {
 	level, current, direct := new(slog.LevelVar), new(atomic.Pointer[slog.Handler]), new(atomic.Pointer[slog.Handler])
 	follow := func(c config.Log) {
@@ -41,7 +41,7 @@ func NewLogger(w io.Writer, format string, level slog.Leveler, colours bool) *sl
 	return slog.New(newHandler(w, formatFor(w, format), level, colours))
 }
 
-// formatFor resolves log.format for what the log is written to.
+// formatFor resolves log.format for the given output.
 func formatFor(w io.Writer, format string) string {
 	switch {
 	case format != "auto":
@@ -52,8 +52,7 @@ func formatFor(w io.Writer, format string) string {
 	return "text"
 }
 
-// newHandler writes the log in a format: tint for a person at a terminal, text or JSON for whatever
-// collects it.
+// newHandler returns the handler of a format: tint for a terminal, text or JSON otherwise.
 func newHandler(w io.Writer, format string, level slog.Leveler, colours bool) slog.Handler {
 	switch format {
 	case "tint":
@@ -64,9 +63,8 @@ func newHandler(w io.Writer, format string, level slog.Leveler, colours bool) sl
 	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 }
 
-// followingHandler writes with whatever handler is current. What a logger was given on the way, its
-// attributes and groups, is given to each handler anew: the loggers of the parts are made once, and
-// outlive the handler that they were made with.
+// followingHandler writes with the current handler. It gives the attributes and groups of a logger to each new
+// handler, because loggers of the parts are made once and outlive the handler that they were made with.
 type followingHandler struct {
 	current *atomic.Pointer[slog.Handler]
 	level   slog.Leveler

@@ -8,17 +8,15 @@ import (
 )
 
 const (
-	// maxQueued is how many bytes of log wait for their reader. It is minutes of a busy log.
+	// maxQueued limits the bytes of log that wait for their reader. It is minutes of a busy log.
 	maxQueued = 1 << 20
 
 	// flushPatience is how long the end of the process waits for the reader of its log.
 	flushPatience = 2 * time.Second
 )
 
-// Queue writes a log in the background, so that a reader that stops costs lines and nothing else:
-// log calls are made under locks, by the goroutines that answer Segment and that commit. Lines keep
-// their order. Those that find the queue full are dropped and counted, and the log says so when it goes
-// on.
+// Queue writes a log in the background, so that a reader that stops costs nothing but lines. Lines keep their order.
+// Lines that find the queue full are dropped and counted, and the log reports the count when it continues.
 type Queue struct {
 	w       io.Writer
 	dropped atomic.Uint64 // lines, since the start
@@ -26,10 +24,10 @@ type Queue struct {
 	mu    sync.Mutex
 	lines [][]byte
 	size  int    // of lines, in bytes
-	lost  uint64 // dropped behind lines, and not yet told of
+	lost  uint64 // dropped after lines, and not reported yet
 
-	// Of New, before run: tellLost writes to w that so many lines were dropped; everySecond and atEnd
-	// may write further lines.
+	// New sets these before run. tellLost writes to w that a number of lines was dropped. everySecond and atEnd may
+	// write further lines.
 	tellLost    func(n uint64)
 	everySecond func(now time.Time)
 	atEnd       func()
@@ -39,7 +37,7 @@ type Queue struct {
 	ended chan struct{}
 }
 
-// NewQueue begins a queue that close ends.
+// NewQueue starts a queue, which Close ends.
 func NewQueue(w io.Writer) *Queue {
 	return &Queue{w: w, more: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{})}
 }
@@ -84,8 +82,8 @@ func (q *Queue) run() {
 	}
 }
 
-// drain writes the queued lines. A line that w does not take counts as dropped: the log of a full disk
-// goes on when there is room.
+// drain writes the queued lines. A line that w does not take counts as dropped. So the log continues when a full disk
+// has space again.
 func (q *Queue) drain() {
 	for {
 		q.mu.Lock()
@@ -104,7 +102,7 @@ func (q *Queue) drain() {
 		if failed > 0 {
 			q.dropped.Add(failed)
 			q.mu.Lock()
-			q.lost += lost + failed // told of when a later line can be written
+			q.lost += lost + failed // reported when a later line can be written
 			q.mu.Unlock()
 			return
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// PrintJSON writes v for programs, and for people who look.
+// PrintJSON writes v as indented JSON.
 func PrintJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -16,7 +16,7 @@ func PrintJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// JSONLine is v on a line of its own, for listings that do not end.
+// JSONLine writes v as one line of JSON, for listings without an end.
 func JSONLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -25,7 +25,7 @@ func JSONLine(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// JSONList writes an array whose items come a page at a time, as PrintJSON would write the whole.
+// JSONList writes an array whose items come page by page, in the format of PrintJSON.
 type JSONList struct {
 	W io.Writer
 	n int

@@ -7,25 +7,25 @@ import (
 	"personasync/store/domain"
 )
 
-// Portion is one part of a ledger's sum.
+// Portion is one term of a ledger.
 type Portion struct {
 	Name string
 	N    uint64
 }
 
-// EventTerms lists what became of accepted events.
+// EventTerms lists the outcomes of accepted events.
 func EventTerms(l domain.EventLedger) []Portion {
 	return []Portion{{"transitions", l.Transitions}, {"unchanged", l.Unchanged}, {"duplicate", l.Duplicate},
 		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}, {"lost", l.Lost}}
 }
 
-// ChangeTerms lists what became of created changes.
+// ChangeTerms lists the states of created changes.
 func ChangeTerms(l domain.ChangeLedger) []Portion {
 	return []Portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
 		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
 }
 
-// Balance is how much of a ledger's total its terms do not account for.
+// Balance is the difference between a ledger's total and the sum of its terms.
 func Balance(total uint64, terms []Portion) int64 {
 	sum := uint64(0)
 	for _, t := range terms {
@@ -34,7 +34,7 @@ func Balance(total uint64, terms []Portion) int64 {
 	return int64(total - sum)
 }
 
-// LedgerText writes a sum, its zero terms left out, within 80 columns.
+// LedgerText returns a ledger as a sum within 80 columns, without zero terms.
 func LedgerText(w *Terminal, title, whole string, total uint64, terms []Portion) string {
 	var parts []string
 	for _, t := range terms {

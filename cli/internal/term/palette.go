@@ -7,7 +7,7 @@ import (
 	"golang.org/x/term"
 )
 
-// palette colours text, or leaves it alone: colours are for terminals, and for who wants them.
+// palette colours text, or returns it unchanged if out is not a terminal or colours are not wanted.
 type palette struct{ On bool }
 
 func newPalette(w io.Writer, getenv func(string) string) palette {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Bar shows on a terminal how far something long has come, how fast, and how long it may still
-// take; elsewhere it is silent. It draws on standard error, so that the output is none the worse.
+// Bar shows the progress of a long operation on a terminal: share, speed, and remaining time. Without a terminal it
+// prints nothing. It draws on standard error, so that it is not part of the output.
 //
 //	[##########..........]  52 %  340.2 MiB of 654.1 MiB  113.4 MiB/s  3 s left
 type Bar struct {
-	w     io.Writer // nil: silent
+	w     io.Writer // nil: print nothing
 	now   func() time.Time
 	begun time.Time
 	drawn time.Time
@@ -25,7 +25,7 @@ const (
 	barWidth = 20
 )
 
-// Tell takes in how much is done.
+// Tell reports how much is done.
 func (p *Bar) Tell(done, total int64) {
 	if p.w == nil || total <= 0 {
 		return
@@ -57,7 +57,7 @@ func (p *Bar) draw(line string) {
 	p.width = len(line)
 }
 
-// Next begins the bar of another part of the work, counted in other units.
+// Next begins a bar for another part of the work, with another unit.
 func (p *Bar) Next(unit func(n int64) string) {
 	p.End()
 	p.begun, p.drawn, p.Unit = time.Time{}, time.Time{}, unit

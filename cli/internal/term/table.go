@@ -5,32 +5,32 @@ import (
 	"strings"
 )
 
-// tableWidth is what a table and the lines beside it fit into on the narrowest terminal.
+// tableWidth is the width of a table and of the lines beside it on the narrowest terminal.
 const tableWidth = 80
 
-// minFlexible is how narrow a column may become to make a table fit.
+// minFlexible is the least width to which a column is cut.
 const minFlexible = 8
 
 // Column is one column of a table.
 type Column struct {
 	Title    string
-	Flexible bool // is cut to make the table fit; never an id or a key, which people type again
+	Flexible bool // may be cut to fit; never for an id or a key, which people type again
 	Right    bool // numbers
-	Least    int  // wide at least, for rows that come later
+	Least    int  // least width, for rows that come later
 	paint    func(string) string
 }
 
-// Table prints rows for people. The first rows decide how wide the columns are, so that a listing of
-// many pages stays in line and need not be held.
+// Table prints rows for people. The first rows decide the widths of the columns, so that a long listing stays aligned
+// and need not be kept in memory.
 type Table struct {
 	out     io.Writer
 	Columns []Column
-	fit     int // columns of characters; 0: as wide as it gets
+	fit     int // width of the table in characters; 0 is unlimited
 	paint   palette
 	widths  []int
 }
 
-// Print writes rows, the first time below the titles. Without rows it writes nothing.
+// Print writes rows, and the titles before the first ones. Without rows it writes nothing.
 func (t *Table) Print(rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
@@ -62,7 +62,7 @@ func (t *Table) titles() []string {
 	return titles
 }
 
-// measure sets the columns' widths: what the rows need, the widest flexible one cut until all fit.
+// measure sets the widths of the columns: those of the rows, with the widest flexible column cut until all fit.
 func (t *Table) measure(rows [][]string) {
 	t.widths = make([]int, len(t.Columns))
 	total := 2 * (len(t.Columns) - 1)
@@ -113,7 +113,7 @@ func (t *Table) line(cells []string, title bool) error {
 	return err
 }
 
-// cut shortens s to n columns, the last of which then says so.
+// cut shortens s to n columns. The last one shows that s was cut.
 func cut(s string, n int) string {
 	if width(s) <= n {
 		return s

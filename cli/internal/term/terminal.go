@@ -13,7 +13,7 @@ import (
 	"personasync/store/domain"
 )
 
-// Terminal is where a command writes: its output, and beside it remarks to the person who looks.
+// Terminal is the output of a command, and beside it remarks for the person at the terminal.
 type Terminal struct {
 	Out, Err        io.Writer
 	Paint, ErrPaint palette // colours for out and err
@@ -21,17 +21,17 @@ type Terminal struct {
 	Named           string  // file of --config; see Typed
 }
 
-// New finds out what out and err are, and whether they take colours.
+// New returns a Terminal for out and err. It finds out whether they are terminals and take colours.
 func New(out, err io.Writer, getenv func(string) string) *Terminal {
 	return &Terminal{Out: out, Err: err, Paint: newPalette(out, getenv), ErrPaint: newPalette(err, getenv), attached: IsTerminal(out)}
 }
 
-// Remark tells the person at the terminal something that is not part of the output.
+// Remark prints a line on standard error, which is not part of the output.
 func (w *Terminal) Remark(format string, args ...any) {
 	fmt.Fprintln(w.Err, w.ErrPaint.Dim(w.Typed(fmt.Sprintf(format, args...))))
 }
 
-// Typed makes the commands in a text whole: where --config named the configuration, they go by it, too.
+// Typed adds --config to the commands in a text, if this command was given it.
 func (w *Terminal) Typed(text string) string {
 	if w.Named == "" {
 		return text
@@ -40,8 +40,8 @@ func (w *Terminal) Typed(text string) string {
 	return strings.ReplaceAll(text, command, command+"--config "+domain.ShellWord(w.Named)+" ")
 }
 
-// NewTable makes a table for out that fits its terminal. What is no terminal is a program or a file, and
-// gets everything; so does wide.
+// NewTable returns a table that fits the terminal. If out is a program or a file, or if wide is set, the table has
+// its full width.
 func (w *Terminal) NewTable(wide bool, columns ...Column) *Table {
 	t := &Table{out: w.Out, Columns: columns, paint: w.Paint}
 	if f, ok := w.Out.(*os.File); ok && !wide {
@@ -72,5 +72,5 @@ func ReaderGone(w io.Writer) bool {
 	return err == nil && n > 0 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
 }
 
-// Attended reports whether standard input is a terminal, where a question can be answered.
+// Attended reports whether standard input is a terminal, so that a question can be answered.
 func Attended() bool { return term.IsTerminal(int(os.Stdin.Fd())) }

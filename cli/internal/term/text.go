@@ -14,11 +14,11 @@ import (
 	"personasync/store/domain"
 )
 
-// Plain makes s harmless on a terminal: user ids and payloads come from outside, and may hold what a
-// terminal obeys. Bytes that are not UTF-8 show as the replacement character, as they do in JSON.
+// Plain replaces the characters of s that a terminal obeys, because user ids and payloads come from outside. Bytes
+// that are not UTF-8 become the replacement character, as in JSON.
 func Plain(s string) string { return escape(s, false) }
 
-// plainLines is plain for a text of several lines.
+// plainLines is Plain for a text of several lines.
 func plainLines(s string) string { return escape(s, true) }
 
 func escape(s string, lines bool) string {
@@ -36,10 +36,10 @@ func escape(s string, lines bool) string {
 	return b.String()
 }
 
-// Argument writes s as one word of a command that a person may copy into a shell from their terminal.
+// Argument returns s as one word of a command that can be copied into a shell.
 func Argument(s string) string { return domain.ShellWord(Plain(s)) }
 
-// Indented lays JSON out for people, behind margin.
+// Indented returns JSON with line breaks and indentation, after margin.
 func Indented(raw []byte, margin string) string {
 	var b bytes.Buffer
 	if json.Indent(&b, raw, margin, "  ") != nil {
@@ -48,7 +48,7 @@ func Indented(raw []byte, margin string) string {
 	return margin + plainLines(b.String())
 }
 
-// Count writes a number with its thousands apart.
+// Count returns a number with separated thousands.
 func Count[T int | int64 | uint64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -65,7 +65,7 @@ func Plural[T int | int64 | uint64](n T, one string) string {
 	return Count(n) + " " + one + "s"
 }
 
-// Ago writes an age in its two largest units.
+// Ago returns an age in its two largest units.
 func Ago(seconds int64) string {
 	d := time.Duration(seconds) * time.Second
 	days := int64(d / (24 * time.Hour))
@@ -88,10 +88,10 @@ func Minute(timestamp string) string {
 	return timestamp[:10] + " " + timestamp[11:16]
 }
 
-// wideScripts are written in characters that take two columns of a terminal.
+// wideScripts are the scripts whose characters take two columns of a terminal.
 var wideScripts = []*unicode.RangeTable{unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana}
 
-// width is how many columns s takes on a terminal.
+// width returns the number of columns that s takes on a terminal.
 func width(s string) (n int) {
 	for _, r := range s {
 		switch {
@@ -105,10 +105,10 @@ func width(s string) (n int) {
 	return n
 }
 
-// SortedKeys returns the keys of m in their order.
+// SortedKeys returns the keys of m, sorted.
 func SortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// YesNo writes b as a word.
+// YesNo returns "yes" or "no".
 func YesNo(b bool) string {
 	if b {
 		return "yes"
@@ -116,7 +116,7 @@ func YesNo(b bool) string {
 	return "no"
 }
 
-// InBrackets puts brackets around s; "" stays as it is.
+// InBrackets returns s in brackets, or "" if s is empty.
 func InBrackets(s string) string {
 	if s == "" {
 		return ""

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Beside wraps text that stands behind a margin, for a terminal. Piped, it is one line.
+// Beside wraps text after a margin to fit a terminal. In a pipe it is one line.
 func (w *Terminal) Beside(text string, margin int) string {
 	if !w.attached {
 		return text
@@ -16,7 +16,7 @@ func (w *Terminal) Beside(text string, margin int) string {
 // wrap breaks text at spaces into lines of at most width characters. A command between backquotes stays whole,
 // whatever its width, so that it can be copied.
 func wrap(text string, width int) string {
-	const kept = "\x00" // a space that stays
+	const kept = "\x00" // a space at which text is not broken
 	parts := strings.Split(text, "`")
 	for i := 1; i+1 < len(parts); i += 2 {
 		parts[i] = strings.ReplaceAll(parts[i], " ", kept)
@@ -42,5 +42,5 @@ func wrap(text string, width int) string {
 
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// seen is how many columns a word takes on a terminal.
+// seen returns the number of columns that a word takes on a terminal.
 func seen(word string) int { return width(colour.ReplaceAllString(word, "")) }
