@@ -147,6 +147,11 @@ func TestMetricsOfARunningAgent(t *testing.T) {
 	for name := range families {
 		t.Errorf("%s is not documented", name)
 	}
+	for _, line := range []string{`_count{method="attribute"} 1`, `_bucket{method="attribute",le="300"} 1`, `_count{method="event"} 0`} {
+		if !strings.Contains(text, "personasync_delivery_delay_seconds"+line+"\n") {
+			t.Errorf("no delay%s: one attribute was delivered within minutes of its receipt", line)
+		}
+	}
 }
 
 func labelsOf(m *dto.Metric) (names []string) {

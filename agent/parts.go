@@ -49,5 +49,6 @@ func (p *parts) senderConfig(c *config.Config, endpoint domain.Endpoint) syncer.
 		p.metrics.Post(r)
 		p.recorder.Answered(r)
 	}
+	s.Accepted = p.metrics.Accepted
 	return s
 }

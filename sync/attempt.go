@@ -64,8 +64,26 @@ func (a *attempt) run() (returned bool) {
 	}, a.post)
 	out := b.run(a.load.faults)
 	a.learn(out, fresh)
-	a.settle(domain.Settlement{Lease: a.lease.ID, At: time.Now(), NotSent: !a.left, Results: out.results})
+	o := domain.Settlement{Lease: a.lease.ID, At: time.Now(), NotSent: !a.left, Results: out.results}
+	if a.settle(o) && a.cfg.Accepted != nil {
+		a.reportDelays(o)
+	}
 	return out.returned(a.lease)
+}
+
+// reportDelays reports how long each accepted change took since its receipt.
+func (a *attempt) reportDelays(o domain.Settlement) {
+	for i := range a.lease.Deliveries {
+		d, result := &a.lease.Deliveries[i], &o.Results[i]
+		if result.Attributes.Verdict == domain.Delivered {
+			for k := range d.Attributes {
+				a.cfg.Accepted(d.Attributes[k].Kind, o.At.Sub(d.Attributes[k].Received))
+			}
+		}
+		if d.Event != nil && result.Event.Verdict == domain.Delivered {
+			a.cfg.Accepted(d.Event.Kind, o.At.Sub(d.Event.Received))
+		}
+	}
 }
 
 // warn logs the lease's new payload warnings.
@@ -191,18 +209,18 @@ func (a *attempt) testOutage() {
 
 // settle writes the outcome and retries until that succeeds: until then no request can include the lease's
 // users. An outcome not written before the process ends is uncertain at the next start, which is safe. A stop
-// does not wait for a full disk.
-func (a *attempt) settle(o domain.Settlement) {
+// does not wait for a full disk. It reports whether the outcome was written.
+func (a *attempt) settle(o domain.Settlement) bool {
 	for faults := 0; ; faults++ {
 		err := a.outbox.Settle(a.lasting, o)
 		if err == nil {
 			crashpoint.Reach(crashpoint.Settled)
-			return
+			return true
 		}
 		stopping := a.ctx.Err() != nil
 		if a.lasting.Err() != nil || errors.Is(err, domain.ErrClosed) || stopping && errors.Is(err, domain.ErrFull) {
 			a.log.Error("an outcome was not written; its changes may be sent twice", keyLease, o.Lease, keyError, err)
-			return
+			return false
 		}
 		if faults == 0 {
 			a.log.Error("cannot write an outcome to the outbox; retrying", keyLease, o.Lease, keyError, err)

@@ -46,6 +46,10 @@ type Config struct {
 	// Observe is called after every request, answered or not. It runs on the goroutine of the request, so it
 	// must be fast and safe for concurrent use.
 	Observe func(Report)
+
+	// Accepted is called once for each change that MoEngage accepted, with the time since its receipt, after the
+	// outbox has noted the acceptance. The same holds for it as for Observe.
+	Accepted func(kind domain.Kind, delay time.Duration)
 }
 
 // Limits of MoEngage's page "Cohort Sync".

@@ -91,11 +91,15 @@ func (s *shelf) put(user, job string, attribute, event bool) {
 	}
 	if attribute {
 		s.seq++
-		p.attributes = append(p.attributes, membership(s.seq, user))
+		change := membership(s.seq, user)
+		change.Received = now
+		p.attributes = append(p.attributes, change)
 	}
 	if event {
 		s.seq++
-		p.events = append(p.events, entered(s.seq, user))
+		change := entered(s.seq, user)
+		change.Received = now
+		p.events = append(p.events, change)
 	}
 	s.signal()
 }

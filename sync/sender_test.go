@@ -1130,6 +1130,34 @@ func TestRequestsAreObserved(t *testing.T) {
 	})
 }
 
+// TestAChangeIsReportedOnceWithItsDelay: a failed request reports nothing, and the wait for a retry is part of the delay.
+func TestAChangeIsReportedOnceWithItsDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failures := 1
+		o, w := newShelf(t), &wire{t: t, latency: 70 * time.Millisecond, answer: func(sentRequest) (*http.Response, error) {
+			if failures--; failures >= 0 {
+				return fail(503, "Server Error", "later"), nil
+			}
+			return ok(), nil
+		}}
+		delays := map[domain.Kind][]time.Duration{}
+		c := testConfig(w)
+		c.Accepted = func(kind domain.Kind, delay time.Duration) { delays[kind] = append(delays[kind], delay) }
+		_, stop := run(t, c, o)
+		o.attribute("ann")
+		o.event("ann")
+		began := time.Now()
+		eventually(t, time.Minute, o.drained)
+		took := time.Since(began)
+		stop()
+		for _, kind := range []domain.Kind{domain.KindAttribute, domain.KindEvent} {
+			if d := delays[kind]; len(d) != 1 || d[0] < 140*time.Millisecond || d[0] > took+time.Second {
+				t.Errorf("%v reported %v, drained after %v", kind, d, took)
+			}
+		}
+	})
+}
+
 // A search for bad data keeps the rate limit, too: its requests wait until the limit admits them.
 func TestASearchKeepsTheRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,15 +10,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"personasync/agent/ingest"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
 // Bounds of the histograms, in seconds. A delivery is one fsync, 0.5 ms and more. A request to MoEngage is a round trip,
-// given up after moengage.timeout.
+// given up after moengage.timeout. A delay has a schedule or an outage in it.
 var (
 	ingestBuckets   = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	delayBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
 	moengageBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 )
+
+// methods are the values of the label method.
+var methods = [...]string{
+	domain.KindAttribute: "attribute", domain.KindEvent: "event", domain.KindCohort: "cohort", domain.KindList: "list",
+}
 
 // Metrics are the counters that only the process knows. Counters that must survive a restart are read from the store at each
 // scrape, see readings.
@@ -29,6 +36,7 @@ type Metrics struct {
 	ingestTook  *prometheus.HistogramVec
 	posted      *prometheus.CounterVec
 	postTook    *prometheus.HistogramVec
+	delays      [len(methods)]prometheus.Observer // by domain.Kind
 	elements    *prometheus.CounterVec
 	postedBytes prometheus.Counter
 	errors      prometheus.Counter
@@ -56,9 +64,15 @@ func New() *Metrics {
 			m.ingested.WithLabelValues(route, code)
 		}
 	}
+	delays := newHistograms("personasync_delivery_delay_seconds", delayBuckets)
+	for kind, method := range methods {
+		if method != "" {
+			m.delays[kind] = delays.WithLabelValues(method)
+		}
+	}
 	m.posted.WithLabelValues("accepted")
 	m.postTook.WithLabelValues()
-	m.registry.MustRegister(m.ingested, m.ingestTook, m.posted, m.postTook, m.elements, m.postedBytes, m.errors,
+	m.registry.MustRegister(m.ingested, m.ingestTook, m.posted, m.postTook, delays, m.elements, m.postedBytes, m.errors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -86,4 +100,9 @@ func (m *Metrics) Post(r syncer.Report) {
 	m.elements.WithLabelValues("users").Add(float64(r.Users))
 	m.elements.WithLabelValues("events").Add(float64(r.Events))
 	m.postedBytes.Add(float64(r.Bytes))
+}
+
+// Accepted counts one change that MoEngage accepted, by the time since its receipt.
+func (m *Metrics) Accepted(kind domain.Kind, delay time.Duration) {
+	m.delays[kind].Observe(max(delay, 0).Seconds()) // below zero after the clock was set back
 }

@@ -48,7 +48,7 @@ func (r *readings) Describe(out chan<- *prometheus.Desc) {
 	own := map[string]bool{
 		"personasync_ingest_requests_total": true, "personasync_ingest_request_duration_seconds": true,
 		"personasync_moengage_requests_total": true, "personasync_moengage_request_duration_seconds": true,
-		"personasync_moengage_elements_total": true, "personasync_moengage_sent_bytes_total": true, "personasync_scrape_errors_total": true,
+		"personasync_delivery_delay_seconds": true, "personasync_moengage_elements_total": true, "personasync_moengage_sent_bytes_total": true, "personasync_scrape_errors_total": true,
 	}
 	for _, m := range Table {
 		if !own[m.Name] {

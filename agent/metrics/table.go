@@ -49,6 +49,7 @@ var Table = []Metric{
 	{"personasync_moengage_stopped", "gauge", nil, "1 while everything is refused in a way that waiting does not fix, such as wrong credentials. One request a minute probes it."},
 	{"personasync_moengage_requests_total", "counter", []string{"code"}, "Requests to MoEngage by code of the answer. `outbox explain-code` explains the codes."},
 	{"personasync_moengage_request_duration_seconds", "histogram", nil, "Time until MoEngage answered or the request failed."},
+	{"personasync_delivery_delay_seconds", "histogram", []string{"method"}, "Time from the receipt of an event until MoEngage accepted a change of it, by send method (attribute, event, cohort, list). An order such as an import counts from the moment it was given."},
 	{"personasync_moengage_elements_total", "counter", []string{"kind"}, "Users (attribute elements) and events in these requests, including retries."},
 	{"personasync_moengage_sent_bytes_total", "counter", nil, "Bytes in the bodies of these requests."},
 	{"personasync_moengage_limit_per_minute", "gauge", []string{"kind"}, "The configured limits: moengage.users_per_minute and events_per_minute."},
