@@ -47,6 +47,28 @@ func Take(tx *state.Tx, o domain.TakeOptions) (f *domain.Lease, more bool) {
 	return d.Lease, d.more
 }
 
+// TakeUser is Take of one user, wherever they stand in the turns. It is nil when nothing of them is due.
+func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
+	d, u := NewLeaser(tx, o), tx.User(user)
+	if o.Endpoint == domain.EndpointCohort {
+		for _, at := range slices.Clone(u.WasDue) {
+			if at.Endpoint == o.Endpoint && state.IsRetry(at.Lane) {
+				d.promoteOne(dueEntry{user, at})
+			}
+		}
+	}
+	for _, at := range slices.Clone(u.WasDue) {
+		if at.Endpoint == o.Endpoint && d.isDue(at.Lane, at.Second) && !d.taken[user] {
+			d.visit(u, at.Lane, at)
+		}
+	}
+	if len(d.list) == 0 {
+		return nil
+	}
+	d.Remember()
+	return d.Lease
+}
+
 // NewLeaser returns a leaser that has read nothing yet. Take uses it; so does a preview, which leaves out Remember.
 func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
 	d := &leaser{b: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool)}

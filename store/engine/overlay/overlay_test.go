@@ -1,0 +1,122 @@
+package overlay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"personasync/store/engine"
+)
+
+var name = []byte("b")
+
+// reads lists a bucket in all the ways there are.
+func reads(b engine.Bucket) string {
+	var out strings.Builder
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		fmt.Fprintf(&out, "%s=%s ", k, v)
+	}
+	for k, v := c.Last(); k != nil; k, v = c.Prev() {
+		fmt.Fprintf(&out, "%s=%s ", k, v)
+	}
+	for i := range 12 {
+		key := []byte(fmt.Sprint("k", i))
+		k, _ := c.Seek(key)
+		fmt.Fprintf(&out, "%s:%s,%s ", key, b.Get(key), k)
+		n, _ := c.Next()
+		k, _ = c.Seek(key)
+		p, _ := c.Prev()
+		fmt.Fprintf(&out, "%s<%s<%s ", p, k, n)
+	}
+	_ = b.ForEach(func(k, v []byte) error { fmt.Fprintf(&out, "%s ", k); return nil })
+	return out.String()
+}
+
+// TestAnOverlayReadsAsIfItsWritesWereCommitted writes at random to an overlay on another one, and to one without a base.
+func TestAnOverlayReadsAsIfItsWritesWereCommitted(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		write := func(n int, to ...engine.Bucket) {
+			for range n {
+				key, value, remove := []byte(fmt.Sprint("k", r.IntN(12))), []byte(fmt.Sprint(r.IntN(100))), r.IntN(3) == 0
+				for _, b := range to {
+					if remove {
+						_ = b.Delete(key)
+					} else {
+						_ = b.Put(key, value)
+					}
+				}
+			}
+		}
+		base, model := Empty(name), Empty(name)
+		write(10, base.Bucket(name), model.Bucket(name))
+		before := reads(base.Bucket(name))
+		over := Over(base)
+		for range 8 {
+			write(3, over.Bucket(name), model.Bucket(name))
+			if got, want := reads(over.Bucket(name)), reads(model.Bucket(name)); got != want {
+				t.Fatalf("seed %d: read\n%s\nwant\n%s", seed, got, want)
+			}
+		}
+		if after := reads(base.Bucket(name)); after != before {
+			t.Fatalf("seed %d: the base was written: %s, was %s", seed, after, before)
+		}
+	}
+}
+
+// TestEmptyAgreesWithAMap holds the overlay without a base, the model of the test above, against a sorted map.
+func TestEmptyAgreesWithAMap(t *testing.T) {
+	b, model := Empty(name).Bucket(name), map[string]string{}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 500 {
+		key, value := fmt.Sprint("k", r.IntN(40)), fmt.Sprint(r.IntN(100))
+		if r.IntN(3) == 0 {
+			delete(model, key)
+			_ = b.Delete([]byte(key))
+		} else {
+			model[key] = value
+			_ = b.Put([]byte(key), []byte(value))
+		}
+		var keys, got []string
+		for k := range model {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		c := b.Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			got = append(got, string(k))
+			if model[string(k)] != string(v) {
+				t.Fatalf("%s is %s, want %s", k, v, model[string(k)])
+			}
+		}
+		if !slices.Equal(got, keys) {
+			t.Fatalf("keys %v, want %v", got, keys)
+		}
+	}
+}
+
+func TestInnerBuckets(t *testing.T) {
+	base := Empty(name)
+	below, _ := base.Bucket(name).MakeInner([]byte("day"))
+	_ = below.Put([]byte("k"), []byte("v"))
+	over := Over(base)
+	day := over.Bucket(name).Inner([]byte("day"))
+	_ = day.Put([]byte("l"), []byte("w"))
+	if again := over.Bucket(name).Inner([]byte("day")); string(again.Get([]byte("k")))+string(again.Get([]byte("l"))) != "vw" {
+		t.Error("an inner bucket is another one the second time")
+	}
+	if below.Get([]byte("l")) != nil {
+		t.Error("the base was written")
+	}
+	_ = over.Bucket(name).DropInner([]byte("day"))
+	if over.Bucket(name).Inner([]byte("day")) != nil || over.Bucket([]byte("none")) != nil {
+		t.Error("a bucket that does not exist was found")
+	}
+	fresh, _ := over.Bucket(name).MakeInner([]byte("day"))
+	if engine.Count(fresh) != 0 {
+		t.Error("a bucket that was dropped and made again has keys")
+	}
+}
