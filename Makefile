@@ -44,7 +44,7 @@ torture: export PERSONASYNC_TORTURE = 1
 torture: export PERSONASYNC_TORTURE_SEED = $(SEED)
 torture: export PERSONASYNC_TORTURE_BOX = $(BOX)
 torture:
-	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage|TestEverything|TestADiscardOnAnyDay|TestAgainstAModel|TestALargeImport)' ./cli/personasync ./store
+	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage|TestEverything|TestADiscardOnAnyDay|TestAgainstAModel|TestTheGuardAgainstAModel|TestALargeImport)' ./cli/personasync ./store
 	go test -count=1 -timeout=2h -v -run='^(TestMoEngageEndsAsTheModelSays|TestTheWholeWay|TestAnOutage)' ./sync
 	cd torture && go test -count=1 -timeout=1h -parallel=5 -v .
 

@@ -280,6 +280,37 @@ func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
 	recount(t, b)
 }
 
+// TestAnEnterDuringADiscardCountsAgainstTheWholeAudience has a new member set the base of the guard while one of two
+// users is still to be readmitted. The base left that one out, and the guard held the exits of too few.
+func TestAnEnterDuringADiscardCountsAgainstTheWholeAudience(t *testing.T) {
+	r := watched(domain.SendAttribute)
+	r.Guard.Share = 0.3
+	for _, reopened := range []bool{false, true} {
+		b := peopled(t, r, 6)
+		b.receive(leaves(0, 70), leaves(1, 70))
+		b.swept()
+		discard := b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: minute(75)})
+		one := *discard
+		one.Words = []record.JobTarget{{User: "user0", In: true}}
+		b.order(record.AppendOrder(nil, discard), record.AppendOrder(nil, &one))
+		must(t, b.Applied(context.Background()))
+		if reopened {
+			b.reopen(r)
+		}
+		b.receive(enters(6, 76), leaves(2, 77), leaves(3, 77)) // two of seven
+		if b.guardHolds() {
+			t.Errorf("reopened %v: two of seven left, and the guard holds their exits", reopened)
+		}
+		b.receive(leaves(4, 78))
+		b.swept()
+		b.wantHeld(4) // and the one who is still to be readmitted
+		b.wantCounted()
+		b.decide(true)
+		b.wantCounted()
+		b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4", "user5", "user6")
+	}
+}
+
 // TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow: the guard held the exit that a reconcile repeated of them, and
 // the discard took it for one of the mass.
 func TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow(t *testing.T) {

@@ -57,6 +57,38 @@ func (b *bench) wantHeld(want uint64) {
 	recount(b, b)
 }
 
+// wantCounted fails the test unless the guard counts exactly the users whose rows say that they left in the window,
+// and those whom a discard is still to readmit.
+func (b *bench) wantCounted() {
+	b.Helper()
+	must(b, b.Applied(context.Background()))
+	var fields []*state.Field
+	must(b, b.read(func(x *state.Tx) error { fields = x.State.Registry.Fields; return nil }))
+	for _, f := range fields {
+		if !f.Audience() {
+			continue
+		}
+		w, left, returning := f.Watch, uint64(0), uint64(0)
+		for from, more := []byte(nil), true; more; {
+			page, next, err := b.r.UserRows([]uint32{f.Number}, 0, from)
+			must(b, err)
+			for _, row := range page {
+				switch {
+				case row.Left == 0:
+				case row.Left >= w.Seq:
+					left++
+				case w.Undone.Has(row.Left) && w.Tripped.IsZero():
+					returning++
+				}
+			}
+			from, more = next, next != nil
+		}
+		if left != w.Left || returning != w.Returning {
+			b.Errorf("%s: the guard counts %d who left and %d to readmit, the rows have %d and %d", f.Key, w.Left, w.Returning, left, returning)
+		}
+	}
+}
+
 // swept waits until what waited when the guard tripped is held, too.
 func (b *bench) swept() {
 	b.Helper()
@@ -338,6 +370,72 @@ func TestOneWhomABaselineBringsBackIsNotCounted(t *testing.T) {
 	b.receive(leaves(4, 78))
 	b.swept()
 	b.wantHeld(3)
+}
+
+// TestAUserWhoLeavesTwiceIsCountedOnce has one of two users leave twice. What came in between took away the mark by
+// which the guard knows whom it counted, but not the count.
+func TestAUserWhoLeavesTwiceIsCountedOnce(t *testing.T) {
+	r := watched(domain.SendAttribute)
+	r.Guard.Window = 1e6 * time.Hour // orders are received now
+	unguarded := r
+	unguarded.Sections = []domain.Section{{Key: "vip", Policy: unguarded.Defaults}}
+	unguarded.Sections[0].Policy.Unguarded = true
+	say := func(b *bench, user string, in bool) {
+		b.receive(event(user, "vip", in, 0, func(e *domain.Event) { e.Time, e.Received = time.Now(), time.Now() }))
+	}
+	for name, between := range map[string]func(*bench){
+		"a baseline without them": func(b *bench) {
+			b.imports(Import{Key: "vip", AsOf: time.Now(), Users: users("user1", "user2", "user3", "user4", "user5"), Baseline: true})
+			say(b, "user0", true)
+		},
+		"an erasure": func(b *bench) {
+			_, err := b.Forget(b.Context(), "user0")
+			must(b, err)
+			say(b, "user0", true)
+		},
+		"a return while the guard is off": func(b *bench) {
+			must(b, b.SetRules(b.Context(), unguarded))
+			say(b, "user0", true)
+			must(b, b.SetRules(b.Context(), r))
+		},
+	} {
+		b := peopled(t, r, 6)
+		say(b, "user0", false)
+		between(b)
+		say(b, "user0", false)
+		say(b, "user1", false)
+		if b.guardHolds() {
+			t.Errorf("%s: two of six left, and the guard holds their exits", name)
+		}
+		b.wantCounted()
+		recount(t, b)
+	}
+}
+
+// TestACloseEndsTheCountOfAUserWhoLeft by one call between the reading of the members and the order, which then ends the
+// membership by the other. A discard counted them as a member of the next window.
+func TestACloseEndsTheCountOfAUserWhoLeft(t *testing.T) {
+	r := watched(domain.SendAsReceived)
+	r.Guard.Window = 1e6 * time.Hour // orders are received now
+	b := peopled(t, r, 6)
+	for _, e := range []*domain.Event{enters(0, 69), leaves(0, 70)} {
+		asTrack("Moved")(e)
+		b.receive(e)
+	}
+	b.order(record.AppendOrder(nil, b.orderOn("vip", record.Order{Verb: record.OrderClose, Received: minute(71), Time: minute(71), Words: []record.JobTarget{{User: "user0"}}})))
+	b.receive(leaves(1, 72), leaves(2, 72), leaves(3, 72))
+	b.swept()
+	b.order(record.AppendOrder(nil, b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: minute(75)})))
+	must(t, b.Applied(t.Context()))
+	must(t, b.read(func(x *state.Tx) error {
+		if w := x.State.Registry.Computations("vip")[0].Watch; w.Returning != 3 || w.Members != 5 {
+			t.Errorf("%+v: want 3 to readmit, and 5 members with them", w)
+		}
+		return nil
+	}))
+	b.wantCounted()
+	b.decide(true)
+	b.wantMembers("vip", "user1", "user2", "user3", "user4", "user5")
 }
 
 func TestOneWhoComesBackByTheOtherCallIsNotCounted(t *testing.T) {

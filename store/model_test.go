@@ -330,6 +330,7 @@ func recount(t testing.TB, b *bench) {
 	for _, f := range r.Findings {
 		t.Errorf("check: %s", f.Message)
 	}
+	b.wantCounted()
 }
 
 // checkIndex recounts what is derived: no due entry without something pending, and none missing.

@@ -65,7 +65,7 @@ func (w *ward) discard() {
 // TestTheGuardAgainstAModel throws exits, returns, lost requests, restarts and decisions, some of them cut
 // short, at a guarded audience, and compares who is a member, and what MoEngage holds, with a model.
 func TestTheGuardAgainstAModel(t *testing.T) {
-	for seed := range seeds(6, 50) {
+	for seed := range seeds(6, 300) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runStorm(t, rand.New(rand.NewPCG(uint64(seed), 77))) })
 	}
 }
@@ -131,7 +131,7 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 				o.Words = []record.JobTarget{{User: name(), In: true}}
 				b.order(record.AppendOrder(nil, &o))
 			}
-			must(t, b.Applied(ctx))
+			b.wantCounted()
 			if rnd.IntN(2) == 0 {
 				b.reopen(r)
 			}
@@ -159,7 +159,7 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 			}
 		}
 	}
-	must(t, b.Applied(ctx))
+	b.wantCounted()
 	if cut {
 		rep, err := b.Decide(ctx, "vip", true, false, nil)
 		must(t, err)

@@ -99,7 +99,8 @@ func takeOver(tx *state.Tx, u *state.User, into, from *state.Field, p *domain.Po
 		tx.Touch(from)
 	}
 	kept := e.Kept
-	e.Kept, e.Left = [3]*domain.Assertion{}, 0
+	e.Kept = [3]*domain.Assertion{}
+	outbox.UncountLeft(tx, from, e)
 	tx.Write(u, from.Number)
 	for sort, s := range kept {
 		if s == nil {

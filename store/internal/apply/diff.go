@@ -46,13 +46,14 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	tx.Write(u, f.Number)
 	isIn := en.Newest().IsIn()
 	countMember(tx, f, wasIn, isIn)
-	if watched {
-		outbox.WatchMember(tx, f, en, wasIn, isIn, c)
+	switch {
+	case isIn || c.Unguarded:
+		outbox.UncountLeft(tx, f, en)
+	case watched && wasIn:
+		outbox.CountLeft(tx, f, en, c)
 	}
-	if isIn {
-		if en.Left = 0; !wasIn {
-			outbox.ComeBack(tx, u, f, p, en, c, sort)
-		}
+	if isIn && !wasIn {
+		outbox.ComeBack(tx, u, f, p, en, c, sort)
 	}
 	if result == domain.OutcomeTransition || isIn != wasIn {
 		outbox.UpdateTargets(tx, u, f, p, en, c)
@@ -163,7 +164,7 @@ func countMember(tx *state.Tx, f *state.Field, was, is bool) {
 	case is && !was:
 		f.Members++
 		f.Entered++
-		f.Watch.Members = max(f.Watch.Members, f.Members)
+		outbox.CountEnter(tx, f)
 	case was && !is:
 		f.Leave()
 		f.Exited++

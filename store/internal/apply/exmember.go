@@ -17,6 +17,7 @@ func ForgetExitsOf(tx *state.Tx, u *state.User, before int64) (n uint64) {
 			if f == nil || !f.Audience() || !e.Over(before) || outbox.MayUndo(&f.Watch, e.Left, before) || state.HeldOf(tx, f) > 0 || !targetsOut(tx, u, f) {
 				continue
 			}
+			outbox.UncountLeft(tx, f, e)
 			for _, x := range tx.State.Registry.TargetFields(f) {
 				*tx.Entry(u, x.Number) = state.Entry{Column: uint8(x.Number % state.BlockSize)}
 				tx.Write(u, x.Number)

@@ -119,6 +119,9 @@ func forgetRows(tx *state.Tx, u *state.User) {
 				f.Leave()
 				tx.Touch(f)
 			}
+			if f != nil {
+				outbox.UncountLeft(tx, f, e)
+			}
 			forgetTicket(tx, &e.Waiting)
 			forgetTicket(tx, &e.InFlight)
 		}

@@ -31,8 +31,7 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 		applyDecision(tx, f, &p, c, o)
 		return
 	case record.OrderDiscarded:
-		f.Watch.Undone = state.RecordRange{}
-		tx.Touch(f)
+		outbox.EndDiscard(tx, f)
 		return
 	case record.OrderForget:
 		applyRemoval(tx, f, o)
@@ -122,10 +121,7 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 		return
 	}
 	isIn := en.Newest().IsIn()
-	if w := &f.Watch; isIn && !wasIn && en.Left >= w.Seq && w.Left > 0 {
-		w.Left-- // they left in the window and are back
-	}
-	en.Left = 0 // as the operator says
+	outbox.UncountLeft(tx, f, en)
 	tx.Write(u, f.Number)
 	countMember(tx, f, wasIn, isIn)
 	if word.IsIn() {

@@ -11,9 +11,11 @@ import (
 	"personasync/store/internal/state"
 )
 
-// begin starts a window.
-func begin(w *state.ExitWindow, since time.Time, seq, members uint64) {
-	*w = state.ExitWindow{Since: since, Seq: seq, Members: members, Undone: w.Undone}
+// begin starts a window. Those whom a discard is still to readmit are members in it.
+func begin(tx *state.Tx, f *state.Field, since time.Time, seq uint64) {
+	w := &f.Watch
+	*w = state.ExitWindow{Since: since, Seq: seq, Members: f.Members + w.Returning, Undone: w.Undone, Returning: w.Returning}
+	tx.Touch(f)
 }
 
 // MayUndo reports whether a discard may readmit a user who left by the record seq. A window from before a time, in
@@ -36,31 +38,45 @@ func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
 	default:
 		since = w.Since.Add(at.Sub(w.Since) / length * length)
 	}
-	begin(w, since, c.Seq, f.Members)
+	begin(tx, f, since, c.Seq)
+}
+
+// CountEnter notes a new member in the window, whose base is the most members that the audience had in it.
+func CountEnter(tx *state.Tx, f *state.Field) {
+	f.Watch.Members = max(f.Watch.Members, f.Members+f.Watch.Returning)
 	tx.Touch(f)
 }
 
-// WatchMember counts who left and who came back, and trips the guard. A membership is the newer of identify and
-// track, so a user counts once however many calls say it.
-func WatchMember(tx *state.Tx, f *state.Field, en *state.Entry, was, is bool, c *Cause) {
+// CountLeft counts a member who left, and trips the guard. A membership is the newer of identify and track, so a user
+// counts once however many calls say it.
+func CountLeft(tx *state.Tx, f *state.Field, en *state.Entry, c *Cause) {
 	w, g := &f.Watch, &tx.State.Rules.Guard
-	switch {
-	case was && !is:
-		en.Left = c.Seq
-		w.Left++
-	case !was && is && en.Left >= w.Seq && w.Left > 0:
-		w.Left--
-	default:
-		return
-	}
+	en.Left = c.Seq
+	w.Left++
 	tx.Touch(f)
-	if is || !w.Tripped.IsZero() || w.Left < g.Count || float64(w.Left) <= g.Share*float64(w.Members) {
+	if !w.Tripped.IsZero() || w.Left < g.Count || float64(w.Left) <= g.Share*float64(w.Members) {
 		return
 	}
-	w.Tripped, w.Until, w.Swept = c.Event.Received, c.Seq, state.IDKey(domain.ID{Seq: w.Seq})
+	w.Tripped, w.Until, w.Swept, w.Returning = c.Event.Received, c.Seq, state.IDKey(domain.ID{Seq: w.Seq}), 0
 	tx.State.Sweeping = append(tx.State.Sweeping, f)
 	tx.Log.Warn("too many members left an audience at once: its exits are held until you release or discard them",
 		"computation", f.Key, "id", f.ID, "left", w.Left, "members", w.Members, "since", w.Since)
+}
+
+// UncountLeft stops counting a user as one who left: they are a member again, an operator decided about them, or their
+// entry is removed. Every change of Entry.Left to zero is made here, so that the window counts what the rows say.
+func UncountLeft(tx *state.Tx, f *state.Field, en *state.Entry) {
+	w := &f.Watch
+	switch {
+	case en.Left == 0:
+		return
+	case en.Left >= w.Seq:
+		w.Left -= min(w.Left, 1)
+	case w.Undone.Has(en.Left):
+		w.Returning -= min(w.Returning, 1)
+	}
+	en.Left = 0
+	tx.Touch(f)
 }
 
 // HoldWaiting holds the pending exits of f for a user that records since from made. It leaves out in-flight exits
@@ -253,13 +269,17 @@ func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e
 // so that the order of the two makes no difference.
 func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 	endSweep(tx, f)
-	members := f.Members
-	f.Watch.Undone = state.RecordRange{}
-	if o.Verb == record.OrderDiscard && !f.Watch.Tripped.IsZero() {
-		f.Watch.Undone = state.RecordRange{From: f.Watch.Seq, Until: c.Seq}
-		members += f.Watch.Left // they are members in the new window, whenever the order comes to them
+	w := &f.Watch
+	w.Undone, w.Returning = state.RecordRange{}, 0
+	if o.Verb == record.OrderDiscard && !w.Tripped.IsZero() {
+		w.Undone, w.Returning = state.RecordRange{From: w.Seq, Until: c.Seq}, w.Left
 	}
-	begin(&f.Watch, o.Received, c.Seq, members)
+	begin(tx, f, o.Received, c.Seq)
+}
+
+// EndDiscard ends the readmission of those who left in a discarded window.
+func EndDiscard(tx *state.Tx, f *state.Field) {
+	f.Watch.Undone, f.Watch.Returning = state.RecordRange{}, 0
 	tx.Touch(f)
 }
 
@@ -337,7 +357,7 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 	dropParkedExits(tx, u, f, window)
 	tx.Write(u, f.Number)
 	if en.Newest().IsIn() {
-		en.Left = 0
+		UncountLeft(tx, f, en)
 		countReadmitted(tx, f, was)
 		for _, x := range tx.State.Registry.TargetFields(f)[1:] {
 			closeHeld(tx, u, x, tx.Entry(u, x.Number), state.KeptOne, window.Until, domain.StateDropped)
@@ -375,6 +395,5 @@ func countReadmitted(tx *state.Tx, f *state.Field, was bool) {
 	}
 	f.Members++
 	f.Exited--
-	f.Watch.Members = max(f.Watch.Members, f.Members)
-	tx.Touch(f)
+	CountEnter(tx, f)
 }

@@ -205,7 +205,10 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 		f.Watch.Members = f.Members
 	}
 	if version > 2 {
-		f.Watch.Undone = RecordRange{r.Uint(), r.Uint()}
+		w := &f.Watch
+		if w.Undone = (RecordRange{r.Uint(), r.Uint()}); w.counts() {
+			w.Until, w.Returning = 0, w.Until
+		}
 	}
 	return f, r.Done()
 }
@@ -229,6 +232,10 @@ type ExitWindow struct {
 	Until   uint64    // number of the record that tripped it
 	Swept   []byte    // key of the locator at which the sweep continues; nil when there is none
 	Undone  RecordRange
+
+	// Returning is how many members of Undone are still to be readmitted. It only serves to compare Left with Members,
+	// so it is zero once the guard has tripped. On disk it has the place of Until, which is zero before that.
+	Returning uint64
 }
 
 // RecordRange is the records of a discarded window, from From up to before Until, while some of its users are not
@@ -238,10 +245,17 @@ type RecordRange struct{ From, Until uint64 }
 // Has reports whether a record is in the range.
 func (r RecordRange) Has(seq uint64) bool { return seq >= r.From && seq < r.Until }
 
+// counts reports whether Returning is kept.
+func (w *ExitWindow) counts() bool { return w.Tripped.IsZero() && w.Undone != (RecordRange{}) }
+
 func (w *ExitWindow) encode(buf []byte) []byte {
 	buf = wire.AppendUint(wire.AppendTime(buf, w.Since), w.Seq)
 	buf = wire.AppendUint(wire.AppendUint(buf, w.Members), w.Left)
-	buf = wire.AppendBytes(wire.AppendUint(wire.AppendTime(buf, w.Tripped), w.Until), w.Swept)
+	until := w.Until
+	if w.counts() {
+		until = w.Returning
+	}
+	buf = wire.AppendBytes(wire.AppendUint(wire.AppendTime(buf, w.Tripped), until), w.Swept)
 	return wire.AppendUint(wire.AppendUint(buf, w.Undone.From), w.Undone.Until)
 }
 
