@@ -311,6 +311,63 @@ func TestAnEnterDuringADiscardCountsAgainstTheWholeAudience(t *testing.T) {
 	}
 }
 
+// TestAHeldExitNeverLeavesBehindANewerOne has the guard hold the exit event of a user whom an import without events made
+// a member again. The user leaves once more by an exit that is not held, and then the held one is decided on.
+func TestAHeldExitNeverLeavesBehindANewerOne(t *testing.T) {
+	r := watched(domain.SendEvent)
+	r.Guard.Window = 1e6 * time.Hour // an import is received now
+	unguarded := r
+	unguarded.Sections = []domain.Section{{Key: "vip", Policy: unguarded.Defaults}}
+	unguarded.Sections[0].Policy.Unguarded = true
+	begin := func(b *bench, o record.Order) {
+		o.Received = minute(75)
+		b.order(record.AppendOrder(nil, b.orderOn("vip", o)))
+	}
+	for name, leave := range map[string]func(*bench) (discard bool){
+		"during a discard": func(b *bench) bool {
+			begin(b, record.Order{Verb: record.OrderDiscard})
+			b.receive(leaves(0, 80))
+			return true
+		},
+		"during a discard, by an import without events": func(b *bench) bool {
+			begin(b, record.Order{Verb: record.OrderDiscard})
+			b.imports(Import{Key: "vip", AsOf: minute(80), Users: users("user1", "user2", "user3", "user4", "user5")})
+			return true
+		},
+		"during a release": func(b *bench) bool {
+			begin(b, record.Order{Verb: record.OrderRelease})
+			b.receive(leaves(0, 80))
+			return false
+		},
+		"by a close": func(b *bench) bool {
+			_, err := b.CloseAudience(b.Context(), "vip", true, false, nil)
+			must(b, err)
+			return false
+		},
+		"with the guard off": func(b *bench) bool {
+			must(b, b.SetRules(b.Context(), unguarded))
+			b.receive(leaves(0, 80))
+			return false
+		},
+	} {
+		b, them := peopled(t, r, 6), newMoengage()
+		b.receive(leaves(0, 70))
+		b.imports(Import{Key: "vip", AsOf: minute(71), Users: users("user0", "user1", "user2", "user3", "user4", "user5")})
+		b.receive(leaves(1, 72), leaves(2, 72), leaves(3, 72))
+		b.swept()
+		b.wantHeld(4)
+		discard := leave(b)
+		b.tell(them)
+		want := slices.Clone(them.events["user0"])
+		b.decide(discard)
+		b.tell(them)
+		if got := them.events["user0"]; !slices.Equal(got, want) {
+			t.Errorf("%s: MoEngage was sent %v of the user, and before the decision %v", name, got, want)
+		}
+		b.wantHeld(0)
+	}
+}
+
 // TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow: the guard held the exit that a reconcile repeated of them, and
 // the discard took it for one of the mass.
 func TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow(t *testing.T) {

@@ -213,6 +213,9 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	case outbox.Withholds(tx, f, p, c, t):
 		outbox.HoldExit(tx, u, f, ch, nil)
 	default:
+		if t == domain.TransitionExit { // released later, the held ones would leave behind this newer one
+			outbox.CancelHeld(tx, u, f, tx.Entry(u, f.Number), state.KeptTrack)
+		}
 		outbox.Enqueue(tx, u, ch)
 	}
 }

@@ -300,10 +300,12 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 	}
 	if discard {
 		readmit(tx, u, f, p, c, window)
-		switch {
-		case tx.Held.Get(state.IDKey(id)) == nil:
+		if tx.Held.Get(state.IDKey(id)) == nil {
 			return
-		case tx.Entry(u, f.Number).Newest().IsIn(): // a repeat of what one call said, or damage took what the exit was of
+		}
+		// A member's exit repeats what one call said, or damage took what it was of. A user who left later was a member
+		// in between.
+		if s := tx.Entry(u, f.Number).Newest(); s.IsIn() || s != nil && s.Seq > id.Seq {
 			endHeld(tx, u, x, tx.Entry(u, x.Number), ch, domain.StateDropped)
 			return
 		}
