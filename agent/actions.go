@@ -69,11 +69,18 @@ func drops(s *store.Store, i api.Inspector) *actor {
 	}}
 }
 
-// carryOut acts on the changes that o names, or on all parked ones that it describes.
+// carryOut acts on the changes that o names, or on those that pass its filter.
 func (a *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionReceipt, error) {
 	r := &api.ActionReceipt{Samples: []string{}, Skipped: []api.Skipped{}}
-	if o.All || o.Reason != "" {
-		return r, a.everyParked(ctx, o, r)
+	filter, filtered, err := o.Outbox()
+	if err != nil {
+		return nil, err
+	}
+	if filtered {
+		if why := a.fits(domain.ChangeInfo{State: filter.State.String()}, nil); why != "" {
+			return nil, fmt.Errorf("%w: the filter takes changes of a state that this is not for: %s", api.ErrUsage, why)
+		}
+		return r, a.everyMatching(ctx, o, filter, r)
 	}
 	var ids picked
 	for _, text := range o.IDs {
@@ -108,28 +115,30 @@ func (p *picked) add(id domain.ID, kind string) {
 	p.changes = append(p.changes, id)
 }
 
-// everyParked walks the parked changes and acts on as many at once as the store takes. A retried one leaves the listing,
-// which goes on after it.
-func (a *actor) everyParked(ctx context.Context, o api.ActionOrder, r *api.ActionReceipt) error {
+// everyMatching acts on every change that passes the filter, on as many at once as the store takes. A change that was
+// acted on leaves the listing, which continues behind it. So an order that was interrupted can be given again.
+func (a *actor) everyMatching(ctx context.Context, o api.ActionOrder, f domain.OutboxFilter, r *api.ActionReceipt) error {
 	var ids picked
-	for cursor, more := "", true; more; more = cursor != "" {
-		page, next, err := a.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: api.PageLimit, Cursor: cursor})
+	f.Limit = api.PageLimit
+	for read, more := 0, true; more; more = f.Cursor != "" && (o.Most == 0 || read < o.Most) {
+		page, next, err := a.inspect.Changes(ctx, f)
 		if err != nil {
 			return err
 		}
 		for _, c := range page {
-			id, err := domain.ParseID(c.ID)
-			if err == nil && a.fits(c, nil) == "" && (o.All || c.Reason == o.Reason || c.Cause == o.Reason) {
+			if id, err := domain.ParseID(c.ID); err == nil {
 				ids.add(id, c.Kind)
 			}
 		}
-		if cursor = next; len(ids.changes)+len(ids.events)+api.PageLimit > store.MaxActionIDs {
+		read += len(page)
+		if f.Cursor = next; len(ids.changes)+len(ids.events)+api.PageLimit > store.MaxActionIDs {
 			if err := a.do(ctx, o, ids, r); err != nil {
 				return err
 			}
 			ids = picked{}
 		}
 	}
+	r.Next = f.Cursor
 	return a.do(ctx, o, ids, r)
 }
 

@@ -1,12 +1,17 @@
 package agent
 
 import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"personasync/agent/api"
 	"personasync/agent/condition"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -38,5 +43,42 @@ func TestAParkedEventIsSentOnceItsCauseIsRemoved(t *testing.T) {
 	r, err = client.Retry(t.Context(), api.ActionOrder{IDs: r.Samples})
 	if err != nil || r.Done != 0 || len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0].Why, "delivered") {
 		t.Errorf("once more: %+v, %v", r, err)
+	}
+}
+
+// listing is an Inspector whose outbox has three pages.
+type listing struct{ api.Inspector }
+
+func (listing) Changes(_ context.Context, f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
+	n, _ := strconv.Atoi(f.Cursor)
+	if n < 2 {
+		next = strconv.Itoa(n + 1)
+	}
+	return []domain.ChangeInfo{{ID: domain.ID{Epoch: 1, Seq: uint64(n + 1)}.String(), State: f.State.String(), Kind: "attribute"}}, next, nil
+}
+
+// TestAnActionContinuesWhereItsPartEnded: the parts together take each change once.
+func TestAnActionContinuesWhereItsPartEnded(t *testing.T) {
+	var taken []uint64
+	a := &actor{inspect: listing{}, fits: func(domain.ChangeInfo, *api.ChangePage) string { return "" }, apply: func(_ context.Context, _ time.Time, ids []domain.ID) error {
+		for _, id := range ids {
+			taken = append(taken, id.Seq)
+		}
+		return nil
+	}}
+	o := api.ActionOrder{Filter: &api.ActionFilter{}, Most: 2}
+	r, err := a.carryOut(t.Context(), o)
+	if err != nil || r.Done != 2 || r.Next != "2" {
+		t.Fatalf("the first part: %+v, %v", r, err)
+	}
+	o.Cursor = r.Next
+	if r, err = a.carryOut(t.Context(), o); err != nil || r.Done != 1 || r.Next != "" {
+		t.Errorf("the second part: %+v, %v", r, err)
+	}
+	if !slices.Equal(taken, []uint64{1, 2, 3}) {
+		t.Errorf("%v were taken", taken)
+	}
+	if _, err := a.carryOut(t.Context(), api.ActionOrder{Filter: &api.ActionFilter{State: "lost"}}); !errors.Is(err, api.ErrUsage) {
+		t.Errorf("an unknown state: %v", err)
 	}
 }

@@ -129,7 +129,7 @@ func TestAFolderOfRootThatMayBeWrittenIsFine(t *testing.T) {
 func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
 	for name, read := range map[string]func(context.Context, api.Inspector) error{
 		"a count": func(ctx context.Context, i api.Inspector) error {
-			_, err := i.Stats(ctx)
+			_, err := i.Stats(ctx, domain.OutboxFilter{})
 			return err
 		},
 		"a filtered page": func(ctx context.Context, i api.Inspector) error {

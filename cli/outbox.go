@@ -27,12 +27,8 @@ func outboxCommand(env *command.Env) *urfave.Command {
 				Usage: "list changes",
 				Description: "Lists pending changes, oldest first. --state chooses another state.\n\n" +
 					"Example: personasync outbox list --state parked --computation high_value_shoppers",
-				Flags: []urfave.Flag{
-					&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
-					&urfave.StringFlag{Name: "user", Usage: "only of `USER`"},
-					&urfave.StringFlag{Name: "computation", Usage: "only of the computation with this `KEY` or id"},
-					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag(),
-				},
+				Flags: append(append([]urfave.Flag{command.StateFlag("pending")}, command.FilterFlags()...),
+					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag()),
 				Action: env.Action(outboxList),
 			},
 			{
@@ -51,9 +47,9 @@ func outboxCommand(env *command.Env) *urfave.Command {
 				Description: "A cause is the reason why changes were refused, are pending or are parked. For parked changes it\n" +
 					"includes MoEngage's words, without ids and numbers. `outbox explain-code` explains a reason. `outbox\n" +
 					"retry --reason` retries the parked changes of a reason, or of one cause as --wide and --json show\n" +
-					"it.\n\n" +
+					"it. Without --state, pending, held and parked changes are counted.\n\n" +
 					"Example: personasync outbox stats --wide",
-				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+				Flags:  append(append([]urfave.Flag{command.StateFlag("")}, command.FilterFlags()...), command.WideFlag(), command.JSONFlag()),
 				Action: env.Action(outboxStats),
 			},
 			retryCommand(env),
@@ -75,19 +71,10 @@ func outboxList(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	state, ok := domain.ParseState(c.String("state"))
-	if !ok {
-		return exit.Usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", c.String("state"))
-	}
-	user, err := command.User(c)
+	filter, err := command.Filter(c)
 	if err != nil {
 		return err
 	}
-	computation, err := command.Computation(c)
-	if err != nil {
-		return err
-	}
-	filter := domain.OutboxFilter{State: state, User: user, Computation: computation}
 	return env.Inspect(c, func(i api.Inspector) error {
 		list := command.Listing[domain.ChangeInfo]{Columns: changeTable, Row: changeRow}
 		list.Empty = func() error { return otherStates(env, c, i, filter) }
@@ -106,34 +93,24 @@ func outboxList(env *command.Env, c *urfave.Context) error {
 func otherStates(env *command.Env, c *urfave.Context, i api.Inspector, asked domain.OutboxFilter) error {
 	some := false
 	for _, state := range []domain.State{domain.StatePending, domain.StateHeld, domain.StateParked} {
-		filter := domain.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
 		if state == asked.State {
 			continue
 		}
+		filter := asked
+		filter.State, filter.Limit, filter.Cursor = state, 1, ""
 		page, _, err := i.Changes(c.Context, filter)
 		if err != nil {
 			return err
 		}
 		if len(page) > 0 {
 			some = true
-			env.Remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
+			env.Remark("some are %s: `personasync outbox list --state %s%s`", state, state, command.FilterText(asked))
 		}
 	}
 	if some {
 		return nil
 	}
 	return command.UnheardOf(env, c, i, asked.User, asked.Computation)
-}
-
-// narrowed returns the flags of `outbox list` that make up a filter, without the state.
-func narrowed(f domain.OutboxFilter) (flags string) {
-	if f.User != "" {
-		flags += " --user " + term.Argument(f.User)
-	}
-	if f.Computation != "" {
-		flags += " --computation " + term.Argument(f.Computation)
-	}
-	return flags
 }
 
 var changeTable = []term.Column{
@@ -274,16 +251,27 @@ func outboxStats(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
+	filter, err := command.Filter(c)
+	if err != nil {
+		return err
+	}
 	return env.Inspect(c, func(i api.Inspector) error {
-		lines, err := i.Stats(c.Context)
+		lines, err := i.Stats(c.Context, filter)
 		if err != nil {
 			return err
+		}
+		if len(lines) == 0 {
+			if err := command.UnheardOf(env, c, i, filter.User, filter.Computation); err != nil {
+				return err
+			}
 		}
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, lines)
 		}
-		if len(lines) == 0 {
-			env.Remark("nothing waits, is held or is parked")
+		if len(lines) == 0 && filter == (domain.OutboxFilter{}) {
+			env.Remark("no change is pending, held or parked")
+		} else if len(lines) == 0 {
+			env.Remark("no change matches")
 		}
 		t := env.NewTable(c.Bool("wide"), term.Column{Title: "STATE"}, term.Column{Title: "KIND"},
 			term.Column{Title: "COMPUTATION"}, term.Column{Title: "CAUSE", Flexible: true}, term.Column{Title: "COUNT", Right: true}, term.Column{Title: "FOR EXAMPLE"})

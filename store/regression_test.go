@@ -216,7 +216,7 @@ func TestADamagedFlightStopsNoStart(t *testing.T) {
 func TestStatsInPartsAreTheStats(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1, func(e *domain.Event) { e.Fault = "undetermined" }), event("cid", "gold", true, 2))
-	whole, err := b.Stats()
+	whole, err := b.Stats(domain.OutboxFilter{})
 	must(t, err)
 	want := []domain.StatLine{
 		{State: "parked", Kind: "received", Computation: "vip", Reason: "undetermined", Cause: "undetermined", Count: 1},

@@ -165,7 +165,7 @@ func (b *bench) balance() domain.Counts {
 	if sum := h.Sum(); h.Created != sum {
 		b.Errorf("changes do not balance: created %d, the terms make %d: %+v", h.Created, sum, h)
 	}
-	lines, err := b.Stats()
+	lines, err := b.Stats(domain.OutboxFilter{})
 	must(b, err)
 	counted := map[string]uint64{}
 	for _, l := range lines {

@@ -121,13 +121,14 @@ func (v *View) User(id string) (*domain.UserInfo, error) { return v.r.User(id) }
 // Activity returns the newest lines, or what happened since a cursor.
 func (v *View) Activity(f query.ActivityFilter) (query.Activity, error) { return v.r.Activity(f) }
 
-// Stats groups the pending, held and parked changes by state, kind, computation and reason.
-func (v *View) Stats() ([]domain.StatLine, error) { return v.r.Stats() }
+// Stats counts the changes that pass the filter, by state, kind, computation and reason. Without a state it counts
+// pending, held and parked ones.
+func (v *View) Stats(f domain.OutboxFilter) ([]domain.StatLine, error) { return v.r.Stats(f) }
 
-// StatsPage is Stats of a part of the changes, for readers that must not look for long at a time;
-// MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
-func (v *View) StatsPage(after string) (lines []domain.StatLine, next string, err error) {
-	return v.r.StatsPage(after)
+// StatsPage is Stats of a part of the changes, for readers that must not read for long at a time. MergeStats adds up
+// the parts. next is the cursor of the next part, "" at the end.
+func (v *View) StatsPage(f domain.OutboxFilter, after string) (lines []domain.StatLine, next string, err error) {
+	return v.r.StatsPage(f, after)
 }
 
 // Expiring says which parked items expire soon, when they are kept for so long; nil when none does.

@@ -82,7 +82,7 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 			v, err := i.Change(ctx, domain.ID{Epoch: 1, Seq: 1})
 			return answer{v, false, err}
 		},
-		"stats":        func(i Inspector) answer { v, err := i.Stats(ctx); return answer{v, false, err} },
+		"stats":        func(i Inspector) answer { v, err := i.Stats(ctx, domain.OutboxFilter{}); return answer{v, false, err} },
 		"computations": func(i Inspector) answer { v, err := i.Computations(ctx); return answer{v, false, err} },
 		"members": func(i Inspector) answer {
 			v, more, err := i.Members(ctx, "k", "u&v", 9)
@@ -178,7 +178,7 @@ func TestAnAgentOfAnotherVersionThatDoesNotKnowTheQuestion(t *testing.T) {
 	a.Version = "0.1"
 	old.HandleFunc("GET /api/hello", a.frame().answer(func(*http.Request) (any, error) { return Hello{Version: "0.1"}, nil }))
 	c := dial(t, serveSocket(t, a.frame().guard(old, func(*http.Request) bool { return true })))
-	_, err := c.Stats(context.Background())
+	_, err := c.Stats(context.Background(), domain.OutboxFilter{})
 	if err == nil || !strings.Contains(err.Error(), "version 0.1") {
 		t.Errorf("the error does not name the older version: %v", err)
 	}

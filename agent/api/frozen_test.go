@@ -49,7 +49,7 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 	})
 	t.Run("but for greetings", func(t *testing.T) {
 		c := dialBriefly(t, hanging(t, func(path string) bool { return path != "/api/hello" }), 200*time.Millisecond)
-		if _, err := c.Stats(t.Context()); !errors.Is(err, ErrFrozen) {
+		if _, err := c.Stats(t.Context(), domain.OutboxFilter{}); !errors.Is(err, ErrFrozen) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -84,7 +84,7 @@ func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 		socket.ServeHTTP(w, r)
 	}))
 	c := dialBriefly(t, path, 2*time.Second)
-	if list, err := c.Stats(t.Context()); err != nil || len(list) != 1 {
+	if list, err := c.Stats(t.Context(), domain.OutboxFilter{}); err != nil || len(list) != 1 {
 		t.Errorf("a question: %v, %v", list, err)
 	}
 	signs.Store(1)

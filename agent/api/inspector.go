@@ -23,8 +23,9 @@ type Inspector interface {
 	// Change shows one change, or store.ErrNotFound.
 	Change(ctx context.Context, id domain.ID) (*ChangePage, error)
 
-	// Stats counts open changes by state, computation, kind and reason.
-	Stats(ctx context.Context) ([]domain.StatLine, error)
+	// Stats counts the changes that pass a filter by state, computation, kind and reason. Without a state it counts
+	// those that are not closed.
+	Stats(ctx context.Context, f domain.OutboxFilter) ([]domain.StatLine, error)
 
 	// Computations lists every computation seen.
 	Computations(ctx context.Context) ([]domain.ComputationInfo, error)

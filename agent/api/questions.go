@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"personasync/agent/condition"
 	"personasync/store"
@@ -26,16 +27,26 @@ type page[T any] struct {
 
 // Changes implements Inspector.
 func (c *Client) Changes(ctx context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
-	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}}
-	if f.State != 0 {
-		q.Set("state", f.State.String())
-	}
-	if f.Cursor != "" {
-		q.Set("cursor", f.Cursor)
-	}
 	var p page[domain.ChangeInfo]
-	err := c.get(ctx, "/api/changes", q, &p)
+	err := c.get(ctx, "/api/changes", filterQuery(f), &p)
 	return condition.Whole(p.Items), p.Next, err
+}
+
+// filterQuery writes a filter as the query that readFilter reads.
+func filterQuery(f domain.OutboxFilter) url.Values {
+	q := url.Values{}
+	for name, value := range map[string]string{
+		"state": f.State.String(), "user": f.User, "computation": f.Computation, "reason": f.Reason, "cursor": f.Cursor,
+		"since": domain.Timestamp(f.Since), "until": domain.Timestamp(f.Until),
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if f.Limit != 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return q
 }
 
 // Change implements Inspector.
@@ -52,8 +63,8 @@ func (c *Client) Activity(ctx context.Context, f store.ActivityFilter) (t store.
 }
 
 // Stats implements Inspector.
-func (c *Client) Stats(ctx context.Context) (lines []domain.StatLine, err error) {
-	err = c.get(ctx, "/api/stats", nil, &lines)
+func (c *Client) Stats(ctx context.Context, f domain.OutboxFilter) (lines []domain.StatLine, err error) {
+	err = c.get(ctx, "/api/stats", filterQuery(f), &lines)
 	return condition.Whole(lines), err
 }
 
@@ -98,10 +109,30 @@ func (i questions) changes(r *http.Request) (any, error) {
 	return page[domain.ChangeInfo]{Items: items, More: next != "", Next: next}, err
 }
 
+func (i questions) stats(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	if len(q) == 0 {
+		return i.Inspector.Stats(r.Context(), domain.OutboxFilter{})
+	}
+	f, err := readFilter(q)
+	if err != nil {
+		return nil, err
+	}
+	f.Limit, f.Cursor = 0, ""
+	return i.Inspector.Stats(r.Context(), f)
+}
+
 func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
-	f.User, f.Computation = q.Get("user"), q.Get("computation")
+	f.User, f.Computation, f.Reason = q.Get("user"), q.Get("computation"), q.Get("reason")
 	if f.Limit, err = readLimit(q); err != nil {
 		return f, err
+	}
+	for name, at := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
+		if text := q.Get(name); text != "" {
+			if *at, err = time.Parse(time.RFC3339Nano, text); err != nil {
+				return f, fmt.Errorf("%w: %s %q is no time", ErrUsage, name, text)
+			}
+		}
 	}
 	if name := q.Get("state"); name != "" {
 		state, ok := domain.ParseState(name)

@@ -77,7 +77,7 @@ func (s *Server) public(mux *http.ServeMux, f *frame) {
 		return s.Inspect.Status(r.Context())
 	}))
 	mux.HandleFunc("GET /api/stats", f.answer(func(r *http.Request) (any, error) {
-		return s.Inspect.Stats(r.Context())
+		return questions{s.Inspect}.stats(r)
 	}))
 	mux.HandleFunc("GET /api/schedule", f.answer(func(r *http.Request) (any, error) {
 		next, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("next"), "1"))

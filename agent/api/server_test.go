@@ -45,7 +45,9 @@ func (a *answers) Change(_ context.Context, id domain.ID) (*ChangePage, error) {
 	a.asked = id.String()
 	return a.page, a.err
 }
-func (a *answers) Stats(context.Context) ([]domain.StatLine, error) { return a.stats, a.err }
+func (a *answers) Stats(context.Context, domain.OutboxFilter) ([]domain.StatLine, error) {
+	return a.stats, a.err
+}
 func (a *answers) Schedule(context.Context, int) ([]JobInfo, error) { return nil, a.err }
 func (a *answers) Computations(context.Context) ([]domain.ComputationInfo, error) {
 	return a.list, a.err

@@ -132,19 +132,19 @@ func (l *Local) Change(ctx context.Context, id domain.ID) (page *api.ChangePage,
 }
 
 // Stats implements Inspector.
-func (l *Local) Stats(ctx context.Context) ([]domain.StatLine, error) {
-	if l.shared == nil {
-		return l.readStats(ctx)
+func (l *Local) Stats(ctx context.Context, f domain.OutboxFilter) ([]domain.StatLine, error) {
+	if l.shared == nil || f != (domain.OutboxFilter{}) {
+		return l.readStats(ctx, f)
 	}
-	return l.shared.stats.get(ctx, func() ([]domain.StatLine, error) { return l.readStats(ctx) })
+	return l.shared.stats.get(ctx, func() ([]domain.StatLine, error) { return l.readStats(ctx, f) })
 }
 
 // readStats makes one answer of many parts. With a long backlog it takes a while, and an agent that starts meanwhile finds
 // its files free between two parts.
-func (l *Local) readStats(ctx context.Context) (stats []domain.StatLine, err error) {
+func (l *Local) readStats(ctx context.Context, f domain.OutboxFilter) (stats []domain.StatLine, err error) {
 	cursor, more := "", true
 	err = l.inParts(ctx, func(v *store.View) error {
-		page, next, err := v.StatsPage(cursor)
+		page, next, err := v.StatsPage(f, cursor)
 		stats, cursor, more = store.MergeStats(stats, page), next, next != ""
 		return err
 	}, func() bool { return !more })

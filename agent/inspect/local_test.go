@@ -73,7 +73,7 @@ func TestARunningAgentAndItsFilesGiveEqualAnswers(t *testing.T) {
 			if list, err := l.Computations(ctx); err != nil || len(list) != 1 || list[0].Members != 2 {
 				t.Errorf("computations: %+v, %v", list, err)
 			}
-			if lines, err := l.Stats(ctx); err != nil || len(lines) != 2 {
+			if lines, err := l.Stats(ctx, domain.OutboxFilter{}); err != nil || len(lines) != 2 {
 				t.Errorf("stats: %+v, %v", lines, err)
 			}
 			first, more, err := l.Members(ctx, "vip", "", 1)

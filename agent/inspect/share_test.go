@@ -20,7 +20,7 @@ import (
 // one gets a new answer.
 func TestEverythingIsScannedOnceForEverybodyWhoAsks(t *testing.T) {
 	for name, ask := range map[string]func(*Local) error{
-		"stats":  func(l *Local) error { _, err := l.Stats(context.Background()); return err },
+		"stats":  func(l *Local) error { _, err := l.Stats(context.Background(), domain.OutboxFilter{}); return err },
 		"status": func(l *Local) error { _, err := l.Status(context.Background()); return err },
 	} {
 		t.Run(name, func(t *testing.T) {

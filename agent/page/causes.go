@@ -87,7 +87,7 @@ func (c *causes) read(ctx context.Context, t parkedTotals) ([]Cause, error) {
 		if ctx.Err() != nil { // a stop does not wait for gigabytes of parked events
 			return nil, ctx.Err()
 		}
-		some, next, err := c.store.StatsPage(cursor)
+		some, next, err := c.store.StatsPage(domain.OutboxFilter{}, cursor)
 		if err != nil {
 			return nil, err
 		}

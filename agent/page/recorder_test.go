@@ -60,7 +60,7 @@ func TestAStopDoesNotWaitUntilWhatIsParkedIsCounted(t *testing.T) {
 		t.Errorf("counting after the stop: %v, %+v", err, r.parked.parked())
 	}
 	// A page reads four megabytes at most, so there are several, and nothing is left out.
-	if _, next, err := s.StatsPage("parked:"); err != nil || next == "" {
+	if _, next, err := s.StatsPage(domain.OutboxFilter{}, "parked:"); err != nil || next == "" {
 		t.Errorf("all 16 MB were read in one transaction (%v)", err)
 	}
 	if err := r.parked.count(t.Context(), two); err != nil {

@@ -125,13 +125,29 @@ const (
 	WaitParked   Wait = "parked"
 )
 
-// OutboxFilter narrows a listing. The zero value is every pending change.
+// OutboxFilter says which changes a listing shows, statistics count, or an action takes. The zero value is every pending
+// change; for statistics it is every change that is not closed.
 type OutboxFilter struct {
 	State       State
 	User        string
-	Computation string // key or id
-	Limit       int    // 0: 100
-	Cursor      string // where the page before ended, as Changes returned it; "" for the first page
+	Computation string    // key or id
+	Reason      string    // a reason, or a cause as [StatLine] has it
+	Since       time.Time // received at this time or later; zero: any time
+	Until       time.Time // received before this time; zero: any time
+	Limit       int       // of a listing; 0: 100
+	Cursor      string    // where the page before ended, as Changes returned it; "" for the first page
+}
+
+// Matches reports whether a change of any state passes the filter.
+func (f *OutboxFilter) Matches(c *Change) bool {
+	switch {
+	case f.User != "" && f.User != c.User,
+		f.Computation != "" && f.Computation != c.Computation && f.Computation != c.ComputedBy,
+		!f.Since.IsZero() && c.Received.Before(f.Since),
+		!f.Until.IsZero() && !c.Received.Before(f.Until):
+		return false
+	}
+	return f.Reason == "" || f.Reason == c.Reason || c.State == StateParked && f.Reason == c.Cause()
 }
 
 // StatLine is one line of `outbox stats`: how many changes share a state, a computation and a reason.

@@ -122,8 +122,7 @@ func (l *Listing) slice(tx *state.Tx) error {
 func (l *Listing) full() bool { return len(l.Lines) > l.Filter.Limit }
 
 func (l *Listing) add(ch *state.Stored, at cursor) {
-	f := &l.Filter
-	if ch.State == f.State && (l.Fields == nil || ch.Kind != domain.KindReceived && l.Fields[ch.Field]) && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
+	if ch.State == l.Filter.State && (l.Fields == nil || ch.Kind != domain.KindReceived && l.Fields[ch.Field]) && l.Filter.Matches(&ch.Change) {
 		info := ch.Describe()
 		info.Value = bytes.Clone(info.Value)
 		l.Lines = append(l.Lines, line{info, at})

@@ -9,11 +9,12 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Stats groups what waits, is held or is parked, by state, kind, computation and reason.
-func (v *Reader) Stats() ([]domain.StatLine, error) {
+// Stats counts the changes that pass the filter, by state, kind, computation and reason. Without a state it counts
+// pending, held and parked ones.
+func (v *Reader) Stats(f domain.OutboxFilter) ([]domain.StatLine, error) {
 	var all []domain.StatLine
 	for cursor, first := "", true; first || cursor != ""; first = false {
-		lines, next, err := v.StatsPage(cursor)
+		lines, next, err := v.StatsPage(f, cursor)
 		if err != nil {
 			return nil, err
 		}
@@ -22,17 +23,18 @@ func (v *Reader) Stats() ([]domain.StatLine, error) {
 	return all, nil
 }
 
-// StatsPage is Stats of a part of what there is, for readers that must not look for long at a time;
-// MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
-func (v *Reader) StatsPage(after string) (lines []domain.StatLine, next string, err error) {
-	s := domain.StatePending
+// StatsPage is Stats of a part of the changes, for readers that must not read for long at a time. MergeStats adds up
+// the parts. next is the cursor of the next part, "" at the end.
+func (v *Reader) StatsPage(f domain.OutboxFilter, after string) (lines []domain.StatLine, next string, err error) {
+	s := cmp.Or(f.State, domain.StatePending)
 	if state, rest, found := strings.Cut(after, ":"); found {
 		if s, found = domain.ParseState(state); !found {
 			return nil, "", ErrBadCursor
 		}
 		after = rest
 	}
-	l := &Listing{Filter: domain.OutboxFilter{State: s, Limit: 2 * state.PageScan}}
+	l := &Listing{Filter: f}
+	l.Filter.State, l.Filter.Limit = s, 2*state.PageScan
 	if l.at, err = parseCursor(after); err != nil {
 		return nil, "", err
 	}
@@ -50,7 +52,7 @@ func (v *Reader) StatsPage(after string) (lines []domain.StatLine, next string, 
 	switch {
 	case !l.done:
 		next = s.String() + ":" + l.at.String()
-	case s < domain.StateParked:
+	case f.State == 0 && s < domain.StateParked:
 		next = (s + 1).String() + ":"
 	}
 	return MergeStats(nil, lines), next, nil
