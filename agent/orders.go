@@ -26,6 +26,8 @@ func (d orders) Order(ctx context.Context, o api.Order, progress func(done, tota
 		})
 	case "reconcile":
 		return d.store.Reconcile(ctx, o.Key, o.Events, o.DryRun, progress)
+	case "reconcile_told":
+		return d.store.ReconcileTold(ctx, o.Key, o.Since, o.Until, o.Events, o.DryRun, progress)
 	case "close":
 		return d.store.CloseAudience(ctx, o.Key, o.Events, o.DryRun, progress)
 	case "adopt":

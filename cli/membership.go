@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -66,9 +67,15 @@ func reconcileCommand(env *command.Env) *urfave.Command {
 		Usage:     "send MoEngage the current state of an audience or a trait again",
 		ArgsUsage: "KEY",
 		Description: "Sends the state of members and former members, also where it equals the last sent value. Use it\n" +
-			"after a restore, after a change of agent.toml, or when data was lost at MoEngage.\n\n" +
-			"Example: personasync audience reconcile high_value_shoppers --dry-run",
-		Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+			"after a restore, after a change of agent.toml, or when data was lost at MoEngage. --told-since and\n" +
+			"--told-until limit it to users with a change that MoEngage accepted in that time, as far back as\n" +
+			"retention.delivered keeps the history.\n\n" +
+			"Example: personasync audience reconcile high_value_shoppers --told-since 2026-03-14T09:00:00Z --dry-run",
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "told-since", Usage: "only users with a change accepted at `TIME` or later: 2026-03-14T09:26:53Z, 2026-03-14, or an age such as 90m or 2d"},
+			&urfave.StringFlag{Name: "told-until", Usage: "only users with a change accepted before `TIME` (default: now)"},
+			eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
+		},
 		Action: audienceOrder(env, "reconcile"),
 	}
 }
@@ -161,7 +168,7 @@ func carryOut(w *term.Terminal, c *urfave.Context, o api.Orders, order api.Order
 	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the audience has another ID afterwards, also without members
 		shown()
 		remarkExits(w, order.Key, r)
-		if err := command.Confirm(w, membershipText(order.Verb, r)); err != nil {
+		if err := command.Confirm(w, membershipText(strings.TrimSuffix(order.Verb, "_told"), r)); err != nil {
 			return r, err
 		}
 	}
@@ -193,6 +200,11 @@ func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
 			return err
 		}
 		order := api.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		if c.IsSet("told-since") || c.IsSet("told-until") {
+			if err := toldBetween(c, &order); err != nil {
+				return err
+			}
+		}
 		return env.Order(c, func(o api.Orders, bar *term.Bar) error {
 			bar.Next(people)
 			r, err := carryOut(env.Terminal, c, o, order, bar, func() {}, func() error { return nil })
@@ -200,9 +212,39 @@ func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
 			if err != nil {
 				return command.UnknownKey(env, c, err, order.Key)
 			}
-			return printMembership(env.Terminal, c, verb, r)
+			if from, err := time.Parse(time.RFC3339Nano, r.HistoryFrom); order.Verb == "reconcile_told" && (err != nil || order.Since.Before(from)) {
+				remarkHistory(env.Terminal, r.HistoryFrom)
+			}
+			return printMembership(env.Terminal, c, order.Verb, r)
 		})
 	}
+}
+
+// toldBetween limits a reconcile to users with a change that MoEngage accepted between two times.
+func toldBetween(c *urfave.Context, o *api.Order) (err error) {
+	o.Verb = "reconcile_told"
+	if o.Since, err = command.Time(c, "told-since"); err != nil {
+		return err
+	}
+	if o.Until, err = command.Time(c, "told-until"); err != nil {
+		return err
+	}
+	if o.Until.IsZero() {
+		o.Until = time.Now()
+	}
+	if !o.Since.Before(o.Until) {
+		return exit.Usage("--told-since is not before --told-until, so no user can match")
+	}
+	return nil
+}
+
+// remarkHistory prints that the history begins later than the time asked for.
+func remarkHistory(w *term.Terminal, from string) {
+	if from == "" {
+		w.Remark("the history of sent changes is empty (retention.delivered), so no user is known to have been told")
+		return
+	}
+	w.Remark("the history of sent changes begins at %s (retention.delivered), so users told before that are not among them", term.Second(from))
 }
 
 // idle returns the error of an order without effect, and nil if it had one.
@@ -214,6 +256,8 @@ func idle(verb string, r store.MembershipReport) error {
 	case changesAnything(r):
 	case verb == "close":
 		return exit.Nothing("%s has no members, so nobody leaves", key)
+	case verb == "reconcile_told":
+		return exit.Nothing("no user of %s had a change accepted in that time: `personasync outbox list --state delivered` shows the history", key)
 	case verb == "reconcile":
 		return exit.Nothing("nothing is known of %s that MoEngage should be told", key)
 	case (verb == "release" || verb == "discard") && !r.Tripped:
@@ -232,7 +276,7 @@ func printMembership(w *term.Terminal, c *urfave.Context, verb string, r store.M
 	if r.DryRun || c.Bool("yes") { // otherwise the question said it
 		remarkExits(w, c.Args().First(), r)
 	}
-	text := membershipText(verb, r)
+	text := membershipText(strings.TrimSuffix(verb, "_told"), r)
 	end := term.Plural(r.Created, "change") + " made"
 	switch {
 	case r.DryRun:

@@ -73,6 +73,12 @@ func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, 
 	return s.orders.Reconcile(ctx, key, events, dryRun, progress)
 }
 
+// ReconcileTold is Reconcile for the users of whom MoEngage accepted a change between two times, as far back as
+// retention.delivered keeps the history.
+func (s *Store) ReconcileTold(ctx context.Context, key string, since, until time.Time, events, dryRun bool, progress func(done, total int64)) (MembershipReport, error) {
+	return s.orders.ReconcileTold(ctx, key, since, until, events, dryRun, progress)
+}
+
 // CloseAudience makes every member an ex-member as of now. The mass-exit guard does not hold these exits, because the
 // operator has decided.
 func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bool, progress func(done, total int64)) (MembershipReport, error) {

@@ -18,12 +18,15 @@ import (
 
 // Order changes the memberships of one computation.
 type Order struct {
-	Verb   string // import, baseline, reconcile, close, release, discard, adopt, forget
+	Verb   string // import, baseline, reconcile, reconcile_told, close, release, discard, adopt, forget
 	Key    string // of the computation, or its id
 	ID     string // adopt: of the computation that continues Key
 	AsOf   time.Time
 	Events bool
 	DryRun bool
+
+	// Since and Until limit a reconcile_told to users of whom MoEngage accepted a change in that time.
+	Since, Until time.Time
 
 	// Users is the list of an import or a baseline. Its first error ends the order with nothing changed.
 	Users iter.Seq2[string, error]
@@ -58,12 +61,14 @@ func (f *frame) carryOut(orders Orders) http.HandlerFunc {
 func readOrder(r *http.Request) (o Order, err error) {
 	q := r.URL.Query()
 	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), Users: receiveUsers(r.Body)}
-	if text := q.Get("as_of"); text != "" {
-		ns, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return o, fmt.Errorf("%w: as_of %q is no time in nanoseconds", ErrUsage, text)
+	for name, at := range map[string]*time.Time{"as_of": &o.AsOf, "since": &o.Since, "until": &o.Until} {
+		if text := q.Get(name); text != "" {
+			ns, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				return o, fmt.Errorf("%w: %s %q is no time in nanoseconds", ErrUsage, name, text)
+			}
+			*at = time.Unix(0, ns)
 		}
-		o.AsOf = time.Unix(0, ns)
 	}
 	return o, nil
 }
@@ -104,6 +109,10 @@ func (c *Client) Order(ctx context.Context, o Order, progress func(done, total i
 	}
 	if o.DryRun {
 		q.Set("dry_run", "")
+	}
+	if o.Verb == "reconcile_told" {
+		q.Set("since", strconv.FormatInt(o.Since.UnixNano(), 10))
+		q.Set("until", strconv.FormatInt(o.Until.UnixNano(), 10))
 	}
 	var body io.Reader
 	if o.Users != nil {

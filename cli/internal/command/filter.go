@@ -46,10 +46,10 @@ func Filter(c *urfave.Context) (f domain.OutboxFilter, err error) {
 	if f.Reason = c.String("reason"); f.Reason == "" && c.IsSet("reason") {
 		return f, exit.Usage("--reason is empty: `personasync outbox stats` lists the reasons")
 	}
-	if f.Since, err = timeFlag(c, "since"); err != nil {
+	if f.Since, err = Time(c, "since"); err != nil {
 		return f, err
 	}
-	if f.Until, err = timeFlag(c, "until"); err != nil {
+	if f.Until, err = Time(c, "until"); err != nil {
 		return f, err
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
@@ -70,7 +70,8 @@ func FilterText(f domain.OutboxFilter) (flags string) {
 	return flags
 }
 
-func timeFlag(c *urfave.Context, name string) (time.Time, error) {
+// Time reads a flag with a time or an age. Without the flag it returns the zero time.
+func Time(c *urfave.Context, name string) (time.Time, error) {
 	text := c.String(name)
 	if text == "" && !c.IsSet(name) {
 		return time.Time{}, nil

@@ -87,8 +87,7 @@ func (r *externalSort) spill() error {
 		return fmt.Errorf("sort the list: %w", datadir.Translate(err))
 	}
 	r.arena, r.at = r.arena[:0], r.at[:0]
-	_, err = f.Seek(0, io.SeekStart)
-	return err
+	return nil
 }
 
 func (r *externalSort) close() {
@@ -97,12 +96,16 @@ func (r *externalSort) close() {
 	}
 }
 
-// sorted walks the user keys, each as often as it was added. A key is good until the next.
+// sorted walks the user keys, each as often as it was added. A key is valid until the next. It may be walked again.
 func (r *externalSort) sorted() iter.Seq2[[]byte, error] {
 	r.sort()
 	return func(yield func([]byte, error) bool) {
 		m := merge{&memoryRun{r: r}}
 		for _, f := range r.runs {
+			if _, err := f.Seek(0, io.SeekStart); err != nil {
+				yield(nil, fmt.Errorf("read the sorted list: %w", err))
+				return
+			}
 			m = append(m, &fileRun{r: bufio.NewReaderSize(f, 64<<10)})
 		}
 		for i := len(m) - 1; i >= 0; i-- {

@@ -1,8 +1,10 @@
 package orders
 
 import (
+	"bytes"
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"personasync/store/domain"
@@ -17,15 +19,67 @@ func (rn *Runner) Reconcile(ctx context.Context, key string, events, dryRun bool
 	if err != nil {
 		return r, err
 	}
+	everyone := func(*query.UserRow) (bool, error) { return true, nil }
+	return j.reconcile(ctx, progress, func() (pick, func()) { return everyone, func() {} })
+}
+
+// ReconcileTold is Store.ReconcileTold.
+func (rn *Runner) ReconcileTold(ctx context.Context, key string, since, until time.Time, events, dryRun bool, progress Progress) (r Report, err error) {
+	j, err := rn.newJob(ctx, key, &record.Order{Verb: record.OrderReconcile, Events: events}, false, dryRun)
+	if err != nil {
+		return r, err
+	}
+	list := newExternalSort(rn.Dir)
+	defer list.close()
+	search := &query.ToldBetween{Fields: slices.Concat(j.fields, j.targetFields), Since: since, Until: until}
+	for !search.Done() {
+		users, err := search.Read(j.Reader)
+		if err == nil {
+			err = ctx.Err()
+		}
+		for i := 0; err == nil && i < len(users); i++ {
+			err = list.add(users[i])
+		}
+		if err != nil {
+			return j.report(ctx, err)
+		}
+	}
+	j.done.HistoryFrom = domain.Timestamp(search.Oldest)
+	return j.reconcile(ctx, progress, list.listed)
+}
+
+// pick reports whether a user is wanted. It is asked about users in the order of their keys.
+type pick func(*query.UserRow) (bool, error)
+
+// listed returns a pick of the users of the list, and a function that ends it.
+func (r *externalSort) listed() (pick, func()) {
+	next, stop := iter.Pull2(r.sorted())
+	key, err, some := next()
+	return func(row *query.UserRow) (bool, error) {
+		for some && err == nil && bytes.Compare(key, row.Key) < 0 {
+			key, err, some = next()
+		}
+		return some && bytes.Equal(key, row.Key), err
+	}, stop
+}
+
+// reconcile orders users to be sent again. It asks for a pick for each pass over the rows: one for the computation, and
+// one for each column.
+func (j *membershipJob) reconcile(ctx context.Context, progress Progress, wanted func() (pick, func())) (r Report, err error) {
 	for _, j.order.Field = range j.fields {
+		wants, end := wanted()
 		err := j.each(ctx, progress, func(row *query.UserRow) error {
+			again, err := wants(row)
+			if err != nil || !again {
+				return err
+			}
 			if row.Some || row.Told || j.class == domain.ClassTrait {
 				j.done.Again++
 				return j.add(ctx, row.Key, row.In)
 			}
 			return nil
 		})
-		if err == nil {
+		if end(); err == nil {
 			err = j.flush(ctx)
 		}
 		if err != nil {

@@ -36,6 +36,9 @@ type Report struct {
 	Exited    uint64 `json:"exited"`  // exits of a computation that is forgotten: their times are, too
 	Already   bool   `json:"already"` // of an adoption: it came about before, and nothing of it is left to do
 	Tripped   bool   `json:"tripped"` // of a release or a discard: the guard was holding exits until then
+
+	// HistoryFrom is the time of the oldest sent change that is still known, of a reconcile by the time of sending.
+	HistoryFrom string `json:"history_from,omitempty"`
 }
 
 // membershipJob is an order on a computation that is being carried out. It gathers users, appends them to the inbox some
