@@ -86,6 +86,7 @@ func newApp(env *command.Env) *urfave.App {
 			scheduleCommand(env),
 			dbCommand(env),
 			configCommand(env),
+			previewCommand(env),
 			sandboxCommand(env),
 			serviceCommand(env),
 			demoCommand(env),

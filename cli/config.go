@@ -44,6 +44,7 @@ func configCommand(env *command.Env) *urfave.Command {
 					"Example: personasync config init /etc/personasync/agent.toml",
 				Action: env.Action(configInit),
 			},
+			configTestCommand(env),
 		},
 	}
 }

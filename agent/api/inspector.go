@@ -41,6 +41,9 @@ type Inspector interface {
 	// the same user follow in later requests. computation "" is all of them.
 	DryRun(ctx context.Context, computation string, limit int) (*DryRunResult, error)
 
+	// Preview shows what a delivery would come to now, and receives nothing.
+	Preview(ctx context.Context, q PreviewQuery) (*PreviewResult, error)
+
 	// Activity lists the newest entries, or those since a cursor.
 	Activity(ctx context.Context, f store.ActivityFilter) (store.Activity, error)
 

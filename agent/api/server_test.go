@@ -28,6 +28,7 @@ type answers struct {
 	members []domain.MemberInfo
 	user    *domain.UserInfo
 	dryRun  *DryRunResult
+	preview *PreviewResult
 	err     error
 
 	filter domain.OutboxFilter // the last one asked for
@@ -63,6 +64,10 @@ func (a *answers) Activity(context.Context, store.ActivityFilter) (store.Activit
 func (a *answers) User(_ context.Context, id string) (*domain.UserInfo, error) {
 	a.asked = id
 	return a.user, a.err
+}
+func (a *answers) Preview(_ context.Context, q PreviewQuery) (*PreviewResult, error) {
+	a.asked = q.Path + " " + q.Received.String() + " " + string(q.Body)
+	return a.preview, a.err
 }
 func (a *answers) DryRun(_ context.Context, computation string, limit int) (*DryRunResult, error) {
 	a.asked, a.limit = computation, limit

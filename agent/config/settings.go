@@ -86,6 +86,12 @@ func (c *Config) has(key string, secret Secret) bool {
 	return len(secret) > 0 || borrowed
 }
 
+// TakesToken reports whether a bearer token of the webhook is configured, also one that this process may not read.
+func (c *Config) TakesToken() bool {
+	from := c.origins["ingest.bearer_token"].kind
+	return c.has("ingest.bearer_token", c.Ingest.BearerToken) || from == fromSecretFile || from == fromCredential
+}
+
 // Unread returns the secrets that c was loaded without and that were not borrowed, or nil.
 func (c *Config) Unread() (names []string) {
 	for _, f := range fields(c, "") {

@@ -46,6 +46,12 @@ func NewClock(shown time.Time) *Clock {
 	}
 }
 
+// ClockAt returns a clock that stands at a time: what is read by it is read as if it were received then.
+func ClockAt(t time.Time) *Clock {
+	t = t.Round(0)
+	return &Clock{wall: func() time.Time { return t }, past: func() time.Duration { return 0 }, shown: t}
+}
+
 // read returns the time, and the upper bound for the time of an event.
 func (c *Clock) read() (now, latest time.Time) {
 	now, latest, _ = c.receipt()
