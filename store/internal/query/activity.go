@@ -116,7 +116,7 @@ func (v *Reader) Activity(f ActivityFilter) (t Activity, err error) {
 type activityReader struct {
 	v        *Reader
 	filter   ActivityFilter
-	first    bool           // the newest lines are wanted, not what is new
+	first    bool           // the newest lines are wanted, not those since a cursor
 	from, to activityCursor // behind which to begin, and how far it came
 	applied  uint64
 	lines    []ActivityEntry
@@ -126,8 +126,8 @@ type activityReader struct {
 	epochs   record.Epochs
 }
 
-// begin finds where to go on. Whoever is too far behind is told how much is left out; a cursor of a
-// store that was restored since begins anew.
+// begin finds where to go on. A caller that is too far behind learns how many lines are left out. A cursor of a store
+// that was restored since begins anew.
 func (r *activityReader) begin(tx *state.Tx) error {
 	r.applied = tx.State.Applied
 	r.epochs = tx.State.Epochs
@@ -220,7 +220,7 @@ func (r *activityReader) add(line ActivityEntry, computedBy string) {
 	r.lines = append(r.lines, line)
 }
 
-// changes adds what is closed, at the first look what is parked, and the changes that events made.
+// changes adds closed changes, on the first call the parked ones, and the changes that events made.
 func (r *activityReader) changes(tx *state.Tx) error {
 	c := tx.History.Cursor()
 	for k, frame := c.Seek(state.NumberKey(r.from.closed + 1)); k != nil; k, frame = c.Next() {
@@ -248,7 +248,7 @@ func (r *activityReader) changes(tx *state.Tx) error {
 	return nil
 }
 
-// newestParked adds what is parked, of those with the newest ids.
+// newestParked adds the parked changes with the newest ids.
 func (r *activityReader) newestParked(tx *state.Tx) {
 	c, size := tx.Parked.Cursor(), 0
 	k, frame := c.Last()
@@ -260,7 +260,7 @@ func (r *activityReader) newestParked(tx *state.Tx) {
 	}
 }
 
-// parkings adds what was parked since the cursor.
+// parkings adds the changes parked since the cursor.
 func (r *activityReader) parkings() {
 	list, skipped := r.v.Parkings.Since(r.from.parking, &r.to.parking)
 	r.skipped += skipped
@@ -278,7 +278,7 @@ func (r *activityReader) refusedSoFar(tx *state.Tx) error {
 	return err
 }
 
-// refusals adds what was refused since the cursor.
+// refusals adds the requests refused since the cursor.
 func (r *activityReader) refusals() {
 	for _, one := range r.v.Refused.Since(r.from.refusal, &r.to.refusal, time.Now()) {
 		r.refusal(&one)

@@ -8,14 +8,14 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Expiring is what is parked and will expire within a week, unless somebody decides.
+// Expiring counts the parked changes that expire within a week unless an operator acts.
 type Expiring struct {
 	Count uint64    `json:"count"`
 	More  bool      `json:"more"`  // there are more: not all were looked at
 	First time.Time `json:"first"` // when the first of them goes
 }
 
-// Expiring says what is going to expire, parked items being kept for so long; nil when nothing is.
+// Expiring returns the parked changes about to expire when they are kept for keep, or nil if there are none.
 func (v *Reader) Expiring(now time.Time, keep time.Duration) (e *Expiring, err error) {
 	if keep <= 0 {
 		return nil, nil

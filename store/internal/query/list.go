@@ -63,7 +63,7 @@ type Listing struct {
 	Fields map[uint32]bool // whose changes are wanted; nil: everything
 	at     cursor
 	Lines  []line
-	done   bool // there is nothing behind what was read
+	done   bool // no line follows those read
 }
 
 // NewListing begins the page that f asks for, or answers ErrBadCursor.

@@ -32,8 +32,8 @@ func tickets(tx *state.Tx, u *state.User) (list []*state.Stored) {
 	return list
 }
 
-// waiting returns what is open of a user, by id: what is kept in the rows, and of the queue as much as makes
-// most; more says that there is more.
+// waiting returns the open changes of a user, by id: those in the rows, and of the queue as many as make most. more
+// reports that there are more.
 func waiting(tx *state.Tx, u *state.User, most int) (list []*state.Stored, more bool) {
 	list = tickets(tx, u)
 	for _, s := range [...]domain.State{domain.StateHeld, domain.StateParked, domain.StatePending} {
@@ -55,8 +55,8 @@ func waiting(tx *state.Tx, u *state.User, most int) (list []*state.Stored, more 
 	return list, more
 }
 
-// ofUser lists the changes of one user: of what waits, is parked or is held, attributes first, by id, and
-// then what is in the user's queue, which may be very much.
+// ofUser lists the changes of one user. Of the pending, parked or held ones, attributes come first, by id. The user's
+// queue comes after them, because it may be very long.
 func (l *Listing) ofUser(tx *state.Tx) {
 	u := tx.User(l.Filter.User)
 	if l.Filter.State > domain.StateParked {
@@ -90,7 +90,7 @@ func (l *Listing) ticketsOf(tx *state.Tx, u *state.User) {
 
 func byID(x, y *state.Stored) int { return x.ID.Compare(y.ID) }
 
-// queueStart is where a user's queue begins with what is in a state.
+// queueStart is where the changes in a state begin in a user's queue.
 func queueStart(s domain.State, u *state.User) []byte {
 	lane := state.LaneDefault
 	switch s {
@@ -147,7 +147,7 @@ func (l *Listing) closedOf(tx *state.Tx, u *state.User) {
 	for i := 0; n != 0 && i < state.PageScan && !l.full(); i++ {
 		ch := tx.Fetch(tx.History, state.NumberKey(n))
 		if ch == nil {
-			n = 0 // what was before is past its retention
+			n = 0 // older ones are past their retention
 			break
 		}
 		n = ch.Prev

@@ -80,7 +80,7 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 	return c, err
 }
 
-// refusals lists what was refused at the door: a running store knows more than its file.
+// refusals lists the refused requests. A running store knows more of them than its file.
 func (v *Reader) refusals(tx *state.Tx) (list []domain.Refusal, heard domain.Heard, err error) {
 	if v.Refused != nil {
 		list, heard = v.Refused.List()
@@ -167,7 +167,7 @@ func (v *Reader) Read(f func(tx *state.Tx) error) error {
 	})
 }
 
-// Discard is the log of a reader: a damaged row is reported by whoever writes.
+// Discard is the log of a reader. The writer reports a corrupt row.
 var Discard = slog.New(slog.DiscardHandler)
 
 // record returns a record of the inbox; it is empty when it is gone.

@@ -11,9 +11,8 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A Sample is what the agent looked like at one moment: counters as they stood, and gauges. One a
-// minute is kept for a day, so that whoever is called at night sees how it came to this, over a restart
-// too. The store fills in what it counts itself; the rest is told by whoever keeps the sample.
+// Sample holds the agent's counters and gauges at one moment. One a minute is kept for a day, so that an operator
+// called at night sees what led to it, even across a restart. The store fills in its own counts, and the caller the rest.
 type Sample struct {
 	At time.Time
 
@@ -39,7 +38,7 @@ type AudienceSample struct {
 	Space, Key, ID           string
 	Members, Entered, Exited uint64
 
-	Number uint32 // of its field, which is what is kept
+	Number uint32 // of its field; kept in place of the key
 }
 
 const (
@@ -105,7 +104,7 @@ func Outdated(kept engine.Bucket, minute uint64) (keys [][]byte) {
 	return keys
 }
 
-// Samples lists what was kept since then, the oldest first. Damaged ones are left out.
+// Samples lists the samples since then, the oldest first. It leaves out corrupt ones.
 func (v *Reader) Samples(since time.Time) (list []Sample, err error) {
 	err = v.Read(func(tx *state.Tx) error {
 		kept := tx.Bucket(state.BucketSamples)

@@ -61,10 +61,10 @@ func (v *Reader) StatsPage(f domain.OutboxFilter, after string) (lines []domain.
 // statSamples is how many ids a line of the statistics names.
 const statSamples = 3
 
-// StatCauses bounds how many causes of one reason are told apart: what is beyond shares one.
+// StatCauses bounds how many causes of one reason are told apart. The others share one.
 const StatCauses = 50
 
-// otherCauses is the cause of what is beyond.
+// otherCauses is the cause that those beyond StatCauses share.
 func otherCauses(reason string) string { return reason + ": other words" }
 
 // MergeStats adds up lines of one kind, in the order that a listing shows.

@@ -57,7 +57,7 @@ func (v *Reader) ToldUsers(key, cursor string) (users []string, next string, err
 }
 
 // attributesOf returns the numbers of the fields that are sent as attributes of a computation, the list
-// among them. A cohort is none: nobody can read back who is in it.
+// among them. A cohort is none, because its members cannot be read back.
 func attributesOf(tx *state.Tx, key string) (map[uint32]bool, error) {
 	f, err := tx.State.Registry.One(key)
 	if err != nil {
@@ -101,8 +101,8 @@ func anyIn(fields map[uint32]bool, block uint16) bool {
 }
 
 // Told returns what MoEngage should hold of these users and this computation, all at one moment, in
-// their order. Who was told of after settled counts as moving. A user of whom MoEngage was told
-// nothing, as after being forgotten, has no attributes.
+// their order. A user with a change sent after settled counts as moving. A user without anything sent, as
+// after an erasure, has no attributes.
 func (v *Reader) Told(key string, users []string, settled time.Time) (list []ToldUser, err error) {
 	err = v.Read(func(tx *state.Tx) error {
 		numbers, err := attributesOf(tx, key)
@@ -158,7 +158,7 @@ func (v *Reader) SendsAttributes(key string) (yes bool, err error) {
 	return yes, err
 }
 
-// Verification is what came of the last verification of one computation. It names no user.
+// Verification is the result of the last verification of one computation. It names no user.
 type Verification struct {
 	Key      string    `json:"key"`
 	ID       string    `json:"id"`
@@ -178,7 +178,7 @@ type Verification struct {
 	FailedAt *time.Time `json:"failed_at,omitempty"`
 }
 
-// WithFindings returns what is kept of v behind the last verification: one that failed says nothing about the
+// WithFindings returns the verification to keep when v follows last. One that failed says nothing about the
 // differences that were found before, so they stay. One that compared none of those MoEngage was told of may
 // have asked for nobody, so that an earlier failure stays as well.
 func (v Verification) WithFindings(last Verification) Verification {

@@ -43,7 +43,7 @@ func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
 	return info, nil
 }
 
-// showRows fills the page with what waits and what is known, and returns the number of the record that set
+// showRows fills the page with the pending changes and the memberships, and returns the number of the record that set
 // each membership.
 func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint64) {
 	type computation struct{ key, id string }
