@@ -25,7 +25,7 @@ func (s *Start) salvage(path string, faults []string) (report *repair.Salvage, e
 			return err
 		}
 		defer inbox.CloseFiles()
-		report, err = s.salvageState(inbox, faults)
+		report, err = repair.State(s.dir, inbox, s.log, faults)
 		return err
 	})
 	return report, err

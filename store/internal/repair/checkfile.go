@@ -36,7 +36,7 @@ func DataFiles(dir string) (paths []string, err error) {
 func (c *checker) files(paths []string) error {
 	sound := make(map[string]bool)
 	for _, path := range paths {
-		c.R.File = filepath.Base(path)
+		c.report.File = filepath.Base(path)
 		unlock, err := lockToRead(path)
 		if err != nil {
 			return err
@@ -50,7 +50,7 @@ func (c *checker) files(paths []string) error {
 	}
 	state := paths[len(paths)-1]
 	epoch := uint32(0)
-	if c.R.File = datadir.StateFile; sound[state] {
+	if c.report.File = datadir.StateFile; sound[state] {
 		db, err := bolt.Open(state, 0, true)
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func (c *checker) files(paths []string) error {
 		}
 	}
 	for _, path := range paths[:len(paths)-1] {
-		if c.R.File = filepath.Base(path); !sound[path] {
+		if c.report.File = filepath.Base(path); !sound[path] {
 			c.next = 0
 			continue
 		}
@@ -82,7 +82,7 @@ func (c *checker) epoch(db *bolt.State) (uint32, error) {
 	epoch, err := db.Epoch()
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
-		c.R.Find("frame", "%s: %v", c.R.File, err)
+		c.report.Find("frame", "%s: %v", c.report.File, err)
 		return 0, nil
 	case err != nil:
 		return 0, err
@@ -94,23 +94,23 @@ func (c *checker) epoch(db *bolt.State) (uint32, error) {
 func (c *checker) pages(path string) (sound bool, err error) {
 	file, err := boltpage.Open(path)
 	if err != nil {
-		return false, fmt.Errorf("open %s: %w", c.R.File, err)
+		return false, fmt.Errorf("open %s: %w", c.report.File, err)
 	}
 	defer file.Close()
-	before := c.R.Faults
+	before := c.report.Faults
 	if err := file.Glance(); err != nil {
-		c.R.Find("pages", "%s: %v", c.R.File, err)
+		c.report.Find("pages", "%s: %v", c.report.File, err)
 		return false, nil
 	}
 	m, _ := file.Newest()
 	wanted := wal.Buckets
-	if c.R.File == datadir.StateFile {
+	if c.report.File == datadir.StateFile {
 		wanted = append([][]byte{state.BucketMeta}, state.StateBuckets...)
 		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(state.LateBuckets, b) })
 	}
 	known := 0
 	w := boltpage.Walk{
-		File: file, Meta: m, Fault: func(err error) { c.R.Find("pages", "%s: %v", c.R.File, err) },
+		File: file, Meta: m, Fault: func(err error) { c.report.Find("pages", "%s: %v", c.report.File, err) },
 		Leaf: func(uint64, []string, []boltpage.Element) {},
 		Bucket: func(path []string, _ uint64) {
 			if len(path) == 1 && containsName(wanted, []byte(path[0])) {
@@ -119,11 +119,11 @@ func (c *checker) pages(path string) (sound bool, err error) {
 		},
 	}
 	w.Run()
-	if sound = c.R.Faults == before; sound && known == 0 {
+	if sound = c.report.Faults == before; sound && known == 0 {
 		return false, boltfile.NotOurs(path)
 	}
 	if sound && known < len(wanted) {
-		c.R.Find("pages", "%s: %d of its %d buckets are there", c.R.File, known, len(wanted))
+		c.report.Find("pages", "%s: %d of its %d buckets are there", c.report.File, known, len(wanted))
 		return false, nil
 	}
 	return sound, nil

@@ -15,7 +15,7 @@ func (c *checker) inboxFile(path string, epoch uint32) error {
 	s, err := wal.OpenSegment(path, epoch)
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
-		c.R.Find("open", "%v", err)
+		c.report.Find("open", "%v", err)
 		return nil
 	case err != nil:
 		return err
@@ -35,14 +35,14 @@ func (c *checker) segment(s *wal.Segment) error {
 			c.beginSegment(name, key)
 		}
 		if len(key) != 8 {
-			c.R.Find("inbox", "%s: %x is not the number of a record", name, key)
+			c.report.Find("inbox", "%s: %x is not the number of a record", name, key)
 			return nil
 		}
 		c.chunk(name, state.Number(key), chunk, assigned)
 		return c.step(key, chunk)
 	})
 	if c.next != 0 && assigned >= c.next {
-		c.R.Find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, assigned)
+		c.report.Find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, assigned)
 		c.next = assigned + 1
 	}
 	c.next = max(c.next, before)
@@ -56,7 +56,7 @@ func (c *checker) beginSegment(name string, key []byte) {
 	}
 	switch first := state.Number(key); {
 	case first < c.next:
-		c.R.Find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, first, c.next-1)
+		c.report.Find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, first, c.next-1)
 		c.next = first
 	case c.next != 0 && c.st != nil && first-1 <= c.st.Applied: // files between them were removed, and are not needed
 		c.next = first
@@ -67,21 +67,21 @@ func (c *checker) beginSegment(name string, key []byte) {
 func (c *checker) chunk(name string, first uint64, chunk []byte, assigned uint64) {
 	switch {
 	case c.next == 0 && c.st != nil && first > c.st.Applied+1:
-		c.R.Find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.Applied)
+		c.report.Find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.Applied)
 	case c.next != 0 && first != c.next && (first < c.next+wal.RestoreJump || assigned < first):
-		c.R.Find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
+		c.report.Find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
 	}
 	c.next = first
 	for f := (wire.Frames{Rest: chunk}); ; c.next++ {
 		if !f.Next() {
 			if f.Err != nil {
-				c.R.Find("inbox", "%s: the chunk of record %d is cut short", name, first)
+				c.report.Find("inbox", "%s: the chunk of record %d is cut short", name, first)
 			}
 			return
 		}
-		c.R.Records++
+		c.report.Records++
 		if _, err := record.DecodeRecord(c.next, f.Frame); err != nil {
-			c.R.Find("record", "%s: record %d: %v", name, c.next, err)
+			c.report.Find("record", "%s: record %d: %v", name, c.next, err)
 		}
 	}
 }

@@ -7,12 +7,13 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/state"
 )
 
-// A Rebuilder makes a whole state from the entries that a StateSalvager saved. It makes everything that follows from
-// them: the locator, the pending-index rows, the due index, the pointers of the queue, the gauges. A change stands in for
-// a lost row of its user.
+// rebuilder makes a whole state from the entries that a stateScanner saved. It makes everything that follows from them:
+// the locator, the pending-index rows, the due index, the pointers of the queue, the gauges. A change stands in for a
+// lost row of its user.
 //
 //	1 computations   one for every number that a row or a change names
 //	2 history        the users' chains
@@ -23,28 +24,34 @@ import (
 //
 // A change may be found twice, because older pages were read too. The version in the later state is the newer. The locator
 // knows which ids were met before.
-type Rebuilder struct {
-	*StateSalvager
-	Log *slog.Logger
-	st  *state.State
-	was state.Ledger // as the old state had it
+type rebuilder struct {
+	db     *bolt.State
+	epoch  uint32
+	found  *scanned
+	report *Salvage
+	log    *slog.Logger
+
+	st *state.State
 }
 
 // rebuildSlice is how many entries one transaction handles, so that memory does not grow with the file.
 const rebuildSlice = 2000
 
-// Run rebuilds everything, in the order above.
-func (r *Rebuilder) Run() error {
+// run rebuilds everything, in the order above.
+func (r *rebuilder) run() error {
 	if err := r.addDisplaced(); err != nil {
 		return err
 	}
-	if err := r.computations(); err != nil {
+	made, err := addLostFields(r.db, r.epoch)
+	if err != nil {
 		return err
 	}
-	if err := r.DB.View(func(tx engine.Tx) (err error) { r.st, err = state.LoadState(tx); return err }); err != nil {
+	r.report.Lost.Computations += made
+	r.found.lost = r.found.lost || made > 0
+	if err := r.db.View(func(tx engine.Tx) (err error) { r.st, err = state.LoadState(tx); return err }); err != nil {
 		return err
 	}
-	r.was = r.st.Ledger
+	was := r.st.Ledger
 	r.st.Ledger.Backlog, r.st.Ledger.Uncounted = domain.Backlog{}, false // counted again with the pending-index rows
 	for _, step := range []struct {
 		bucket []byte
@@ -56,13 +63,17 @@ func (r *Rebuilder) Run() error {
 			return err
 		}
 	}
-	return r.sums()
+	var c *totals
+	if err := r.in(func(tx *state.Tx) { c = countTotals(tx) }); err != nil {
+		return err
+	}
+	return r.in(func(tx *state.Tx) { c.settle(tx, &was, r.found.located, r.report) })
 }
 
 // in runs one slice of the work in a transaction of its own.
-func (r *Rebuilder) in(do func(tx *state.Tx)) error {
-	return r.DB.Update(func(tx engine.Tx) error {
-		b := state.NewTx(tx, r.st, r.Log)
+func (r *rebuilder) in(do func(tx *state.Tx)) error {
+	return r.db.Update(func(tx engine.Tx) error {
+		b := state.NewTx(tx, r.st, r.log)
 		do(b)
 		return b.Flush()
 	})
@@ -70,7 +81,7 @@ func (r *Rebuilder) in(do func(tx *state.Tx)) error {
 
 // each calls do for every entry of a bucket as it was when its slice began, in order. Entries that do adds behind the slice
 // are visited too.
-func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) error {
+func (r *rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) error {
 	type item struct{ k, v []byte }
 	for from, more := []byte(nil), true; more; {
 		err := r.in(func(tx *state.Tx) {
@@ -93,15 +104,15 @@ func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) erro
 }
 
 // addDisplaced puts entries of the history whose number is damaged behind the others.
-func (r *Rebuilder) addDisplaced() error {
-	return r.DB.Update(func(tx engine.Tx) error {
-		for _, frame := range r.displaced {
-			r.newest++
-			if err := tx.Bucket(state.BucketHistory).Put(state.NumberKey(r.newest), frame); err != nil {
+func (r *rebuilder) addDisplaced() error {
+	return r.db.Update(func(tx engine.Tx) error {
+		for _, frame := range r.found.displaced {
+			r.found.newest++
+			if err := tx.Bucket(state.BucketHistory).Put(state.NumberKey(r.found.newest), frame); err != nil {
 				return err
 			}
 		}
-		if err := tx.Bucket(state.BucketMeta).Put(state.MetaClosed, state.NumberKey(r.newest)); err != nil {
+		if err := tx.Bucket(state.BucketMeta).Put(state.MetaClosed, state.NumberKey(r.found.newest)); err != nil {
 			return err
 		}
 		return nil
@@ -109,7 +120,7 @@ func (r *Rebuilder) addDisplaced() error {
 }
 
 // met adds a change to the locator, and reports whether it was there before.
-func (r *Rebuilder) met(tx *state.Tx, ch *state.Stored) (before bool) {
+func (r *rebuilder) met(tx *state.Tx, ch *state.Stored) (before bool) {
 	if tx.Locator.Get(state.IDKey(ch.ID)) != nil {
 		return true
 	}
@@ -118,7 +129,7 @@ func (r *Rebuilder) met(tx *state.Tx, ch *state.Stored) (before bool) {
 }
 
 // closed puts an entry of the history at the end of its user's chain.
-func (r *Rebuilder) closed(tx *state.Tx, k, frame []byte) {
+func (r *rebuilder) closed(tx *state.Tx, k, frame []byte) {
 	ch, err := state.DecodeChange(frame, tx.State.Epochs)
 	if err != nil || r.met(tx, ch) {
 		tx.Remove(tx.History, k)
@@ -135,9 +146,9 @@ func (r *Rebuilder) closed(tx *state.Tx, k, frame []byte) {
 
 // learn restores the assertion that a change was made of, if the row is lost. The value last sent to MoEngage is unknown
 // then, so the next difference is sent.
-func (r *Rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
+func (r *rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
 	f := tx.FieldOf(ch.Field)
-	if !r.lost || f == nil || len(ch.Value) == 0 {
+	if !r.found.lost || f == nil || len(ch.Value) == 0 {
 		return
 	}
 	e := tx.Entry(u, ch.Field)
@@ -163,11 +174,11 @@ func (r *Rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
 	e.Keep(sort, word)
 	e.LastSent = state.LastSent{Kind: state.UncertainlySent}
 	tx.Write(u, ch.Field)
-	r.Report.Relearned++
+	r.report.Relearned++
 }
 
 // row makes the attributes of a row pending again.
-func (r *Rebuilder) row(tx *state.Tx, k, _ []byte) {
+func (r *rebuilder) row(tx *state.Tx, k, _ []byte) {
 	id, rest, _ := state.UserOf(k)
 	n := binary.BigEndian.Uint16(rest)
 	if n == state.BlockIndex {
@@ -182,7 +193,7 @@ func (r *Rebuilder) row(tx *state.Tx, k, _ []byte) {
 	}
 }
 
-func (r *Rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
+func (r *rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
 	if e.Loose > 0 { // counted again with the queue
 		e.Loose = 0
 		tx.Write(u, f.Number)
@@ -209,7 +220,7 @@ func (r *Rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.
 		tx.Write(u, f.Number)
 		return
 	}
-	if r.flightsLost {
+	if r.found.leasesLost {
 		e.LastSent = state.LastSent{Kind: state.UncertainlySent}
 		tx.Write(u, f.Number)
 	}
@@ -219,7 +230,7 @@ func (r *Rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.
 }
 
 // fly counts an overtaken change whose lease is still open.
-func (r *Rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
+func (r *rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
 	if r.met(tx, tx.PendingChange(u, f, &e.InFlight)) {
 		e.InFlight, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
 		tx.Write(u, f.Number)
@@ -231,7 +242,7 @@ func (r *Rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.En
 
 // interrupt ends an in-flight change whose lease is lost, so its outcome is unknown. An overtaken change is superseded; any
 // other is pending again.
-func (r *Rebuilder) interrupt(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
+func (r *rebuilder) interrupt(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
 	t := e.InFlight
 	e.InFlight, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
 	tx.Write(u, f.Number)
@@ -241,12 +252,12 @@ func (r *Rebuilder) interrupt(tx *state.Tx, u *state.User, f *state.Field, e *st
 		e.Waiting = t
 	case !r.met(tx, ch):
 		ch.Successor = e.Waiting.ID
-		tx.Close(u, ch, domain.StateSuperseded, r.Report.At)
+		tx.Close(u, ch, domain.StateSuperseded, r.report.At)
 	}
 }
 
 // kept restores the pointer to a parked or held change.
-func (r *Rebuilder) kept(tx *state.Tx, k, frame []byte) {
+func (r *rebuilder) kept(tx *state.Tx, k, frame []byte) {
 	ch, err := state.DecodeChange(frame, tx.State.Epochs)
 	if err != nil {
 		return
@@ -279,14 +290,14 @@ func (r *Rebuilder) kept(tx *state.Tx, k, frame []byte) {
 	default: // another took its place
 		ch.Successor = e.Waiting.ID
 		tx.Remove(from, k)
-		tx.Close(u, ch, domain.StateSuperseded, r.Report.At)
+		tx.Close(u, ch, domain.StateSuperseded, r.report.At)
 		return
 	}
 	tx.Write(u, ch.Field)
 }
 
 // queued makes an event pending again.
-func (r *Rebuilder) queued(tx *state.Tx, k, v []byte) {
+func (r *rebuilder) queued(tx *state.Tx, k, v []byte) {
 	_, rest, _ := state.UserOf(k)
 	lane := binary.BigEndian.Uint32(rest)
 	if lane == state.LaneParked || lane == state.LaneHeld {

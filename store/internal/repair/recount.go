@@ -51,7 +51,7 @@ type recount struct {
 // state checks the state. A state that cannot be loaded is a finding, and leaves c.st nil.
 func (c *checker) state(tx engine.Tx) (err error) {
 	if c.st, err = state.LoadState(tx); err != nil {
-		c.R.Find("frame", "%s: %v", datadir.StateFile, err)
+		c.report.Find("frame", "%s: %v", datadir.StateFile, err)
 		return nil
 	}
 	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
@@ -82,11 +82,11 @@ func (c *recount) kept() error {
 		err := c.each(p.bucket, func(k, frame []byte) {
 			ch, err := state.DecodeChange(frame, c.st.Epochs)
 			if err != nil {
-				c.R.Find("frame", "%s %x: %v", p.bucket, k, err)
+				c.report.Find("frame", "%s %x: %v", p.bucket, k, err)
 				return
 			}
 			if ch.State != p.state || !bytes.Equal(state.IDKey(ch.ID), k) {
-				c.R.Find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
+				c.report.Find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
 			}
 			if p.state == domain.StateHeld {
 				c.held[ch.Field]++
@@ -105,7 +105,7 @@ func (c *recount) kept() error {
 			return err
 		}
 	}
-	c.R.Parked, c.R.Held = counts[0]+received, counts[1]
+	c.report.Parked, c.report.Held = counts[0]+received, counts[1]
 	l := &c.st.Ledger
 	c.equal("changes parked", l.Changes.Parked, counts[0])
 	c.equal("changes held", l.Changes.Held, counts[1])
@@ -115,24 +115,24 @@ func (c *recount) kept() error {
 
 func (c *recount) equal(what string, said, counted uint64) {
 	if said != counted {
-		c.R.Find("ledger", "%s: the ledger says %d, there are %d", what, said, counted)
+		c.report.Find("ledger", "%s: the ledger says %d, there are %d", what, said, counted)
 	}
 }
 
 func (c *recount) closed() error {
 	return c.each(state.BucketHistory, func(k, frame []byte) {
-		c.R.History++
+		c.report.History++
 		ch, err := state.DecodeChange(frame, c.st.Epochs)
 		if err != nil {
-			c.R.Find("frame", "history %x: %v", k, err)
+			c.report.Find("frame", "history %x: %v", k, err)
 			return
 		}
 		c.located[0].add(state.IDKey(ch.ID))
 		switch {
 		case ch.State == domain.StatePending, ch.State == domain.StateHeld, ch.State == domain.StateParked:
-			c.R.Find("pointer", "change %s is %s and stands in the history", ch.ID, ch.State)
+			c.report.Find("pointer", "change %s is %s and stands in the history", ch.ID, ch.State)
 		case state.Number(k) > c.st.Closed:
-			c.R.Find("pointer", "entry %d of the history lies behind its end at %d", state.Number(k), c.st.Closed)
+			c.report.Find("pointer", "entry %d of the history lies behind its end at %d", state.Number(k), c.st.Closed)
 		}
 	})
 }
@@ -152,7 +152,7 @@ type checkedUser struct {
 // begin starts the next user.
 func (c *recount) begin(id string, key []byte) {
 	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
-		c.R.Find("pointer", "something waits for user %x, who has no head", u.key)
+		c.report.Find("pointer", "something waits for user %x, who has no head", u.key)
 	}
 	c.user = checkedUser{
 		id: id, key: bytes.Clone(key),
@@ -163,10 +163,10 @@ func (c *recount) begin(id string, key []byte) {
 // rows checks every user: the membership rows first, and then the pending-index row.
 func (c *recount) rows() error {
 	err := c.each(state.BucketRows, func(k, frame []byte) {
-		c.R.Rows++
+		c.report.Rows++
 		id, rest, ok := state.UserOf(k)
 		if !ok || len(rest) != 2 {
-			c.R.Find("frame", "rows %x: not the key of a row", k)
+			c.report.Find("frame", "rows %x: not the key of a row", k)
 			return
 		}
 		if key := k[:len(k)-2]; !bytes.Equal(key, c.user.key) {
@@ -184,17 +184,17 @@ func (c *recount) rows() error {
 
 func (c *recount) block(k []byte, number uint16, frame []byte) {
 	if c.user.rows++; c.user.rows == 1 {
-		c.R.Users++
+		c.report.Users++
 	}
 	row, err := state.DecodeBlock(k, frame, c.st.Epochs)
 	if err != nil {
-		c.R.Find("frame", "rows %x: %v", k, err)
+		c.report.Find("frame", "rows %x: %v", k, err)
 		return
 	}
 	for _, e := range row.Entries {
 		field := row.Field(e)
 		if int64(field) >= int64(len(c.st.Registry.Fields)) {
-			c.R.Find("members", "rows %x speaks of field %d, which nobody knows", k, field)
+			c.report.Find("members", "rows %x speaks of field %d, which nobody knows", k, field)
 			continue
 		}
 		if c.st.Registry.Fields[field].Class != domain.ClassTrait && e.Newest().IsIn() {
@@ -206,7 +206,7 @@ func (c *recount) block(k []byte, number uint16, frame []byte) {
 			c.user.blocks[number] |= 1 << e.Column
 		}
 		if !e.InFlight.ID.IsZero() && !c.st.IsInFlight(c.st.Registry.Fields[field].Endpoint(), c.user.id, e.InFlight.ID) {
-			c.R.Find("pointer", "change %s is said to be in a request under way, and is in none", e.InFlight.ID)
+			c.report.Find("pointer", "change %s is said to be in a request under way, and is in none", e.InFlight.ID)
 		}
 		if e.Loose > 0 {
 			c.user.loose[field] = e.Loose
@@ -219,13 +219,13 @@ func (c *recount) ticket(t *state.Ticket, field uint32) {
 	switch {
 	case t.ID.IsZero():
 	case t.Pending():
-		c.R.Pending++
+		c.report.Pending++
 		c.located[0].add(state.IDKey(t.ID))
 		c.user.waiting[t.Lane]++
 	default:
 		ch := c.follow(t.Place, state.IDKey(t.ID))
 		if ch != nil && (ch.Field != field || ch.Loose || ch.User != c.user.id) {
-			c.R.Find("pointer", "a row points at change %s, which is another's", t.ID)
+			c.report.Find("pointer", "a row points at change %s, which is another's", t.ID)
 		}
 	}
 }
@@ -233,13 +233,13 @@ func (c *recount) ticket(t *state.Ticket, field uint32) {
 // follow returns a parked or held change, and counts the pointer to it.
 func (c *recount) follow(place byte, id []byte) *state.Stored {
 	if place != state.PlaceParked && place != state.PlaceHeld {
-		c.R.Find("pointer", "%x is said to be in place %d, which is none", id, place)
+		c.report.Find("pointer", "%x is said to be in place %d, which is none", id, place)
 		return nil
 	}
 	p := keptPlaces[place-state.PlaceParked]
 	frame := c.tx.Bucket(p.bucket).Get(id)
 	if frame == nil {
-		c.R.Find("pointer", "change %s is pointed at and is not among the %s", state.IDFromKey(id, c.st.Epochs), p.state)
+		c.report.Find("pointer", "change %s is pointed at and is not among the %s", state.IDFromKey(id, c.st.Epochs), p.state)
 		return nil
 	}
 	c.meant[place-state.PlaceParked].add(id)
@@ -256,17 +256,17 @@ func (c *recount) head(k, frame []byte) {
 	u.headed = true
 	h, err := state.DecodeIndex(k, frame)
 	if err != nil {
-		c.R.Find("frame", "rows %x: %v", k, err)
+		c.report.Find("frame", "rows %x: %v", k, err)
 		return
 	}
 	c.backlog.Move(domain.Backlog{}, h.Backlog())
 	c.userQueue()
 	if len(h.Blocks) != len(u.blocks) {
-		c.R.Find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.Blocks), len(u.blocks))
+		c.report.Find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.Blocks), len(u.blocks))
 	}
 	for _, p := range h.Blocks {
 		if u.blocks[p.Number] != p.Bits {
-			c.R.Find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, p.Number, u.blocks[p.Number], p.Bits)
+			c.report.Find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, p.Number, u.blocks[p.Number], p.Bits)
 		}
 	}
 	counted := make(map[uint32]uint32)
@@ -277,21 +277,21 @@ func (c *recount) head(k, frame []byte) {
 	}
 	for lane, n := range u.waiting {
 		if counted[lane] != n {
-			c.R.Find("pointer", "head %x: %d changes wait in lane %d, the head says %d", k, n, lane, counted[lane])
+			c.report.Find("pointer", "head %x: %d changes wait in lane %d, the head says %d", k, n, lane, counted[lane])
 		}
 		delete(counted, lane)
 	}
 	for lane, n := range counted {
-		c.R.Find("pointer", "head %x says that %d changes wait in lane %d, there are none", k, n, lane)
+		c.report.Find("pointer", "head %x says that %d changes wait in lane %d, there are none", k, n, lane)
 	}
 	for _, s := range h.DuePlaces(nil) {
 		c.due++
 		if c.tx.Bucket(state.BucketDue).Get(s.Key(u.key)) == nil {
-			c.R.Find("due", "head %x is due and the index does not say so", k)
+			c.report.Find("due", "head %x is due and the index does not say so", k)
 		}
 	}
 	if h.History != 0 && c.tx.Bucket(state.BucketHistory).Get(state.NumberKey(h.History)) == nil {
-		c.R.Find("pointer", "head %x begins its history with entry %d, which is not there", k, h.History)
+		c.report.Find("pointer", "head %x begins its history with entry %d, which is not there", k, h.History)
 	}
 }
 
@@ -313,7 +313,7 @@ func (c *recount) userQueue() {
 		}
 	}
 	for field, n := range u.loose {
-		c.R.Find("pointer", "user %x: the row of field %d and the queue differ by %d attributes", u.key, field, int32(n))
+		c.report.Find("pointer", "user %x: the row of field %d and the queue differ by %d attributes", u.key, field, int32(n))
 	}
 	clear(u.loose)
 }
@@ -322,10 +322,10 @@ func (c *recount) userQueue() {
 func (c *recount) queue() error {
 	waiting := uint64(0)
 	err := c.each(state.BucketQueue, func(k, v []byte) {
-		c.R.Queued++
+		c.report.Queued++
 		user, rest, ok := state.UserOf(k)
 		if !ok || len(rest) != 14 {
-			c.R.Find("frame", "queue %x: not an entry of a queue", k)
+			c.report.Find("frame", "queue %x: not an entry of a queue", k)
 			return
 		}
 		var ch *state.Stored
@@ -340,28 +340,28 @@ func (c *recount) queue() error {
 			due, tried, frame := state.ParseQueueValue(v)
 			var err error
 			if ch, err = state.DecodeChange(frame, c.st.Epochs); err != nil {
-				c.R.Find("frame", "queue %x: %v", k, err)
+				c.report.Find("frame", "queue %x: %v", k, err)
 				return
 			}
 			if due != outbox.Second(ch.Received) && !ch.Loose || tried != (ch.Attempts > 0) {
-				c.R.Find("frame", "queue %x: it is not due when its change says", k)
+				c.report.Find("frame", "queue %x: it is not due when its change says", k)
 			}
 			if ch.Lane != lane || ch.State != domain.StatePending {
-				c.R.Find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.Lane, lane)
+				c.report.Find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.Lane, lane)
 			}
 		}
 		if ch != nil && (ch.User != user || !bytes.Equal(state.IDKey(ch.ID), rest[4:])) {
-			c.R.Find("pointer", "the queue entry %x leads to change %s, which is another's", k, ch.ID)
+			c.report.Find("pointer", "the queue entry %x leads to change %s, which is another's", k, ch.ID)
 		}
 	})
-	c.R.Pending += waiting
-	c.equal("changes pending", c.st.Ledger.Changes.Pending, c.R.Pending)
+	c.report.Pending += waiting
+	c.equal("changes pending", c.st.Ledger.Changes.Pending, c.report.Pending)
 	if waiting != c.queued {
-		c.R.Find("pointer", "%d events are queued, the users' heads lead to %d", waiting, c.queued)
+		c.report.Find("pointer", "%d events are queued, the users' heads lead to %d", waiting, c.queued)
 	}
 	for i, p := range keptPlaces {
 		if c.there[i] != c.meant[i] {
-			c.R.Find("pointer", "%d changes are %s, %d are pointed at, and they are not the same", c.there[i].n, p.state, c.meant[i].n)
+			c.report.Find("pointer", "%d changes are %s, %d are pointed at, and they are not the same", c.there[i].n, p.state, c.meant[i].n)
 		}
 	}
 	return err
@@ -372,19 +372,19 @@ func (c *recount) locator() error {
 	err := c.each(state.BucketLocator, func(k, v []byte) {
 		c.located[1].add(k)
 		if len(v) < 5 || v[0] != state.LocatedInRow && v[0] != state.LocatedInQueue {
-			c.R.Find("frame", "locator %x: not the place of a change", k)
+			c.report.Find("frame", "locator %x: not the place of a change", k)
 		}
 	})
 	if c.located[0] != c.located[1] {
-		c.R.Find("pointer", "there are %d changes of users, the locator knows %d, and they are not the same", c.located[0].n, c.located[1].n)
+		c.report.Find("pointer", "there are %d changes of users, the locator knows %d, and they are not the same", c.located[0].n, c.located[1].n)
 	}
 	return err
 }
 
 func (c *recount) dueIndex() error {
-	err := c.each(state.BucketDue, func(k, _ []byte) { c.R.Due++ })
-	if c.R.Due != c.due {
-		c.R.Find("due", "the due index has %d entries, the users' heads ask for %d", c.R.Due, c.due)
+	err := c.each(state.BucketDue, func(k, _ []byte) { c.report.Due++ })
+	if c.report.Due != c.due {
+		c.report.Find("due", "the due index has %d entries, the users' heads ask for %d", c.report.Due, c.due)
 	}
 	return err
 }
@@ -392,7 +392,7 @@ func (c *recount) dueIndex() error {
 func (c *recount) flights() error {
 	return c.each(state.BucketFlights, func(k, frame []byte) {
 		if _, err := state.DecodeLease(state.Number(k), frame, c.st.Epochs); err != nil {
-			c.R.Find("frame", "flight %x: %v", k, err)
+			c.report.Find("frame", "flight %x: %v", k, err)
 		}
 	})
 }
@@ -403,30 +403,30 @@ func (c *recount) rest() error {
 	for bucket, f := range map[string]func(k, v []byte){
 		string(state.BucketTombstones): func(k, v []byte) {
 			if stones++; len(k) != 16 || !apply.IsStone(v) {
-				c.R.Find("frame", "tombstones %x: not a tombstone", k)
+				c.report.Find("frame", "tombstones %x: not a tombstone", k)
 			}
 		},
 		string(state.BucketSent): func(k, v []byte) {
 			if len(k) != 8 || len(v) != 8 && len(v) != 12 {
-				c.R.Find("frame", "sent %x: not a second", k)
+				c.report.Find("frame", "sent %x: not a second", k)
 			}
 		},
 		string(state.BucketRuns): func(k, v []byte) {
 			if !json.Valid(v) {
-				c.R.Find("frame", "runs %s: not the record of a run", k)
+				c.report.Find("frame", "runs %s: not the record of a run", k)
 			}
 		},
 		string(state.BucketSamples): func(k, frame []byte) {
 			if _, err := query.DecodeSample(frame); err != nil || len(k) != 8 {
-				c.R.Find("frame", "samples %x: not a sample", k)
+				c.report.Find("frame", "samples %x: not a sample", k)
 			}
 		},
 		string(state.BucketVerdicts): func(k, v []byte) {
 			if len(k) != 8 || len(v) == 0 || len(v) > state.VerdictsOf {
-				c.R.Find("frame", "verdicts %x: not those of %d records", k, state.VerdictsOf)
+				c.report.Find("frame", "verdicts %x: not those of %d records", k, state.VerdictsOf)
 			}
 		},
-		string(state.BucketDamaged): func([]byte, []byte) { c.R.Damaged++ },
+		string(state.BucketDamaged): func([]byte, []byte) { c.report.Damaged++ },
 	} {
 		if c.tx.Bucket([]byte(bucket)) == nil {
 			continue // an older version wrote none
@@ -440,7 +440,7 @@ func (c *recount) rest() error {
 	return days.ForEach(func(day, _ []byte) error {
 		return days.Inner(day).ForEach(func(k, v []byte) error {
 			if len(k) != 16 {
-				c.R.Find("frame", "messages %x: not a message id", k)
+				c.report.Find("frame", "messages %x: not a message id", k)
 			}
 			return c.step(k, v)
 		})
@@ -451,12 +451,12 @@ func (c *recount) rest() error {
 func (c *recount) ledger() {
 	e, h := &c.st.Ledger.Events, &c.st.Ledger.Changes
 	if !e.Balances() {
-		c.R.Find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.Sum())
+		c.report.Find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.Sum())
 	}
 	if !h.Balances() {
-		c.R.Find("ledger", "%d changes were created, their terms make %d", h.Created, h.Sum())
+		c.report.Find("ledger", "%d changes were created, their terms make %d", h.Created, h.Sum())
 	}
-	c.equal("users", c.st.Ledger.Users, c.R.Users)
+	c.equal("users", c.st.Ledger.Users, c.report.Users)
 	if c.st.Ledger.Uncounted {
 		return
 	}
@@ -470,10 +470,10 @@ func (c *recount) ledger() {
 func (c *recount) fields() {
 	for _, f := range c.st.Registry.Fields {
 		if f.Members != c.members[f.Number] {
-			c.R.Find("members", "%q has %d members by its counter and %d by the rows", f.Key, f.Members, c.members[f.Number])
+			c.report.Find("members", "%q has %d members by its counter and %d by the rows", f.Key, f.Members, c.members[f.Number])
 		}
 		if f.Held != c.held[f.Number] {
-			c.R.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])
+			c.report.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])
 		}
 	}
 }

@@ -6,13 +6,15 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 )
 
-// computations makes a computation for every missing number, because rows, changes and lanes name them by number.
-func (r *Rebuilder) computations() error {
-	return r.DB.Update(func(tx engine.Tx) error {
+// addLostFields makes a computation for every missing number, because rows, changes and lanes name them by number. It
+// returns how many it made.
+func addLostFields(db *bolt.State, epoch uint32) (made uint64, err error) {
+	err = db.Update(func(tx engine.Tx) error {
 		known := make(map[uint32]*state.Field)
 		err := tx.Bucket(state.BucketFields).ForEach(func(k, frame []byte) error {
 			f, err := state.DecodeField(binary.BigEndian.Uint32(k), frame)
@@ -22,7 +24,7 @@ func (r *Rebuilder) computations() error {
 		if err != nil {
 			return err
 		}
-		s := &referencedIDs{epoch: r.Epoch, about: make(map[uint32]*state.Stored)}
+		s := &referencedIDs{epoch: epoch, about: make(map[uint32]*state.Stored)}
 		s.read(tx)
 		for number := range known {
 			s.fields = max(s.fields, number+1)
@@ -31,8 +33,7 @@ func (r *Rebuilder) computations() error {
 			if known[number] != nil {
 				continue
 			}
-			r.Report.Lost.Computations++
-			r.lost = true
+			made++
 			if err := tx.Bucket(state.BucketFields).Put(state.FieldKey(number), s.describe(number, known).Encode(nil)); err != nil {
 				return err
 			}
@@ -46,6 +47,7 @@ func (r *Rebuilder) computations() error {
 		}
 		return nil
 	})
+	return made, err
 }
 
 // referencedIDs are the numbers of fields and lanes in use.

@@ -1,11 +1,8 @@
 package repair
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,9 +10,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
-	"personasync/store/internal/record"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 )
 
 // Salvage is the report of a salvage: the entries that were saved from a damaged file, and those that are lost. The state
@@ -73,91 +68,6 @@ var metaSalvage = []byte("salvage")
 
 // less returns a-b, or 0 if that is negative.
 func less(a, b uint64) uint64 { return a - min(a, b) }
-
-// SettleMeta writes the bucket meta of the new file from the entries that were found of the old one.
-func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
-	trusted := q.MetaHolds()
-	if v := q.Meta[string(boltfile.MetaEpoch)]; q.Epoch == 0 && len(v) == 4 {
-		q.Epoch = binary.BigEndian.Uint32(v)
-	}
-	if q.Epoch == 0 {
-		q.Epoch = rand.Uint32() | 1
-	}
-	_, ledgerErr := state.DecodeLedger(q.Meta[string(state.MetaLedger)])
-	_, _, refusalsErr := state.DecodeRefusals(q.Meta[string(state.MetaRefusals)])
-	q.Report.LedgerLost = ledgerErr != nil
-	applied, flight := state.Number(q.Meta[string(state.MetaApplied)]), state.Number(q.Meta[string(state.MetaFlight)])
-	if q.position = applied; !trusted || applied < q.highest {
-		q.Report.PositionLost = true
-		q.position = q.highest
-	}
-	if !trusted {
-		flight = uint64(q.Report.At.Unix()) // higher than any number assigned
-	}
-	rules := q.Meta[string(state.MetaRules)]
-	if q.Report.RulesLost = !trusted && q.position > 0; q.Report.RulesLost {
-		rules = rulesIn(inbox, q.position)
-	}
-	return q.DB.Update(func(tx engine.Tx) error {
-		meta := tx.Bucket(state.BucketMeta)
-		keep := func(k, v []byte, usable bool) error {
-			if usable && len(v) > 0 {
-				return meta.Put(k, v)
-			}
-			return nil
-		}
-		return errors.Join(
-			keep(state.MetaLedger, q.Meta[string(state.MetaLedger)], ledgerErr == nil),
-			keep(state.MetaRefusals, q.Meta[string(state.MetaRefusals)], refusalsErr == nil),
-			keep(state.MetaRules, rules, json.Valid(rules)),
-			keep(state.MetaSalt, q.Meta[string(state.MetaSalt)], len(q.Meta[string(state.MetaSalt)]) == 16),
-			keep(metaSalvage, q.Meta[string(metaSalvage)], json.Valid(q.Meta[string(metaSalvage)])),
-			keep(state.MetaEpochs, q.Meta[string(state.MetaEpochs)], len(q.Meta[string(state.MetaEpochs)])%12 == 0),
-			meta.Put(boltfile.MetaEpoch, binary.BigEndian.AppendUint32(nil, q.Epoch)),
-			meta.Put(state.MetaApplied, state.NumberKey(q.position)),
-			meta.Put(state.MetaClosed, state.NumberKey(q.newest)),
-			meta.Put(state.MetaFlight, state.NumberKey(flight)),
-		)
-	})
-}
-
-// rulesIn returns the newest rules in the inbox up to a record, or the first behind it; nil without any.
-func rulesIn(inbox *wal.Log, applied uint64) (text []byte) {
-	for from := uint64(1); ; {
-		records, err := inbox.Read(from, 1<<20)
-		if err != nil || len(records) == 0 {
-			return text
-		}
-		for _, r := range records {
-			if rec, err := record.DecodeRecord(r.Seq, r.Frame); err == nil && rec.Rules != nil && (r.Seq <= applied || text == nil) {
-				text, _ = json.Marshal(rec.Rules)
-			}
-		}
-		from = records[len(records)-1].Seq + 1
-	}
-}
-
-// MetaHolds reports whether the seal of the old meta is correct.
-func (q *StateSalvager) MetaHolds() (holds bool) {
-	_ = q.DB.Update(func(tx engine.Tx) error {
-		meta := tx.Bucket(state.BucketMeta)
-		for _, k := range state.KeysWithPrefix(meta, nil) {
-			if err := meta.Delete(k); err != nil {
-				return err
-			}
-		}
-		for k, v := range q.Meta {
-			if err := meta.Put([]byte(k), v); err != nil {
-				return err
-			}
-		}
-		holds = tx.Check() == nil
-		return errRollback
-	})
-	return holds
-}
-
-var errRollback = errors.New("nothing of this is kept")
 
 // AddSalvage puts a report into the state.
 func AddSalvage(db *bolt.State, report *Salvage) error {

@@ -20,7 +20,8 @@ type totals struct {
 	held                    map[uint32]uint64
 }
 
-func (r *Rebuilder) count(tx *state.Tx) *totals {
+// countTotals counts everything once.
+func countTotals(tx *state.Tx) *totals {
 	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
@@ -71,42 +72,39 @@ func (r *Rebuilder) count(tx *state.Tx) *totals {
 	return c
 }
 
-// sums counts the gauges again, and counts the missing entries as lost, so that both laws of the ledger hold.
-func (r *Rebuilder) sums() error {
-	var c *totals
-	if err := r.in(func(tx *state.Tx) { c = r.count(tx) }); err != nil {
-		return err
+// settle sets the gauges to the counts, and counts the missing entries as lost, so that both laws of the ledger hold. was
+// is the ledger of the damaged file, and located the changes that its locator knew.
+func (c *totals) settle(tx *state.Tx, was *state.Ledger, located uint64, report *Salvage) {
+	l, saved, lost := &tx.State.Ledger, &report.Saved, &report.Lost
+	saved.Users, saved.Members, saved.Pending, saved.History = c.users, c.members, c.pending, c.history
+	saved.Parked, saved.Held = c.changes[0]+c.received, c.changes[1]
+	saved.Computations = uint64(len(tx.State.Registry.Fields)) - lost.Computations
+	lost.Users = less(was.Users, c.users)
+	lost.Pending, lost.Held = less(was.Changes.Pending, c.pending), less(was.Changes.Held, c.changes[1])
+	lost.Parked = less(was.Changes.Parked+was.Events.Parked, saved.Parked)
+	for _, f := range tx.State.Registry.Fields {
+		lost.Members += less(f.Members, c.in[f.Number])
+		f.Members, f.Held = c.in[f.Number], c.held[f.Number]
+		tx.Touch(f)
 	}
-	return r.in(func(tx *state.Tx) {
-		l, saved, lost := &tx.State.Ledger, &r.Report.Saved, &r.Report.Lost
-		saved.Users, saved.Members, saved.Pending, saved.History = c.users, c.members, c.pending, c.history
-		saved.Parked, saved.Held = c.changes[0]+c.received, c.changes[1]
-		saved.Computations = uint64(len(tx.State.Registry.Fields)) - lost.Computations
-		lost.Users = less(r.was.Users, c.users)
-		lost.Pending, lost.Held = less(r.was.Changes.Pending, c.pending), less(r.was.Changes.Held, c.changes[1])
-		lost.Parked = less(r.was.Changes.Parked+r.was.Events.Parked, saved.Parked)
-		for _, f := range tx.State.Registry.Fields {
-			lost.Members += less(f.Members, c.in[f.Number])
-			f.Members, f.Held = c.in[f.Number], c.held[f.Number]
-			tx.Touch(f)
-		}
-		gone := lost.Pending + lost.Held + less(r.was.Changes.Parked, c.changes[0])
-		lost.History = less(r.located, c.located+gone)
+	gone := lost.Pending + lost.Held + less(was.Changes.Parked, c.changes[0])
+	lost.History = less(located, c.located+gone)
 
-		if r.Report.LedgerLost {
-			l.Changes = c.closed
-		}
-		l.Users, l.Tombstones = c.users, uint64(engine.Count(tx.Bucket(state.BucketTombstones)))
-		l.Damaged = uint64(engine.Count(tx.Bucket(state.BucketDamaged)))
-		l.Changes.Pending, l.Changes.Parked, l.Changes.Held, l.Events.Parked = c.pending, c.changes[0], c.changes[1], c.received
-		settle := func(whole, lost *uint64, terms func() uint64) {
-			if known := terms() - *lost; *whole >= known {
-				*lost = *whole - known
-			} else { // more was saved than the old sum had
-				*whole = terms()
-			}
-		}
-		settle(&l.Changes.Created, &l.Changes.Lost, l.Changes.Sum)
-		settle(&l.Events.Accepted, &l.Events.Lost, l.Events.Sum)
-	})
+	if report.LedgerLost {
+		l.Changes = c.closed
+	}
+	l.Users, l.Tombstones = c.users, uint64(engine.Count(tx.Bucket(state.BucketTombstones)))
+	l.Damaged = uint64(engine.Count(tx.Bucket(state.BucketDamaged)))
+	l.Changes.Pending, l.Changes.Parked, l.Changes.Held, l.Events.Parked = c.pending, c.changes[0], c.changes[1], c.received
+	settleLost(&l.Changes.Created, &l.Changes.Lost, l.Changes.Sum)
+	settleLost(&l.Events.Accepted, &l.Events.Lost, l.Events.Sum)
+}
+
+// settleLost makes whole equal to sum, its terms: by the term lost, or by whole itself if more was saved than it says.
+func settleLost(whole, lost *uint64, sum func() uint64) {
+	if known := sum() - *lost; *whole >= known {
+		*lost = *whole - known
+	} else {
+		*whole = sum()
+	}
 }

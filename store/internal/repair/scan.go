@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
 	"personasync/store/domain"
-	"personasync/store/engine/bolt"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
@@ -20,58 +18,56 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// StateSalvager takes the entries that nothing else implies out of a damaged state.db and puts them into a new one. The
-// Rebuilder makes the pending-index rows, the due index, the locator and the pointers of the queue.
-type StateSalvager struct {
-	File   *boltpage.File
-	Epoch  uint32
-	Report *Salvage
+// stateScanner takes the entries that nothing else implies out of a damaged state.db and puts them into a new one. The
+// rebuilder makes the pending-index rows, the due index, the locator and the pointers of the queue.
+type stateScanner struct {
+	file   *boltpage.File
+	epoch  uint32
+	orphan bool // the page being read is not reached by the tree: entries of the tree win
 
-	DB      *bolt.State
-	tx      *bolt.Transaction
-	Written int
-	err     error // of the first write that failed: entries are not lost because the disk is full
+	report  *Salvage
+	found   scanned
+	lastDay []byte // newest bucket of message ids
 
-	Meta        map[string][]byte
-	orphan      bool     // the page being read is not reached by the tree: entries of the tree win
-	highest     uint64   // number of the newest record that an entry names
-	newest      uint64   // number of the last entry of the history
-	position    uint64   // number of the record that counts as the last one applied
-	located     uint64   // changes that the old locator knew
-	displaced   [][]byte // entries of the history whose number another entry has
-	lastDay     []byte   // newest bucket of message ids
-	lost        bool     // entries are missing
-	flightsLost bool
+	stateOutput
 }
 
-// salvageChunk is how many entries one transaction of the salvage writes.
-const salvageChunk = 20000
+// scanned is what a scan learns beside the entries that it saves.
+type scanned struct {
+	meta       map[string][]byte
+	highest    uint64   // number of the newest record that an entry names
+	newest     uint64   // number of the last entry of the history
+	located    uint64   // changes that the old locator knew
+	displaced  [][]byte // entries of the history whose number another entry has
+	lost       bool     // entries are missing
+	leasesLost bool
+}
 
-// Scan reads everything that can be read of the file.
-func (q *StateSalvager) Scan() error {
-	m, ok := q.File.Newest()
+// scan reads everything that can be read of the file.
+func (q *stateScanner) scan() error {
+	m, ok := q.file.Newest()
 	torn := !ok
-	limit := q.File.Pages()
+	limit := q.file.Pages()
 	w := boltpage.Walk{Seen: boltpage.NewSet(limit)}
 	if ok {
-		w = boltpage.Walk{File: q.File, Meta: m, Fault: func(error) {}, Leaf: func(_ uint64, path []string, list []boltpage.Element) { q.takeAll(path, list) }}
+		w = boltpage.Walk{File: q.file, Meta: m, Fault: func(error) {}, Leaf: func(_ uint64, path []string, list []boltpage.Element) { q.takeAll(path, list) }}
 		w.Run()
 		torn, limit = w.Unreachable > 0, min(limit, m.Pages)
 	}
 	if torn {
 		q.scanOrphans(&w, limit)
 	}
-	return errors.Join(q.err, q.commit())
+	return q.close()
 }
 
 // scanOrphans reads the pages in use that the tree does not reach. If the freelist is readable, they are exactly the
 // pages that the tree lost. Otherwise older versions are among them, and entries of the tree win. Pages with buckets go
 // first, because they name the buckets of the others.
-func (q *StateSalvager) scanOrphans(w *boltpage.Walk, limit uint64) {
-	q.orphan, q.lost, q.flightsLost = true, true, true
+func (q *stateScanner) scanOrphans(w *boltpage.Walk, limit uint64) {
+	q.orphan, q.found.lost, q.found.leasesLost = true, true, true
 	for id := limit; id < w.Meta.Pages; id++ {
 		if w.Free == nil || !w.Free.Has(id) {
-			q.Report.Pages++ // cut off
+			q.report.Pages++ // cut off
 		}
 	}
 	for _, buckets := range []bool{true, false} {
@@ -83,10 +79,10 @@ func (q *StateSalvager) scanOrphans(w *boltpage.Walk, limit uint64) {
 	}
 }
 
-func (q *StateSalvager) scanPage(w *boltpage.Walk, id uint64, buckets bool) {
-	g, err := q.File.Read(id)
+func (q *stateScanner) scanPage(w *boltpage.Walk, id uint64, buckets bool) {
+	g, err := q.file.Read(id)
 	if g == nil {
-		q.Report.Pages++
+		q.report.Pages++
 		return
 	}
 	if g.IsStructure() {
@@ -103,9 +99,9 @@ func (q *StateSalvager) scanPage(w *boltpage.Walk, id uint64, buckets bool) {
 	saved := q.takeAll(nil, list)
 	switch {
 	case saved == 0 && of > 0 || !g.IsLeaf():
-		q.Report.Pages++
+		q.report.Pages++
 	case saved < of:
-		q.Report.Entries += uint64(of - saved)
+		q.report.Entries += uint64(of - saved)
 	}
 	w.Seen.Add(id)
 	if layout == nil && err == nil {
@@ -123,7 +119,7 @@ func knownBucket(name []byte) bool {
 }
 
 // takeAll saves the entries of a page, and returns how many it could.
-func (q *StateSalvager) takeAll(path []string, list []boltpage.Element) (saved int) {
+func (q *stateScanner) takeAll(path []string, list []boltpage.Element) (saved int) {
 	for i := range list {
 		e := &list[i]
 		switch {
@@ -133,9 +129,9 @@ func (q *StateSalvager) takeAll(path []string, list []boltpage.Element) (saved i
 		case q.take(path, e.Key, e.Value):
 			saved++
 		case !q.orphan:
-			q.Report.Entries++
-			q.lost = true
-			q.flightsLost = q.flightsLost || len(path) > 0 && path[0] == string(state.BucketFlights)
+			q.report.Entries++
+			q.found.lost = true
+			q.found.leasesLost = q.found.leasesLost || len(path) > 0 && path[0] == string(state.BucketFlights)
 		}
 	}
 	return saved
@@ -143,7 +139,7 @@ func (q *StateSalvager) takeAll(path []string, list []boltpage.Element) (saved i
 
 // takeInline saves the entries of a bucket that is stored inline in its parent. The walk of the tree visits the sound ones
 // itself.
-func (q *StateSalvager) takeInline(path []string, e *boltpage.Element) {
+func (q *stateScanner) takeInline(path []string, e *boltpage.Element) {
 	root, _, ok := e.Bucket()
 	if !ok || root != 0 {
 		return
@@ -160,30 +156,30 @@ func (q *StateSalvager) takeInline(path []string, e *boltpage.Element) {
 	of := len(list)
 	if !sound {
 		list, of = g.Remains()
-		q.lost = true
+		q.found.lost = true
 	}
 	below := append(path[:len(path):len(path)], string(e.Key))
 	if saved := q.takeAll(below, list); !sound && saved < of {
-		q.Report.Entries += uint64(of - saved)
+		q.report.Entries += uint64(of - saved)
 	}
 }
 
 // take saves one entry, if it is whole. Its checksum shows which bucket it is of; an entry without one is known by its path
 // or its shape.
-func (q *StateSalvager) take(path []string, k, v []byte) bool {
+func (q *stateScanner) take(path []string, k, v []byte) bool {
 	bucket := ""
 	if len(path) > 0 && knownBucket([]byte(path[0])) { // else the name is damaged
 		bucket = path[0]
 	}
 	switch {
 	case bucket == string(state.BucketLocator):
-		q.located++
+		q.found.located++
 		return true
 	case q.derived(bucket, k, v):
 		return true
 	case bucket == string(state.BucketMeta) || bucket == "" && isMetaKey(k):
-		if _, known := q.Meta[string(k)]; !known || !q.orphan {
-			q.Meta[string(k)] = bytes.Clone(v)
+		if _, known := q.found.meta[string(k)]; !known || !q.orphan {
+			q.found.meta[string(k)] = bytes.Clone(v)
 		}
 		return true
 	case q.takeChange(k, v), q.takeRow(k, v):
@@ -195,7 +191,7 @@ func (q *StateSalvager) take(path []string, k, v []byte) bool {
 			return err == nil && o.LastEvent.After(f.LastEvent)
 		})
 	case len(k) == 8 && (bucket == string(state.BucketFlights) || bucket == ""):
-		if _, err := state.DecodeLease(state.Number(k), v, record.Epochs{{First: 0, Epoch: q.Epoch}}); err == nil {
+		if _, err := state.DecodeLease(state.Number(k), v, record.Epochs{{First: 0, Epoch: q.epoch}}); err == nil {
 			return q.put(state.BucketFlights, k, v)
 		}
 	}
@@ -203,7 +199,7 @@ func (q *StateSalvager) take(path []string, k, v []byte) bool {
 }
 
 // derived reports whether an entry is made from others. It need not be saved, nor be whole.
-func (q *StateSalvager) derived(bucket string, k, v []byte) bool {
+func (q *stateScanner) derived(bucket string, k, v []byte) bool {
 	id, rest, ok := state.UserOf(k)
 	ours := ok && bytes.HasPrefix(k, state.UserKey(id))
 	switch bucket {
@@ -229,7 +225,7 @@ func isFrame(v []byte) bool {
 }
 
 // takePlain saves an entry without a checksum.
-func (q *StateSalvager) takePlain(path []string, bucket string, k, v []byte) bool {
+func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool {
 	switch {
 	case bucket == string(state.BucketJobs) && len(k) == 4 && len(v) < 1024:
 		return q.put(state.BucketJobs, k, v)
@@ -260,8 +256,8 @@ func isMetaKey(k []byte) bool {
 
 // takeMessage saves a message id under its day, or under the newest day if its own is lost. Then it is kept for longer than
 // promised, never shorter.
-func (q *StateSalvager) takeMessage(path []string, k []byte) bool {
-	today := state.NumberKey(uint64(q.Report.At.Unix()) / uint64(state.Day/time.Second))
+func (q *stateScanner) takeMessage(path []string, k []byte) bool {
+	today := state.NumberKey(uint64(q.report.At.Unix()) / uint64(state.Day/time.Second))
 	own := q.lastDay
 	if len(path) == 2 && len(path[1]) == 8 && path[1] <= string(today) {
 		if own = []byte(path[1]); path[1] > string(q.lastDay) {
@@ -278,18 +274,18 @@ func (q *StateSalvager) takeMessage(path []string, k []byte) bool {
 	return err == nil && q.tally(ids.Put(bytes.Clone(k), nil))
 }
 
-// takeChange saves a change in the bucket of its state. The Rebuilder decides which of two versions of a change is the
+// takeChange saves a change in the bucket of its state. The rebuilder decides which of two versions of a change is the
 // newer.
-func (q *StateSalvager) takeChange(k, v []byte) bool {
+func (q *stateScanner) takeChange(k, v []byte) bool {
 	frame := v
 	if _, rest, ok := state.UserOf(k); ok && len(rest) == 14 && len(v) > 5 {
 		_, _, frame = state.ParseQueueValue(v)
 	}
-	ch, err := state.DecodeChange(frame, record.Epochs{{First: 0, Epoch: q.Epoch}})
+	ch, err := state.DecodeChange(frame, record.Epochs{{First: 0, Epoch: q.epoch}})
 	if err != nil || !q.begin() {
 		return false
 	}
-	q.highest = max(q.highest, ch.ID.Seq)
+	q.found.highest = max(q.found.highest, ch.ID.Seq)
 	switch ch.State {
 	case domain.StatePending:
 		value := binary.BigEndian.AppendUint32(nil, outbox.Second(ch.Received))
@@ -302,22 +298,22 @@ func (q *StateSalvager) takeChange(k, v []byte) bool {
 	}
 	n := state.Number(k)
 	if old := q.tx.Bucket(state.BucketHistory).Get(k); n == 0 || n > 1<<60 || old != nil && !q.orphan {
-		q.displaced = append(q.displaced, bytes.Clone(frame))
+		q.found.displaced = append(q.found.displaced, bytes.Clone(frame))
 		return true
 	} else if old != nil {
 		return true
 	}
-	q.newest = max(q.newest, n)
+	q.found.newest = max(q.found.newest, n)
 	return q.put(state.BucketHistory, k, frame)
 }
 
 // takeRow saves a row. Of two versions, the one that names the newer record is the newer.
-func (q *StateSalvager) takeRow(k, v []byte) bool {
+func (q *stateScanner) takeRow(k, v []byte) bool {
 	newest, ok := q.newestIn(k, v)
 	if !ok {
 		return false
 	}
-	q.highest = max(q.highest, newest)
+	q.found.highest = max(q.found.highest, newest)
 	return q.putNewer(state.BucketRows, k, v, func(old []byte) bool {
 		n, _ := q.newestIn(k, old)
 		return n > newest
@@ -325,12 +321,12 @@ func (q *StateSalvager) takeRow(k, v []byte) bool {
 }
 
 // newestIn returns the number of the newest record that a row names.
-func (q *StateSalvager) newestIn(k, v []byte) (newest uint64, ok bool) {
+func (q *stateScanner) newestIn(k, v []byte) (newest uint64, ok bool) {
 	id, rest, ok := state.UserOf(k)
 	if !ok || len(rest) != 2 || !bytes.HasPrefix(k, state.UserKey(id)) {
 		return 0, false
 	}
-	row, err := state.DecodeBlock(k, v, record.Epochs{{First: 0, Epoch: q.Epoch}})
+	row, err := state.DecodeBlock(k, v, record.Epochs{{First: 0, Epoch: q.epoch}})
 	if err != nil {
 		return 0, false
 	}
@@ -346,7 +342,7 @@ func (q *StateSalvager) newestIn(k, v []byte) (newest uint64, ok bool) {
 }
 
 // putNewer puts an entry unless a newer one is there.
-func (q *StateSalvager) putNewer(bucket, k, v []byte, better func(old []byte) bool) bool {
+func (q *stateScanner) putNewer(bucket, k, v []byte, better func(old []byte) bool) bool {
 	if !q.begin() {
 		return false
 	}
@@ -354,39 +350,4 @@ func (q *StateSalvager) putNewer(bucket, k, v []byte, better func(old []byte) bo
 		return true
 	}
 	return q.put(bucket, k, v)
-}
-
-func (q *StateSalvager) put(bucket, k, v []byte) bool {
-	return q.begin() && q.tally(q.tx.Bucket(bucket).Put(bytes.Clone(k), bytes.Clone(v)))
-}
-
-func (q *StateSalvager) begin() bool {
-	if q.tx == nil {
-		tx, err := q.DB.Begin()
-		if err != nil {
-			q.err = err
-			return false
-		}
-		q.tx = tx
-	}
-	return true
-}
-
-func (q *StateSalvager) tally(err error) bool {
-	if q.Written++; err == nil && q.Written%salvageChunk == 0 {
-		err = q.commit()
-	}
-	if q.err == nil {
-		q.err = err
-	}
-	return err == nil
-}
-
-func (q *StateSalvager) commit() error {
-	if q.tx == nil {
-		return nil
-	}
-	err := q.tx.Commit()
-	q.tx = nil
-	return err
 }
