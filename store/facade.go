@@ -73,6 +73,10 @@ type (
 	ToldUser = query.ToldUser
 	// Verification is a comparison of a computation with what MoEngage holds.
 	Verification = query.Verification
+	// Notices are what one receiver of notifications was told last.
+	Notices = query.Notices
+	// Notice is the state of one condition as a receiver knows it.
+	Notice = query.Notice
 	// Told is one attribute that MoEngage was found not to hold: see Repair.
 	Told = record.Told
 	// AmbiguousError names the computations that a key may mean.

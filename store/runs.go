@@ -35,6 +35,18 @@ func (s *Store) SetVerification(ctx context.Context, v query.Verification) error
 	}, nil)
 }
 
+// SetNotices keeps n in place of what was recorded of its receiver.
+func (s *Store) SetNotices(ctx context.Context, n query.Notices) error {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
+		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.RunOfNotices+n.Receiver), text)
+		return nil
+	}, nil)
+}
+
 // KeepSample keeps s as the sample of its minute, and removes those older than a day.
 func (s *Store) KeepSample(ctx context.Context, sample query.Sample) error {
 	return s.writer.Do(ctx, func(tx *state.Tx) error {

@@ -167,6 +167,9 @@ func (v *View) Verifications() ([]query.Verification, error) { return v.r.Verifi
 // JobRuns lists the jobs' last runs, by name.
 func (v *View) JobRuns() ([]query.JobRun, error) { return v.r.JobRuns() }
 
+// Notices lists what each receiver of notifications was told last, by receiver.
+func (v *View) Notices() ([]query.Notices, error) { return v.r.Notices() }
+
 // Sample says how things are now, as far as the store knows.
 func (v *View) Sample(now time.Time) (query.Sample, error) { return v.r.Sample(now) }
 

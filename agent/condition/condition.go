@@ -76,6 +76,7 @@ var Kinds = []Kind{
 	{"job_failed", []string{warning}, "jobs", (*Facts).jobFailed},
 	{"runs_missed", []string{warning}, "jobs", (*Facts).runsMissed},
 	{"clock", []string{warning}, "clock", (*Facts).clock},
+	{NotifyFailing, []string{warning}, "notify", (*Facts).notifyFailing},
 	{"log_dropped", []string{info}, "log", (*Facts).logDropped},
 }
 
@@ -109,11 +110,13 @@ func (f *Facts) Judge() []Condition {
 			list = append(list, *c)
 		}
 	}
-	weight := []string{Critical, warning, info}
-	slices.SortStableFunc(list, func(a, b Condition) int {
-		return cmp.Compare(slices.Index(weight, a.Severity), slices.Index(weight, b.Severity))
-	})
+	slices.SortStableFunc(list, func(a, b Condition) int { return cmp.Compare(Weight(b.Severity), Weight(a.Severity)) })
 	return list
+}
+
+// Weight orders severities: the graver, the greater.
+func Weight(severity string) int {
+	return slices.Index([]string{info, warning, Critical}, severity)
 }
 
 func condition(severity, since string, commands []string, text string, args ...any) *Condition {

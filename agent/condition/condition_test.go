@@ -293,6 +293,15 @@ var conditionCases = []struct {
 	{"a job failed", func(f *Facts) {
 		f.Status.FailedJobs = []FailedJob{{Job: "[verify]", FailedAt: "2026-03-01T01:00:00Z", Code: "failed", Error: "no route"}, {Job: "b", FailedAt: "2026-02-01T01:00:00Z"}}
 	}, []string{"job_failed warning.*The last run of \\[verify\\], b failed. That of \\[verify\\], at 01:00:00 UTC, 1 March \\(failed\\): no route.*personasync schedule"}},
+	{"a receiver of notifications failed once", func(f *Facts) {
+		f.Status.Notify = &Notify{Receivers: []Receiver{{Name: "url", Failures: 1, LastError: "it answered 500"}}}
+	}, nil},
+	{"receivers of notifications take nothing", func(f *Facts) {
+		f.Status.Notify = &Notify{Receivers: []Receiver{
+			{Name: "url", Failures: 3, Waiting: 2, FailingSince: "2026-03-01T01:00:00Z", LastError: "it answered 404 no_service: make a new one."},
+			{Name: "command"}, {Name: "heartbeat", Failures: 2, FailingSince: "2026-03-01T00:30:00Z", LastError: "no answer within 10s"},
+		}}
+	}, []string{"notify_failing warning Notifications do not arrive since 00:30 UTC, 1 March.*url: it answered 404 no_service: make a new one \\(2 messages are not told\\). heartbeat: no answer within 10s. They are retried.*personasync notify test"}},
 	{"lines of the log were lost", func(f *Facts) { f.Process.LinesDropped = 485 }, []string{"log_dropped info.*485 since the start"}},
 	{"the clock was set back", func(f *Facts) { f.Process.ClockDoubt = "the clock was set back by 2h0m0s" }, []string{"clock warning.*may be wrong: the clock was set back by 2h.*timedatectl;personasync doctor"}},
 	{"runs were missed", func(f *Facts) { f.Process.Missed = []string{"a", "b", "c", "d"} }, []string{"runs_missed warning.*Runs of a, b, c and 1 more.*personasync schedule"}},

@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -55,6 +56,12 @@ func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 		}
 	}
 	for _, k := range Kinds {
+		for _, severity := range k.Severities {
+			_, section, _ := strings.Cut(Runbook(k.Name, severity), "#")
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(byAlert)), func(name string) bool { return strings.ToLower(name) == section && byAlert[name] == k.Name }) {
+				t.Errorf("a message about %s, %s, leads to the section %q", k.Name, severity, section)
+			}
+		}
 		if !told[k.Name] {
 			t.Errorf("there is no alert for %s", k.Name)
 		}

@@ -54,6 +54,11 @@ type Status struct {
 	// Conditions hold now, the most severe first. docs/operating.md has a section for each.
 	Conditions []Condition `json:"conditions"`
 
+	// OldestDue is when the change that is most overdue should have left; null if none is.
+	OldestDue *time.Time `json:"oldest_due"`
+
+	Notify *Notify `json:"notify"` // null if nobody is told
+
 	Expiring *store.Expiring `json:"expiring"` // parked items that expire within a week; null if none do
 }
 
@@ -179,7 +184,8 @@ type Process struct {
 	LinesDropped uint64        // of the log since the start, if the last hour has some
 	UsualSilence time.Duration // the longest pause between deliveries of the day before; 0: too few came
 	Intake       *ingest.Intake
-	ClockDoubt   string // why the clock may be wrong; "" when nothing speaks against it
+	Receivers    []Receiver // of notifications, as the process knows them
+	ClockDoubt   string     // why the clock may be wrong; "" when nothing speaks against it
 }
 
 // RefusedReload is the last reload, if it was refused.

@@ -250,6 +250,7 @@ func TestRules(t *testing.T) {
 		{"nothing can be read back", steady(well.holding("verify_impossible", "warning"), 10), []string{"PersonasyncVerifyImpossible"}},
 		{"a job failed", steady(well.holding("job_failed", "warning"), 10), []string{"PersonasyncJobFailed"}},
 		{"the clock was set back", steady(well.holding("clock", "warning"), 2), []string{"PersonasyncClock"}},
+		{"nobody is told", steady(well.holding("notify_failing", "warning"), 7), []string{"PersonasyncNotifyFailing"}},
 		{"the log lost lines", steady(well.holding("log_dropped", "info"), 2), []string{"PersonasyncLogDropped"}},
 		{"runs were missed", steady(well.holding("runs_missed", "warning"), 2), []string{"PersonasyncMissedRuns"}},
 		{"MoEngage lost something", steady(well.holding("verify_differs", "warning"), 2), []string{"PersonasyncVerifyDiffers"}},

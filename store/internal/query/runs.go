@@ -14,6 +14,7 @@ import (
 const (
 	RunOfJob          = "job:"
 	RunOfVerification = "verify:"
+	RunOfNotices      = "notify:"
 )
 
 // forEachRun calls f with the value of every run of one kind.

@@ -229,7 +229,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 	switch {
 	case bucket == string(state.BucketJobs) && len(k) == 4 && len(v) < 1024:
 		return q.put(state.BucketJobs, k, v)
-	case bucket == string(state.BucketRuns), bucket == "" && bytes.HasPrefix(k, []byte("job:")):
+	case bucket == string(state.BucketRuns), bucket == "" && (bytes.HasPrefix(k, []byte(query.RunOfJob)) || bytes.HasPrefix(k, []byte(query.RunOfNotices))):
 		return json.Valid(v) && q.put(state.BucketRuns, k, v)
 	case len(k) == 16 && apply.IsStone(v) && (bucket == string(state.BucketTombstones) || bucket == ""):
 		return q.putNewer(state.BucketTombstones, k, v, func(old []byte) bool { return bytes.Compare(old, v) > 0 })

@@ -1,0 +1,111 @@
+package condition
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"personasync/store"
+)
+
+// NotifyFailing holds while a receiver of notifications takes none.
+const NotifyFailing = "notify_failing"
+
+// Notify is the state of [notify]: each receiver, and the heartbeat.
+type Notify struct {
+	Receivers []Receiver `json:"receivers"`
+}
+
+// Receiver is who is told of conditions, or the heartbeat. Only a running agent knows how it takes messages.
+type Receiver struct {
+	Name     string `json:"receiver"` // url | command | heartbeat
+	Told     string `json:"told"`     // the condition of the last message; "" before the first
+	State    string `json:"state"`    // that it was told: began | ended
+	ToldAt   string `json:"told_at"`  // of the last message, or the last heartbeat; RFC 3339
+	Waiting  int    `json:"waiting"`  // messages that it has not taken yet
+	Withheld string `json:"withheld"` // why there is no heartbeat now; "" while there is
+
+	FailingSince string `json:"failing_since"` // RFC 3339; "" while it takes messages
+	Failures     int    `json:"failures"`      // in a row
+	LastError    string `json:"last_error"`    // kept after recovery; without secrets
+	LastErrorAt  string `json:"last_error_at"`
+	Sent         uint64 `json:"sent"`   // messages since the start
+	Failed       uint64 `json:"failed"` // attempts since the start
+}
+
+// NoticesOf finds the record of a receiver; empty without one.
+func NoticesOf(list []store.Notices, receiver string) store.Notices {
+	if i := slices.IndexFunc(list, func(n store.Notices) bool { return n.Receiver == receiver }); i >= 0 {
+		return list[i]
+	}
+	return store.Notices{Receiver: receiver}
+}
+
+// NewNotify joins what receivers were told with how they are. names are the configured ones; nil without any.
+func NewNotify(names []string, kept []store.Notices, now []Receiver) *Notify {
+	if len(names) == 0 {
+		return nil
+	}
+	all := &Notify{Receivers: []Receiver{}}
+	for _, name := range names {
+		r := Receiver{Name: name}
+		if i := slices.IndexFunc(now, func(r Receiver) bool { return r.Name == name }); i >= 0 {
+			r = now[i]
+		}
+		if last := NoticesOf(kept, name).Last; last != nil {
+			r.Told, r.State, r.ToldAt = last.Condition, last.Told, Timestamp(last.ToldAt)
+		}
+		all.Receivers = append(all.Receivers, r)
+	}
+	return all
+}
+
+// provenFailures in a row are no accident.
+const provenFailures = 2
+
+// notifyFailing names the receivers that take nothing.
+func (f *Facts) notifyFailing() *Condition {
+	if f.Status.Notify == nil {
+		return nil
+	}
+	var parts []string
+	since := ""
+	for i := range f.Status.Notify.Receivers {
+		r := &f.Status.Notify.Receivers[i]
+		if r.Failures < provenFailures {
+			continue
+		}
+		part := r.Name + ": " + strings.TrimRight(r.LastError, ". ")
+		if r.Waiting > 0 {
+			part += " (" + Are(uint64(r.Waiting), "message") + " not told)"
+		}
+		parts = append(parts, part)
+		if since == "" || r.FailingSince < since {
+			since = r.FailingSince
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return condition(warning, since, []string{"personasync notify test"},
+		"Notifications do not arrive%s, so perhaps nobody is told of conditions. %s. They are retried, and only the newest state is told then.", sinceText(since), strings.Join(parts, ". "))
+}
+
+// OldestDue is when the change that is most overdue should have left: at its receipt, or at the next run of its schedule
+// after that. Nil: none is overdue.
+func (f *Facts) OldestDue() *time.Time {
+	var oldest time.Time
+	for job, at := range f.Oldest {
+		if schedule, waits := f.Process.Schedules[job]; waits {
+			at = schedule.Next(at)
+		}
+		if !at.After(f.Now) && (oldest.IsZero() || at.Before(oldest)) {
+			oldest = at
+		}
+	}
+	if oldest.IsZero() {
+		return nil
+	}
+	oldest = oldest.UTC().Truncate(time.Second)
+	return &oldest
+}

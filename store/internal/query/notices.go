@@ -1,0 +1,42 @@
+package query
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"personasync/store/engine"
+)
+
+// Notices are what one receiver of notifications was told last. They are kept so that a restart neither repeats nor
+// forgets a message.
+type Notices struct {
+	Receiver string   `json:"receiver"` // url | command
+	Last     *Notice  `json:"last,omitempty"`
+	Open     []Notice `json:"open"` // conditions whose last message is not that they ended, and those about to be told
+}
+
+// Notice is the state of one condition as a receiver knows it.
+type Notice struct {
+	Condition string    `json:"condition"`
+	Severity  string    `json:"severity,omitempty"` // as told; "" if it was never told
+	Began     time.Time `json:"began,omitzero"`     // of the condition, as told
+	Told      string    `json:"told,omitempty"`     // began | ended | "": the last message about it
+	ToldAt    time.Time `json:"told_at,omitzero"`
+	Differs   time.Time `json:"differs,omitzero"` // since when the condition is not as told; zero while it is
+}
+
+// Notices lists what each receiver of notifications was told, by receiver.
+func (v *Reader) Notices() (list []Notices, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		return forEachRun(tx, RunOfNotices, func(text []byte) error {
+			var n Notices
+			if err := json.Unmarshal(text, &n); err != nil {
+				return fmt.Errorf("the record of notifications: %w", err)
+			}
+			list = append(list, n)
+			return nil
+		})
+	})
+	return list, err
+}
