@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -213,9 +215,26 @@ func (d *doctor) checkStatus(s condition.Status) {
 	if s.Events.Balances() && s.Changes.Balances() {
 		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", s.Events.Accepted, s.Changes.Created)
 	}
+	d.checkNotify(&s)
 	for i := range s.Conditions {
 		d.findCondition(&s.Conditions[i])
 	}
+}
+
+// checkNotify says who is told of conditions. What does not arrive is a condition of its own.
+func (d *doctor) checkNotify(s *condition.Status) {
+	if s.Notify == nil {
+		d.find("notify", "ok", "", "off: nobody is told of conditions but who looks, or watches the metrics; docs/notify.md says how to change that")
+		return
+	}
+	if slices.ContainsFunc(s.Conditions, func(c condition.Condition) bool { return c.Name == condition.NotifyFailing }) {
+		return
+	}
+	var names []string
+	for i := range s.Notify.Receivers {
+		names = append(names, s.Notify.Receivers[i].Name)
+	}
+	d.find("notify", "ok", "", "conditions are told: %s; `personasync notify test` tries it", strings.Join(names, ", "))
 }
 
 // findCondition passes on a condition of the agent, or of its files. Whether the agent runs was checked before.

@@ -37,6 +37,7 @@ func (f *facts) process() condition.Process {
 		DataDir: c.DataDir, Schedules: sending.SchedulesByJob(c),
 		Refused:    f.refused.Load(),
 		ClockDoubt: f.ingest.Clock.Doubt(),
+		Receivers:  f.notify.Receivers(),
 		Missed:     f.missed.lately(plan, now), UsualSilence: f.recorder.UsualSilence(),
 	}
 	if p.MoEngage.State == "failing" && health.NextProbe.After(now) { // a past probe had nothing to send

@@ -78,7 +78,7 @@ the dashboard in [packaging/grafana](../packaging/grafana/personasync.json), and
 // busySite is an agent to which about everything has happened that a metric tells of.
 func busySite(t *testing.T) *started {
 	s := newSite(t)
-	a := s.start(s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s"), RunOptions{})
+	a := s.start(s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s", "PERSONASYNC_NOTIFY_COMMAND=/bin/true"), RunOptions{})
 	a.tell(news("ann", true, time.Now().Add(-time.Minute)))
 	a.tell(strings.ReplaceAll(news("bob", true, time.Now()), `"vip":true`, `"other":true`)) // undetermined
 	a.deliver("POST", "/segment/webhook", "{}")

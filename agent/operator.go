@@ -6,6 +6,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/inspect"
+	"personasync/agent/notify"
 	"personasync/agent/sending"
 	"personasync/agent/verify"
 	"personasync/store"
@@ -18,6 +19,7 @@ type operator struct {
 	inspect  api.Inspector
 	senders  *sending.Senders
 	verifier *verify.Verifier
+	version  string
 }
 
 var _ api.Running = (*operator)(nil)
@@ -31,6 +33,11 @@ func (o *operator) Configuration(context.Context) (*api.Configuration, error) {
 // Authenticate implements Running.
 func (o *operator) Authenticate(ctx context.Context) (api.Authentication, error) {
 	return authenticate(ctx, o.config()), nil
+}
+
+// TestNotify implements Running.
+func (o *operator) TestNotify(ctx context.Context) ([]api.NotifyTest, error) {
+	return notify.Test(ctx, notifyConfig(o.config(), o.version)), nil
 }
 
 // Flush implements Running.

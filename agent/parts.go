@@ -9,6 +9,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/ingest"
 	"personasync/agent/metrics"
+	"personasync/agent/notify"
 	"personasync/agent/page"
 	"personasync/agent/sending"
 	"personasync/agent/verify"
@@ -38,6 +39,7 @@ type parts struct {
 	scheduler *scheduler.Scheduler
 	recorder  *page.Recorder
 	metrics   *metrics.Metrics
+	notify    *notify.Notifier // made once there is a status
 
 	linesDropped func() uint64 // of the log
 }

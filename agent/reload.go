@@ -32,7 +32,8 @@ type reloader struct {
 	notifier  *notifier
 	load      func() (*config.Config, error)
 	relog     func(config.Log) // may be nil
-	inherited bool             // ingest listens where the service manager says
+	version   string
+	inherited bool // ingest listens where the service manager says
 }
 
 // run reloads at each signal until ctx is done.
@@ -90,6 +91,7 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	r.certs.Use(pair)
 	r.ingest.Reconfigure(ingestConfig(next))
 	r.senders.Reconfigure(next)
+	r.notify.Reconfigure(notifyConfig(next, r.version))
 	r.verifier.Reconfigure(sending.Config(next, domain.EndpointTransition))
 	r.store.SetRetention(storeOptions(next, r.log))
 	r.scheduler.Replace(list...)

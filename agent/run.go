@@ -60,7 +60,7 @@ func (p *process) run(ctx context.Context) error {
 			return part(work)
 		})
 	}
-	for _, part := range []func(context.Context) error{p.serveIngest, p.housekeeper.run, p.recorder.Run, p.listeners.keepSockets, p.endWhenBroken} {
+	for _, part := range []func(context.Context) error{p.serveIngest, p.housekeeper.run, p.recorder.Run, p.notify.Run, p.listeners.keepSockets, p.endWhenBroken} {
 		lanes.Go(func() error { return part(work) })
 	}
 	lanes.Go(func() error {

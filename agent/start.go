@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"personasync/agent/api"
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/ingest"
 	"personasync/agent/inspect"
 	"personasync/agent/metrics"
+	"personasync/agent/notify"
 	"personasync/agent/page"
 	"personasync/agent/sending"
 	"personasync/agent/verify"
@@ -116,10 +118,10 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 	if p.linesDropped == nil {
 		p.linesDropped = func() uint64 { return 0 }
 	}
-	p.readiness = &readiness{refusal: data.Refusal, missed: o.Missed, now: time.Now, phase: "starting"}
+	p.readiness = &readiness{refusal: data.Refusal, missed: o.Missed, now: time.Now, phase: condition.Starting}
 	p.ingest = ingest.New(ingestConfig(c), data, o.Log.With("part", "ingest"))
 	p.ingest.Clock, p.ingest.Appended, p.ingest.Observe = ingest.NewClock(data.Written()), p.readiness.note, p.metrics.Ingest
-	p.ingest.SetUnready("starting")
+	p.ingest.SetUnready(condition.Starting)
 	var err error
 	settled := func(l domain.EventLedger) { p.ingest.Applied(l, time.Now()) }
 	if p.recorder, err = page.NewRecorder(data, o.Log.With("part", "page"), p.started, settled); err != nil {
@@ -145,10 +147,11 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	facts.missed.begin(runs)
 	p.notifier.status, p.notifier.liveness = facts.statusLine, p.store.Liveness
 	questions := p.inspector(facts)
+	p.notify = notify.New(notifyConfig(c, p.o.Version), questions.Status, p.store, p.log.With("part", "notify"))
 	p.metrics.Read(metrics.Source{
 		Version: p.o.Version, Config: p.config.Load, Store: p.store, Inspect: questions, Ingest: p.ingest, Plan: p.scheduler.Plan,
 		Health: p.senders.Health, Unready: p.readiness.unready, Refused: p.refused.Load, LinesDropped: p.linesDropped,
-		ParkedByReason: p.recorder.ParkedByReason,
+		ParkedByReason: p.recorder.ParkedByReason, Receivers: p.notify.Receivers,
 	})
 	shown := page.New(page.Source{
 		Inspect: questions, Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
@@ -163,7 +166,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 		p.listeners.admin.HTTP.RegisterOnShutdown(shown.Close)
 	}
 	p.housekeeper = &housekeeper{log: p.log, store: p.store, ingest: p.ingest, parked: func() time.Duration { return p.config.Load().Retention.Parked.Duration }}
-	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, inherited: p.o.Ingest != nil}
+	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, version: p.o.Version, inherited: p.o.Ingest != nil}
 	return nil
 }
 
@@ -185,7 +188,7 @@ func (p *process) inspector(f *facts) *inspect.Local {
 func (p *process) adminSide(questions *inspect.Local, shown *page.Page) *api.Server {
 	return &api.Server{
 		Inspect: questions,
-		Running: &operator{p.config.Load, p.store, questions, p.senders, p.verifier},
+		Running: &operator{p.config.Load, p.store, questions, p.senders, p.verifier, p.o.Version},
 		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
 		Upkeep:  p.store,
 

@@ -91,6 +91,7 @@ func newApp(env *command.Env) *urfave.App {
 			serviceCommand(env),
 			demoCommand(env),
 			doctorCommand(env),
+			notifyCommand(env),
 			versionCommand(env),
 			completionCommand(env),
 			manCommand(env),

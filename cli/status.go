@@ -122,6 +122,11 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	if s.Verify != nil {
 		line("verified", verifiedText(w, s.Verify))
 	}
+	if s.Notify != nil {
+		for i := range s.Notify.Receivers {
+			line("notify", receiverText(w, &s.Notify.Receivers[i]))
+		}
+	}
 	for _, j := range s.FailedJobs {
 		line("job failed", w.Paint.Red(term.Plain(j.Job))+" at "+term.Minute(j.FailedAt)+" ("+term.Plain(j.Code)+"): "+term.Plain(j.Error)+"; `personasync schedule`")
 	}

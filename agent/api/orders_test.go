@@ -26,6 +26,9 @@ func (w *worker) Configuration(context.Context) (*Configuration, error) {
 	return &Configuration{File: "/etc/personasync/agent.toml"}, w.err
 }
 func (w *worker) Authenticate(context.Context) (Authentication, error) { return w.secret, w.err }
+func (w *worker) TestNotify(context.Context) ([]NotifyTest, error) {
+	return []NotifyTest{{Receiver: "url", Error: "it answered 404"}}, w.err
+}
 func (w *worker) Flush(_ context.Context, computation string) (FlushReceipt, error) {
 	w.text = computation
 	return FlushReceipt{Job: "nightly", Pending: 3}, w.err
@@ -73,6 +76,9 @@ func TestWhatARunningAgentDoesIsAskedOverTheSocket(t *testing.T) {
 	}
 	if got, err := c.Authenticate(ctx); err != nil || got != w.secret {
 		t.Errorf("authenticate: %+v, %v", got, err)
+	}
+	if got, err := c.TestNotify(ctx); err != nil || len(got) != 1 || got[0].Error != "it answered 404" {
+		t.Errorf("test of notifications: %+v, %v", got, err)
 	}
 	if got, err := c.Flush(ctx, "vip"); err != nil || got != (FlushReceipt{Job: "nightly", Pending: 3}) || w.text != "vip" {
 		t.Errorf("flush of %q: %+v, %v", w.text, got, err)

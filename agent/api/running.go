@@ -20,6 +20,9 @@ type Running interface {
 	// Authenticate makes the one request to MoEngage that tests credentials. No secret crosses the socket.
 	Authenticate(ctx context.Context) (Authentication, error)
 
+	// TestNotify sends a test message to every receiver of notifications; nil: there is none.
+	TestNotify(ctx context.Context) ([]NotifyTest, error)
+
 	// Flush sends pending changes now that wait for their schedule or for a retry: all of them, or those on the
 	// schedule of one computation. It does not wait for MoEngage.
 	Flush(ctx context.Context, computation string) (FlushReceipt, error)

@@ -40,6 +40,7 @@ func (s *Server) Socket() http.Handler {
 	mux.HandleFunc("GET /api/config", f.configuration(s.Running))
 	mux.HandleFunc("POST /api/authenticate", f.authenticate(s.Running))
 	mux.HandleFunc("POST /api/preview", f.answer(questions{s.Inspect}.preview))
+	mux.HandleFunc("POST /api/notify/test", f.testNotify(s.Running))
 	mux.HandleFunc("POST /api/flush", f.flush(s.Running))
 	mux.HandleFunc("POST /api/outbox/retry", f.act(s.Running.Retry))
 	mux.HandleFunc("POST /api/outbox/drop", f.act(s.Running.Drop))

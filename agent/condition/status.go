@@ -194,13 +194,16 @@ type RefusedReload struct {
 	Error string    `json:"error"`
 }
 
+// Starting is why an agent that starts is unready.
+const Starting = "starting"
+
 const unreadyStopped = "stopped"
 
 // Stopped are the facts of an agent that does not answer. starting says that it has its data and will.
 func Stopped(starting bool) Process {
 	unready := unreadyStopped
 	if starting {
-		unready = "starting"
+		unready = Starting
 	}
 	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}
 }

@@ -35,6 +35,7 @@ func check(r *report) {
 		r.refuseKey("retention.ex_members", `must be "0s", for ever, or 24h or more: late deliveries are recognised by it`)
 	}
 	checkSchedule(r)
+	checkNotify(r)
 	checkPolicy(r, fields(&r.cfg.Defaults, "defaults."))
 	for i := range r.cfg.Computations {
 		checkComputation(r, &r.cfg.Computations[i], r.prefixes[i])

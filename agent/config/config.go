@@ -30,7 +30,7 @@ import (
 //
 // Further tags restrict values, and [Load] enforces them. "one" lists the allowed words. "min" and "max" limit
 // a number or a duration. "path" marks a path that is resolved against the file's directory. "credential" names
-// the systemd credential that may supply a secret. "env" marks a secret that is a list, comma-separated in its
+// the systemd credential that may supply a secret. "table" marks a secret that may be a table. "env" marks a secret that is a list, comma-separated in its
 // variable.
 type Config struct {
 	// Path is the file that was read, or "".
@@ -45,6 +45,7 @@ type Config struct {
 	Retry        Retry         `toml:"retry"`
 	Retention    Retention     `toml:"retention"`
 	Verify       Verify        `toml:"verify"`
+	Notify       Notify        `toml:"notify"`
 	Defaults     Policy        `toml:"defaults"`
 	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
@@ -274,6 +275,10 @@ func Default() *Config {
 		},
 		Guard:  Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
 		Verify: Verify{Sample: 1000},
+		Notify: Notify{
+			Format: "json", After: Duration{2 * time.Minute},
+			HeartbeatEvery: Duration{time.Minute}, HeartbeatLag: Duration{15 * time.Minute},
+		},
 		Defaults: Policy{
 			Send:          domain.SendAsReceived,
 			Anonymous:     "park",

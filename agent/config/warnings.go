@@ -24,6 +24,7 @@ func (c *Config) Warnings() []string {
 	c.warnAdmin(say)
 	c.warnMoEngage(say)
 	c.warnSchedule(say)
+	c.warnNotify(say)
 	c.warnPolicies(say)
 	return append(w, c.notes...)
 }

@@ -54,8 +54,13 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		s.Salvages = condition.Whole(s.Salvages)
+		kept, err := v.Notices()
+		if err != nil {
+			return err
+		}
+		s.Notify = condition.NewNotify(l.from.Config().Receivers(), kept, process.Receivers)
 		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
-		s.Conditions = f.Judge()
+		s.OldestDue, s.Conditions = f.OldestDue(), f.Judge()
 		return nil
 	})
 	return s, err

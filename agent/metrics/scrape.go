@@ -34,6 +34,7 @@ type Source struct {
 	Refused        func() *condition.RefusedReload
 	LinesDropped   func() uint64            // of the log
 	ParkedByReason func() map[string]uint64 // by reason code
+	Receivers      func() []condition.Receiver
 }
 
 // readings are the metrics that a scrape reads from a source.
@@ -150,6 +151,11 @@ func (c *reading) process() {
 	}
 	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
 	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
+	for _, to := range c.Receivers() {
+		c.counter("personasync_notify_messages_total", to.Sent, to.Name, "sent")
+		c.counter("personasync_notify_messages_total", to.Failed, to.Name, "failed")
+		c.truth("personasync_notify_failing", to.Failures > 0, to.Name)
+	}
 	for cause, n := range c.ParkedByReason() {
 		c.gauge("personasync_parked", float64(n), cause)
 	}

@@ -45,7 +45,10 @@ func source(t *testing.T, i api.Inspector) Source {
 		Health:       func() syncer.Health { return syncer.Health{State: "failing", Stopped: true} },
 		Unready:      func() string { return "" },
 		Refused:      func() *condition.RefusedReload { return &condition.RefusedReload{} },
-		LinesDropped: func() uint64 { return 9 }, ParkedByReason: func() map[string]uint64 { return map[string]uint64{"anonymous": 5} },
+		LinesDropped: func() uint64 { return 9 }, Receivers: func() []condition.Receiver {
+			return []condition.Receiver{{Name: "url", Sent: 3, Failed: 2, Failures: 1}}
+		},
+		ParkedByReason: func() map[string]uint64 { return map[string]uint64{"anonymous": 5} },
 	}
 }
 
@@ -78,7 +81,8 @@ func TestAScrapeReadsItsSource(t *testing.T) {
 		`personasync_moengage_sent_bytes_total 700`,
 		`personasync_ingest_requests_total{code="200",route="webhook"} 1`,
 		`personasync_parked{cause="anonymous"} 5`,
-		`personasync_job_missed_runs_total{job="nightly"} 4`,
+		`personasync_job_missed_runs_total{job="nightly"} 4`, `personasync_notify_messages_total{receiver="url",result="sent"} 3`,
+		`personasync_notify_messages_total{receiver="url",result="failed"} 2`, `personasync_notify_failing{receiver="url"} 1`,
 		`personasync_scrape_errors_total 0`,
 	} {
 		if !strings.Contains(text, line) {

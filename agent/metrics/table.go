@@ -60,6 +60,9 @@ var Table = []Metric{
 	{"personasync_verify_last_timestamp_seconds", "gauge", []string{"computation"}, "Time at which that verification ended."},
 	{"personasync_verify_failed", "gauge", []string{"computation"}, "1 if the last verification failed, for example because MoEngage refuses to read users back. It then proves nothing, and the other values keep the earlier differences. `status` has the code."},
 
+	{"personasync_notify_messages_total", "counter", []string{"receiver", "result"}, "Messages to a receiver of notifications (url, command), and requests of the heartbeat, since the start: sent, or failed (each attempt)."},
+	{"personasync_notify_failing", "gauge", []string{"receiver"}, "1 while a receiver takes no message, or the heartbeat is not answered."},
+
 	{"personasync_disk_free_bytes", "gauge", nil, "Free space in the file system of data_dir."},
 	{"personasync_disk_reserve_bytes", "gauge", nil, "Reserve of free space. With less, events are refused with 503, so that pending work can still be stored."},
 	{"personasync_data_bytes", "gauge", nil, "Size of the data: received events and state.db, without files kept aside."},

@@ -39,7 +39,7 @@ func (r *runner) deliver(ctx context.Context, m *Message) (answer string, err er
 	err = c.Run()
 	answer = excerpt(out.kept, r.config.secrets())
 	if errors.Is(context.Cause(ctx), errHangs) {
-		return answer, &failure{why: fmt.Sprintf("%s did not end within %v and was killed%s", argv[0], commandPatience, said(answer)), do: "make it end sooner"}
+		return answer, &failure{why: fmt.Sprintf("it did not end within %v and was killed%s", commandPatience, said(answer)), do: "make it end sooner"}
 	}
 	// A command that ends well and does not read its input, or leaves a child with its pipes, did its work.
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) || errors.Is(err, syscall.EPIPE) && c.ProcessState.Success() {
@@ -48,13 +48,13 @@ func (r *runner) deliver(ctx context.Context, m *Message) (answer string, err er
 	exit := (*exec.ExitError)(nil)
 	switch {
 	case errors.As(err, &exit):
-		return answer, &failure{why: fmt.Sprintf("%s ended with %v%s", argv[0], exit.ProcessState, said(answer)), do: "run it by hand with a message on stdin"}
+		return answer, &failure{why: fmt.Sprintf("it ended with %v%s", exit.ProcessState, said(answer)), do: "run it by hand with a message on stdin"}
 	case errors.Is(err, fs.ErrNotExist):
-		return answer, &failure{why: argv[0] + " was not found", do: "correct notify.command, or install it"}
+		return answer, &failure{why: "it was not found", do: "correct notify.command, or install it"}
 	case errors.Is(err, fs.ErrPermission):
-		return answer, &failure{why: argv[0] + " may not be run by this user", do: "chmod +x it, or run it by an interpreter: notify.command = [\"/bin/sh\", \"…\"]"}
+		return answer, &failure{why: "it may not be run by this user", do: "chmod +x it, or run it by an interpreter: notify.command = [\"/bin/sh\", \"…\"]"}
 	case errors.Is(err, syscall.ENOEXEC):
-		return answer, &failure{why: argv[0] + " is not a program", do: "begin the script with #!/bin/sh, or name the interpreter in notify.command"}
+		return answer, &failure{why: "it is not a program", do: "begin the script with #!/bin/sh, or name the interpreter in notify.command"}
 	}
 	return answer, &failure{why: err.Error(), do: "correct notify.command"}
 }

@@ -9,11 +9,15 @@ import (
 	"sync"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 )
 
 // lookEvery is the pause between two looks at the conditions.
 const lookEvery = 5 * time.Second
+
+// startEvery is that pause while the agent starts, which takes milliseconds.
+const startEvery = 50 * time.Millisecond
 
 // lookPatience is how long a look may take.
 const lookPatience = 30 * time.Second
@@ -80,13 +84,14 @@ func (n *Notifier) Run(ctx context.Context) error {
 	sides.Go(func() { n.beats.run(ctx) })
 	defer sides.Wait()
 	for {
-		if n.configured() {
-			n.look(ctx)
+		pause := lookEvery
+		if n.configured() && !n.look(ctx) {
+			pause = startEvery
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(lookEvery):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -110,13 +115,16 @@ func (n *Notifier) load() {
 }
 
 // look takes one look at the agent, and gives it to all. While the store gives no answer nothing else can be judged, so the
-// other conditions stay as they were.
-func (n *Notifier) look(ctx context.Context) {
+// other conditions stay as they were. A start that is not over is no condition, and look returns false.
+func (n *Notifier) look(ctx context.Context) (seen bool) {
 	bounded, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
 	s, err := n.status(bounded)
 	if ctx.Err() != nil {
-		return
+		return true
+	}
+	if err == nil && s.Unready == condition.Starting {
+		return false
 	}
 	now := time.Now()
 	n.beats.observe(&s, err, now)
@@ -131,6 +139,7 @@ func (n *Notifier) look(ctx context.Context) {
 	for _, t := range n.tellers {
 		t.observe(list, now)
 	}
+	return true
 }
 
 // unreadable is the condition of a store that gives no answer.
@@ -155,19 +164,9 @@ func (n *Notifier) Receivers() (list []condition.Receiver) {
 	return list
 }
 
-// Tested is the result of a test of one receiver.
-type Tested struct {
-	Receiver string `json:"receiver"` // url | command
-	Target   string `json:"target"`   // the host or the program; the rest of an address is a secret
-	OK       bool   `json:"ok"`
-	Answer   string `json:"answer"` // its first words
-	Error    string `json:"error"`  // why it took nothing
-	Do       string `json:"do"`     // the remedy
-}
-
 // Test sends a test message to every receiver of c, one after the other, and returns nil where c has none. For PagerDuty
 // the alert is resolved at once. The heartbeat is not tested: a test would count as a sign of life.
-func Test(ctx context.Context, c Config) (list []Tested) {
+func Test(ctx context.Context, c Config) (list []api.NotifyTest) {
 	ways := c.ways()
 	for _, name := range []string{toURL, toCommand} {
 		if ways[name] != nil {
@@ -177,9 +176,9 @@ func Test(ctx context.Context, c Config) (list []Tested) {
 	return list
 }
 
-func test(ctx context.Context, c Config, name string, way delivery) Tested {
+func test(ctx context.Context, c Config, name string, way delivery) api.NotifyTest {
 	m := testMessage(&c, time.Now())
-	r := Tested{Receiver: name, Target: c.target(name)}
+	r := api.NotifyTest{Receiver: name, Target: c.target(name)}
 	var err error
 	r.Answer, err = way.deliver(ctx, m)
 	if err == nil && name == toURL && c.Format == "pagerduty" {

@@ -90,8 +90,18 @@ function tiles(s) {
     tile('Received a minute', number(s.received_per_minute), `${number(st.received)} ever, ${number(st.rejected)} refused`, st.conditions.some((c) => c.name === 'intake_refused') ? 'attention' : ''),
     tile('Delivered a minute', number(s.delivered_per_minute), `${number(st.delivered)} ever`),
     tile('MoEngage answers in', answered ? millis(s.latency_p50_ms) : '–', answered ? `95 % within ${millis(s.latency_p95_ms)}` : ''),
+    ...(st.notify ? [notifyTile(st.notify.receivers)] : []),
     tile('Disk lasts', s.forecast.disk, `data ${bytes(s.space.data_bytes)}${s.space.max_data_bytes ? ' of ' + bytes(s.space.max_data_bytes) : ''}, ${bytes(s.space.free_bytes)} free`, 'words'),
   ]
+}
+
+function notifyTile(receivers) {
+  const broken = receivers.filter((r) => r.failures > 0).map((r) => r.receiver)
+  const last = receivers.filter((r) => r.told).sort((a, b) => a.told_at < b.told_at ? 1 : -1)[0]
+  const withheld = receivers.find((r) => r.withheld)
+  const more = broken.length ? broken.join(', ') + ' failing' : withheld ? 'no heartbeat: ' + withheld.withheld
+    : last ? `last: ${last.told} ${last.state}, ${moment(last.told_at)}` : 'nothing told yet'
+  return tile('Notifications', broken.length ? 'failing' : 'on', more, broken.length ? 'words alarm' : withheld ? 'words attention' : 'words good')
 }
 
 function tile(name, value, more, kind) {
