@@ -1,0 +1,112 @@
+package outbox
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+	"personasync/store/internal/statetest"
+)
+
+// TestTheChangesOfAUserLeaveInOrder: a request has one event of a user, the oldest.
+func TestTheChangesOfAUserLeaveInOrder(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendBoth))
+	b.enqueue("ann", true, 1)
+	b.enqueue("ann", false, 2)
+	b.want("ann", true, 3)
+	b.enqueue("bob", true, 3)
+	f := b.take(options(10))
+	b.wantSent(f, "ann=true ann!enter bob!enter")
+	b.wantSent(b.take(options(10)), "")
+	b.settle(f, domain.Delivered, 10)
+	b.wantSent(b.take(options(11)), "ann!exit")
+}
+
+func TestATakeStaysWithinItsLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit func(*domain.TakeOptions)
+		want  string
+	}{
+		"users":  {func(o *domain.TakeOptions) { o.MaxUsers = 2 }, "user0=true user1=true"},
+		"fit":    {func(o *domain.TakeOptions) { o.Fit = func(d domain.Delivery) bool { return d.User < "user1" } }, "user0=true"},
+		"skip":   {func(o *domain.TakeOptions) { o.Skip = func(user string) bool { return user == "user1" } }, "user0=true user2=true user3=true"},
+		"pass":   {func(o *domain.TakeOptions) { o.Pass = func(d domain.Delivery) bool { return d.User == "user2" } }, "user0=true user1=true user3=true"},
+		"closed": {func(o *domain.TakeOptions) { o.Due = func(string) time.Time { return time.Time{} } }, ""},
+		"due":    {func(o *domain.TakeOptions) { o.Due = func(string) time.Time { return minute(1) } }, "user0=true user1=true"},
+		"other":  {func(o *domain.TakeOptions) { o.Endpoint = domain.EndpointCohort }, ""},
+	} {
+		b := newBox(t, statetest.Rules(domain.SendAttribute))
+		for i := range 4 {
+			b.want(fmt.Sprint("user", i), true, i)
+		}
+		o := options(10)
+		c.limit(&o)
+		if got := sent(b.take(o)); got != c.want+" "[:min(1, len(c.want))] {
+			t.Errorf("%s: the lease sends %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestAReceiptAheadOfTheClockIsDue: the clock was set back since, and may take years to reach it.
+func TestAReceiptAheadOfTheClockIsDue(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendAttribute))
+	b.want("soon", true, 10)
+	b.want("ahead", true, 60*24*365)
+	o := options(10)
+	o.Due = func(string) time.Time { return minute(5) }
+	b.wantSent(b.take(o), "ahead=true")
+}
+
+// TestALeaseOutlivesACrash: it is found at the next start, and settled as uncertain.
+func TestALeaseOutlivesACrash(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendBoth))
+	in, event := b.want("ann", true, 1), b.enqueue("ann", true, 1)
+	f := b.take(options(2))
+	b.Reopen()
+	b.wantSent(b.take(options(3)), "")
+	b.Do(func(tx *state.Tx) { Interrupt(tx, f.ID, minute(4)) })
+	b.wantState(in, domain.StatePending)
+	b.wantState(event, domain.StatePending)
+	again := b.take(options(5))
+	b.wantSent(again, "ann=true ann!enter")
+	if d := again.Deliveries[0]; d.Attributes[0].ID != in || d.Attributes[0].Attempts != 1 || d.Event.ID != event || d.Event.Reason != "interrupted" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// TestAPreviewLeavesNothingBehind: it reads what a Take would lease.
+func TestAPreviewLeavesNothingBehind(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendBoth))
+	b.want("ann", true, 1)
+	b.Read(func(tx *state.Tx) {
+		d := NewLeaser(tx, options(2))
+		d.Gather()
+		b.wantSent(d.Lease, "ann=true")
+	})
+	if len(b.State.Leases) != 0 {
+		t.Errorf("a preview left %d leases", len(b.State.Leases))
+	}
+	b.wantSent(b.take(options(2)), "ann=true")
+}
+
+func TestNextSaysWhenSomethingIsDue(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendAttribute))
+	next := func() (n domain.Next) {
+		b.Do(func(tx *state.Tx) { n = Next(tx, domain.EndpointTransition) })
+		return n
+	}
+	if n := next(); len(n.Jobs) != 0 || !n.Retry.IsZero() {
+		t.Errorf("an empty outbox has something due: %+v", n)
+	}
+	b.want("ann", true, 7)
+	b.want("bob", true, 5)
+	if n := next(); !n.Jobs[""].Equal(minute(5)) || !n.Retry.IsZero() {
+		t.Errorf("%+v, want minute 5", n)
+	}
+	b.settle(b.take(options(10)), domain.Refused, 10)
+	if n := next(); len(n.Jobs) != 0 || !n.Retry.Equal(minute(11)) || !n.RetryJobs[""].Equal(minute(5)) {
+		t.Errorf("%+v, want a retry at minute 11", n)
+	}
+}
