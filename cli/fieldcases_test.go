@@ -317,6 +317,20 @@ func (f *field) importList(c fieldCase) {
 
 // check compares what MoEngage and the agent hold with what they should.
 func (f *field) check(want fieldOutcome) {
+	f.checkMoEngage(want)
+	for key, members := range want.Members {
+		f.same("members of "+key, members, f.members(key))
+	}
+	if want.Parked != nil {
+		f.same("parked", want.Parked, f.parked())
+	}
+	if want.Held != nil {
+		f.until("its status can be read", func(s condition.Status) bool { f.same("held", *want.Held, s.Held); return true })
+	}
+}
+
+// checkMoEngage compares what MoEngage holds and was sent.
+func (f *field) checkMoEngage(want fieldOutcome) {
 	for user, attrs := range want.Attrs {
 		profile, _ := f.box.User(user)
 		for name, value := range attrs {
@@ -340,15 +354,6 @@ func (f *field) check(want fieldOutcome) {
 		if _, known := f.box.User(user); known {
 			f.wrong = append(f.wrong, "MoEngage was told of "+user)
 		}
-	}
-	for key, members := range want.Members {
-		f.same("members of "+key, members, f.members(key))
-	}
-	if want.Parked != nil {
-		f.same("parked", want.Parked, f.parked())
-	}
-	if want.Held != nil {
-		f.until("its status can be read", func(s condition.Status) bool { f.same("held", *want.Held, s.Held); return true })
 	}
 	f.checkWire(want)
 }

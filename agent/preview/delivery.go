@@ -3,6 +3,7 @@ package preview
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/csv"
@@ -13,7 +14,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 
 	"personasync/agent/api"
@@ -23,6 +24,8 @@ import (
 
 var (
 	requestLine = regexp.MustCompile(`^[A-Z]+ \S+ HTTP/\d`)
+	httpVersion = regexp.MustCompile(`^([A-Z]+ \S+) HTTP/[\d.]+`)
+	emptyLine   = regexp.MustCompile(`\r?\n\r?\n`)
 	headerLine  = regexp.MustCompile(`(?i)^(host|content-type|content-length|user-agent|x-signature|authorization|accept|connection): `)
 )
 
@@ -64,32 +67,40 @@ func readRequest(text []byte) (d delivery, err error) {
 	wrong := func(what string) (delivery, error) {
 		return d, fmt.Errorf("%w: this looks like an HTTP request, and %s: give the body alone", api.ErrUsage, what)
 	}
-	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(text)))
+	head, body, found := cutHead(text)
+	if !found {
+		return wrong("has no body")
+	}
+	head = httpVersion.ReplaceAll(head, []byte("$1 HTTP/1.1")) // bins of webhooks also write HTTP/2
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
 		return wrong("cannot be read as one (" + err.Error() + ")")
 	}
 	_ = r.Body.Close()
-	_, body, found := bytes.Cut(bytes.ReplaceAll(text, []byte("\r\n\r\n"), []byte("\n\n")), []byte("\n\n"))
-	if at := bytes.Index(text, []byte("\r\n\r\n")); at >= 0 {
-		body = text[at+4:] // its own bytes: a gzipped body has any
-	}
-	if !found {
-		return wrong("has no body")
-	}
 	if len(r.TransferEncoding) > 0 && len(body) > 0 && body[0] != '{' && body[0] != '[' {
 		if body, err = io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(body))); err != nil {
 			return wrong("its chunks are not whole")
 		}
 	}
-	if n, err := strconv.Atoi(r.Header.Get("Content-Length")); err == nil && len(body) < n {
+	if n := r.ContentLength; n > int64(len(body)) {
 		return wrong(fmt.Sprintf("has only %d of its %d bytes", len(body), n))
-	} else if err == nil {
+	} else if r.Header.Get("Content-Length") != "" && n >= 0 {
 		body = body[:n]
 	}
 	for _, name := range []string{"Authorization", "X-Signature", "Content-Length"} {
 		r.Header.Del(name)
 	}
 	return delivery{method: r.Method, path: r.URL.Path, header: r.Header, body: body}, nil
+}
+
+// cutHead cuts a request behind its headers. They end with the first empty line, whichever line ends it has; the body is
+// left as it is, because a gzipped one has any bytes.
+func cutHead(text []byte) (head, body []byte, found bool) {
+	end := emptyLine.FindIndex(text)
+	if end == nil {
+		return nil, nil, false
+	}
+	return slices.Concat(text[:end[0]], []byte("\r\n\r\n")), text[end[1]:], true
 }
 
 // pathOf is the path that a body looks made for. A single call has no mark: events of a webhook have a writeKey, too.
@@ -112,7 +123,7 @@ func (d *delivery) request() (*http.Request, error) {
 	for name, values := range d.header {
 		r.Header[name] = values
 	}
-	signed := bytes.TrimPrefix(d.body, []byte("\ufeff"))
+	signed := bytes.TrimPrefix(d.unzipped(), []byte("\ufeff"))
 	if first := segment.FirstElement(signed); first != nil {
 		signed = first
 	}
@@ -125,6 +136,22 @@ func (d *delivery) request() (*http.Request, error) {
 		r.SetBasicAuth(secret, "")
 	}
 	return r, nil
+}
+
+// unzipped is the body that a signature is about. A body that cannot be unzipped is left to ingest to refuse.
+func (d *delivery) unzipped() []byte {
+	if d.header.Get("Content-Encoding") != "gzip" {
+		return d.body
+	}
+	z, err := gzip.NewReader(bytes.NewReader(d.body))
+	if err != nil {
+		return d.body
+	}
+	plain, err := io.ReadAll(io.LimitReader(z, api.MaxPreviewBytes))
+	if err != nil {
+		return d.body
+	}
+	return plain
 }
 
 // advice says what a body that is not JSON looks like, and what to do with it.

@@ -68,7 +68,7 @@ func Empty(rules domain.Rules) (*Trial, error) {
 }
 
 func begin(kv engine.Tx) (*Trial, error) {
-	st, err := state.LoadCounted(kv)
+	st, err := state.LoadState(kv)
 	return &Trial{kv: kv, state: st}, err
 }
 
