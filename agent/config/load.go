@@ -126,7 +126,7 @@ func (l *loader) checkHeader(e document.Entry) {
 	case isKey:
 		problem = "is a key, not a section"
 	case !l.isSection(key):
-		problem = "there is no such section" + wording.Hint(wording.Nearest(key, l.sectionNames()), "[%s]")
+		problem = "there is no such section" + wording.Hint(wording.Nearest(key, append(l.sectionNames(), keyHeaders)), "[%s]")
 	case e.Array:
 		problem = fmt.Sprintf("must be written [%s]: there is only one", key)
 	default:

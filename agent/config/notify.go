@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/textproto"
 	"net/url"
 	"os"
@@ -189,7 +190,10 @@ func checkCommand(name string) error {
 		if failed := (*exec.Error)(nil); errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return fmt.Errorf("%s cannot be run (%v): install it, chmod +x it, or correct the path", name, reason(err))
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%s may not be run by this user: chmod +x it; the packaged unit of systemd needs it in ExecPaths= too (systemctl edit personasync)", name)
+		}
+		return fmt.Errorf("%s cannot be run (%v): install it, or correct the path", name, reason(err))
 	}
 	return nil
 }

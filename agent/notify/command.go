@@ -52,7 +52,7 @@ func (r *runner) deliver(ctx context.Context, m *Message) (answer string, err er
 	case errors.Is(err, fs.ErrNotExist):
 		return answer, &failure{why: "it was not found", do: "correct notify.command, or install it"}
 	case errors.Is(err, fs.ErrPermission):
-		return answer, &failure{why: "it may not be run by this user", do: "chmod +x it, or run it by an interpreter: notify.command = [\"/bin/sh\", \"…\"]"}
+		return answer, &failure{why: "it may not be run by this user", do: "chmod +x it; the packaged unit of systemd needs it in ExecPaths= too (systemctl edit personasync)"}
 	case errors.Is(err, syscall.ENOEXEC):
 		return answer, &failure{why: "it is not a program", do: "begin the script with #!/bin/sh, or name the interpreter in notify.command"}
 	}
