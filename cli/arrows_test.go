@@ -19,6 +19,7 @@ store/internal/writer: store/crashpoint store/domain store/internal/apply store/
 store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/writer store/engine
 store/internal/recovery: store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/record store/internal/repair store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/turn:
+store/internal/dirtest: store/domain store/internal/apply store/internal/boltpage store/internal/datadir store/internal/record store/internal/state store/internal/statetest store/internal/wal store/engine store/engine/bolt   # for tests of the packages that work on files, and in no program
 store/internal/statetest: store/domain store/internal/record store/internal/state store/engine store/engine/bolt   # for tests of the packages above the state, and in no program
 store/internal/trial: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/engine store/engine/overlay   # writes to no file
 store/internal/state: store/domain store/internal/record store/internal/turn store/internal/wire store/engine

@@ -334,9 +334,9 @@ func TestAPlaceIsLostAndFoundAgain(t *testing.T) {
 		if !says(err, "put it back where it was", "install -d -m 700", dir, "`personasync db backup FILE`", "`personasync db restore FILE`") {
 			t.Errorf("it does not say what to do: %v", err)
 		}
-	}
-	if n := strings.Count(text.String(), "events are refused until it is"); n != 1 {
-		t.Errorf("logged %d times", n)
+		if n := strings.Count(text.String(), "events are refused until it is"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
 	}
 	must(t, os.Mkdir(dir, 0o700))
 	if err := p.AfterCommit(); !errors.Is(err, boltfile.ErrMoved) || says(err, "install -d") {
@@ -368,6 +368,11 @@ func TestTheStateIsReplacedOnlyWhereItIsStill(t *testing.T) {
 	if err := p.ReplaceState(next, func(string) { t.Error("called") }); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}
+	must(t, os.Mkdir(next, 0o700))
+	if err := p.ReplaceState(next, func(string) { t.Error("called") }); err == nil {
+		t.Error("a folder takes its place")
+	}
+	must(t, errors.Join(os.Remove(next), p.Compare()))
 	must(t, errors.Join(os.WriteFile(next, []byte("copy"), 0o600), os.Rename(next, state)))
 	if err := p.Compare(); !errors.Is(err, boltfile.ErrMoved) {
 		t.Errorf("another file has its name: %v", err)
