@@ -214,6 +214,116 @@ func TestASweepHoldsWhatIsPending(t *testing.T) {
 	}
 }
 
+// TestASweepHoldsTheExitEvents of the window. It leaves out those from before it, those behind which the user's return is
+// pending, those by an operator, and those of another audience.
+func TestASweepHoldsTheExitEvents(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	old := b.enqueue("old", false, 59)
+	first := b.leave(0, 1, 61) // its record begins the window
+	left := b.enqueue("left", false, 62)
+	back, enter := b.enqueue("back", false, 62), b.enqueue("back", true, 63)
+	twice, again, last := b.enqueue("twice", false, 62), b.enqueue("twice", true, 63), b.enqueue("twice", false, 64)
+	closed := b.enqueue("closed", false, 64)
+	var other domain.ID
+	b.Do(func(tx *state.Tx) {
+		tx.Entry(tx.User("closed"), 0).Keep(state.KeptOne, &domain.Assertion{Value: domain.JSONFalse, Seq: closed.Seq, Message: domain.ByOperator})
+		tx.Write(tx.User("closed"), 0)
+		f, u := tx.NewField(&state.Field{Key: "gold", Class: domain.ClassAudience}), tx.User("left")
+		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, 64), domain.KindEvent, domain.TransitionExit)
+		tx.State.Ledger.Changes.Created++
+		Enqueue(tx, u, ch)
+		other = ch.ID
+	})
+	b.leave(1, 4, 65)
+	b.sweep()
+	for _, id := range []domain.ID{first[0], left, last} {
+		b.wantState(id, domain.StateHeld)
+	}
+	for _, id := range []domain.ID{old, back, enter, twice, again, closed, other} {
+		b.wantState(id, domain.StatePending)
+	}
+}
+
+// TestTheFirstExitOfAWindowIsUncounted like the others, once the user is back.
+func TestTheFirstExitOfAWindowIsUncounted(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	b.leave(0, 1, 61)
+	if w := b.field().Watch; w.Left != 1 || w.Seq != b.seq {
+		t.Fatalf("%+v, want one who left, and a window from record %d on", w, b.seq)
+	}
+	b.observe("user0", true, 62)
+	b.Do(func(tx *state.Tx) { UncountLeft(tx, tx.FieldOf(0), tx.Entry(tx.User("user0"), 0)) })
+	if w := b.field().Watch; w.Left != 0 {
+		t.Errorf("%d left, and they are back", w.Left)
+	}
+}
+
+// TestAHeldExitIsCancelledByTheCallThatMadeIt: the attribute by identify, the event by track, and both where one membership
+// is kept.
+func TestAHeldExitIsCancelledByTheCallThatMadeIt(t *testing.T) {
+	for sort, want := range map[int][2]domain.State{
+		state.KeptOne:      {domain.StateCancelled, domain.StateCancelled},
+		state.KeptIdentify: {domain.StateCancelled, domain.StateHeld},
+		state.KeptTrack:    {domain.StateHeld, domain.StateCancelled},
+	} {
+		b := newAudience(t, guarded(), 8)
+		event := b.enqueue("user0", false, 5)
+		held := b.leave(0, 4, 5)
+		b.sweep()
+		b.Do(func(tx *state.Tx) {
+			u, f := tx.User("user0"), tx.FieldOf(0)
+			a, e := CancelHeld(tx, u, f, tx.Entry(u, 0), sort)
+			if a != (want[0] == domain.StateCancelled) || e != (want[1] == domain.StateCancelled) {
+				t.Errorf("sort %d: an attribute %v and an event %v", sort, a, e)
+			}
+		})
+		b.wantState(held[0], want[0])
+		b.wantState(event, want[1])
+		b.wantState(held[1], domain.StateHeld) // of another user
+	}
+}
+
+// TestADiscardDropsTheParkedExitEvents of the window: sent again, they would say that a member left.
+func TestADiscardDropsTheParkedExitEvents(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	old := b.enqueue("user0", false, 59)
+	b.settle(b.take(options(60)), domain.Parked, 60)
+	left := b.leave(0, 1, 61)
+	exit := b.enqueue("user0", false, 61)
+	b.settle(b.take(options(61)), domain.Parked, 61)
+	enter := b.enqueue("user0", true, 61)
+	b.settle(b.take(options(61)), domain.Parked, 61)
+	b.leave(1, 4, 62)
+	b.sweep()
+	b.decide(true, 70)
+	b.readmit(71, "user0", "user1", "user2", "user3")
+	b.wantState(old, domain.StateParked)
+	b.wantState(enter, domain.StateParked)
+	b.wantState(exit, domain.StateDropped)
+	b.wantState(left[0], domain.StateSuperseded) // by the value that the user is a member
+	if f := b.field(); f.Members != 8 {
+		t.Errorf("%d are members", f.Members)
+	}
+}
+
+// TestADiscardLeavesWhatAnOperatorDecided about a user whose exit the guard held.
+func TestADiscardLeavesWhatAnOperatorDecided(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	held := b.leave(0, 4, 5)
+	b.sweep()
+	b.Do(func(tx *state.Tx) {
+		tx.Entry(tx.User("user0"), 0).Kept[state.KeptOne].Message = domain.ByOperator
+		tx.Write(tx.User("user0"), 0)
+	})
+	b.decide(true, 10)
+	b.letGo(true, 11, held...)
+	b.wantState(held[0], domain.StatePending)
+	b.wantState(held[1], domain.StateDropped)
+	if got := b.drain(20); got != "user0=false" {
+		t.Errorf("MoEngage is sent %q", got)
+	}
+}
+
 // TestASweepIsSliced: it goes on where it was after a restart.
 func TestASweepIsSliced(t *testing.T) {
 	b := newBox(t, guarded())
@@ -308,14 +418,7 @@ func TestAHeldExitOfAUserWhoLeftAgain(t *testing.T) {
 	b := newAudience(t, guarded(), 8)
 	b.leave(1, 5, 5)
 	b.sweep()
-	var id domain.ID
-	b.Do(func(tx *state.Tx) { // an exit event of a member
-		u, f := tx.User("user0"), tx.FieldOf(0)
-		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, 6), domain.KindEvent, domain.TransitionExit)
-		tx.State.Ledger.Changes.Created++
-		HoldExit(tx, u, f, ch, nil)
-		id = ch.ID
-	})
+	id := b.repeatExit("user0", 6)
 	b.decide(true, 10)
 	b.leave(0, 1, 11)
 	b.letGo(true, 12, id)
@@ -337,6 +440,124 @@ func TestAReturnCancelsTheHeldExit(t *testing.T) {
 	}
 	if got := b.drain(20); got != "" {
 		t.Errorf("MoEngage is sent %q", got)
+	}
+}
+
+// repeatExit has the guard hold an exit event that ends no membership, as that of a reconcile.
+func (b *box) repeatExit(user string, m int) (id domain.ID) {
+	b.Helper()
+	b.Do(func(tx *state.Tx) {
+		u, f := tx.User(user), tx.FieldOf(0)
+		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, m), domain.KindEvent, domain.TransitionExit)
+		tx.State.Ledger.Changes.Created++
+		HoldExit(tx, u, f, ch, nil)
+		id = ch.ID
+	})
+	return id
+}
+
+// heldEvent has the guard hold an exit event of a user, and notes the exit under a sort, as the call that made it, or as an
+// older exit that it repeats.
+func (b *box) heldEvent(user string, m, sort int, own bool) (id domain.ID) {
+	b.Helper()
+	id = b.repeatExit(user, m)
+	b.Do(func(tx *state.Tx) {
+		s := &domain.Assertion{Value: domain.JSONFalse, Time: minute(-10).UnixNano()}
+		if own {
+			s.Seq = id.Seq
+		}
+		tx.Entry(tx.User(user), 0).Kept[sort] = s
+		tx.Write(tx.User(user), 0)
+	})
+	return id
+}
+
+// memberBy reports whether a user is a member by the calls of a sort.
+func (b *box) memberBy(user string, sort int) (in bool) {
+	b.Helper()
+	b.Read(func(tx *state.Tx) { in = tx.Entry(tx.User(user), 0).Kept[sort].IsIn() })
+	return in
+}
+
+// TestAUserComesBackByOneCall and is a member by the other too, if the guard held the exit that the other brought. An exit
+// that MoEngage was sent before stays one.
+func TestAUserComesBackByOneCall(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		b := newAudience(t, guarded(), 8)
+		id := b.heldEvent("user0", 5, state.KeptTrack, own)
+		another := b.heldEvent("user1", 5, state.KeptTrack, own)
+		b.Do(func(tx *state.Tx) {
+			u, f, c := tx.User("user0"), tx.FieldOf(0), b.cause(tx, 6)
+			ComeBack(tx, u, f, policy(tx, f), tx.Entry(u, 0), c, state.KeptIdentify)
+			tx.Write(u, 0)
+		})
+		b.wantState(id, domain.StateCancelled)
+		b.wantState(another, domain.StateHeld)
+		if got := b.memberBy("user0", state.KeptTrack); got != own {
+			t.Errorf("own %v: a member by track: %v", own, got)
+		}
+	}
+}
+
+// TestADiscardReadmitsByTheCallWhoseExitIsHeld also a user who stayed a member by the other. A repeat of an older exit is
+// dropped, and readmits nobody.
+func TestADiscardReadmitsByTheCallWhoseExitIsHeld(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		b := newAudience(t, guarded(), 8)
+		id := b.heldEvent("user7", 5, state.KeptTrack, own)
+		b.leave(0, 4, 6)
+		b.sweep()
+		b.decide(true, 10)
+		b.readmit(11, "user7")
+		if got := b.memberBy("user7", state.KeptTrack); got != own {
+			t.Errorf("own %v: a member by track: %v", own, got)
+		}
+		b.letGo(true, 12, id)
+		b.wantState(id, domain.StateDropped)
+		if f := b.field(); f.Members != 4 || f.Watch.Members != 8 {
+			t.Errorf("own %v: %+v", own, f)
+		}
+	}
+}
+
+// TestADiscardReleasesTheRepeatOfAnOlderExit of a user who had left before the window.
+func TestADiscardReleasesTheRepeatOfAnOlderExit(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	b.leave(0, 1, 5)
+	b.drain(5)
+	b.leave(1, 5, 65) // another window
+	b.sweep()
+	id := b.repeatExit("user0", 66)
+	b.decide(true, 70)
+	b.letGo(true, 71, id)
+	b.wantState(id, domain.StatePending)
+	if got := b.drain(80); got != "user0!exit" {
+		t.Errorf("MoEngage is sent %q", got)
+	}
+}
+
+// TestAMemberIsSentOnce: a return or a discard sends no membership that the last queued value already says.
+func TestAMemberIsSentOnce(t *testing.T) {
+	for _, c := range []struct {
+		queued []bool
+		want   string
+	}{
+		{[]bool{false}, "user0=false user0=true"}, {[]bool{false, true}, "user0=false user0=true"}, {nil, ""},
+	} {
+		r := guarded()
+		b := newAudience(t, r, 8)
+		r.Defaults.Collapse = false
+		b.SetRules(r)
+		for _, in := range c.queued {
+			b.want("user0", in, 5)
+		}
+		b.Do(func(tx *state.Tx) {
+			u, f := tx.User("user0"), tx.FieldOf(0)
+			WantMember(tx, u, f, policy(tx, f), tx.Entry(u, 0), b.cause(tx, 6))
+		})
+		if got := b.drain(10); got != c.want {
+			t.Errorf("with %v queued, MoEngage is sent %q, want %q", c.queued, got, c.want)
+		}
 	}
 }
 
