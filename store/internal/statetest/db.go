@@ -42,15 +42,15 @@ func (d *DB) open() {
 	var err error
 	d.file, err = bolt.Open(d.path, 0, false)
 	d.Must(err)
-	d.load()
+	d.Must(d.Load())
 }
 
-func (d *DB) load() {
-	d.Helper()
-	d.Must(d.file.View(func(kv engine.Tx) (err error) {
+// Load reads the state back from the file.
+func (d *DB) Load() error {
+	return d.file.View(func(kv engine.Tx) (err error) {
 		d.State, err = state.LoadCounted(kv)
 		return err
-	}))
+	})
 }
 
 // Reopen closes the file and reads the state back from it, as a start does.
@@ -87,7 +87,7 @@ func (d *DB) Try(f func(*state.Tx)) error {
 		return tx.Flush()
 	})
 	if err != nil {
-		d.load()
+		d.Must(d.Load())
 	}
 	return err
 }
