@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -26,11 +27,13 @@ func newDiagnosis(log *slog.Logger) *diagnosis {
 	return &diagnosis{log: log, breaker: breaker{health: Health{State: stateUnknown}}, poison: make(poisonTracker), refused: make(refusals)}
 }
 
-// sendMode is how the next request is made.
+// sendMode is how the next request is made. It shares nothing with the diagnosis: the outbox asks it in its write
+// transaction, which must not wait for a lock that is held while a line is logged.
 type sendMode struct {
 	force         bool                   // take users before their retry time
 	probing       bool                   // the breaker is open: this request is a probe
 	controlsFirst bool                   // several users in a row were parked: try single elements before a search
+	batchLimits   map[string]int         // see poisonTracker.batchLimits
 	skip          func(user string) bool // users excluded from this request, or nil
 	onlyUncertain bool                   // … because of an outage: no further users must become uncertain
 	longest       time.Duration          // longest time for which this process deferred anything
@@ -52,37 +55,20 @@ func (d *diagnosis) next(c Config, inFlight int, now time.Time) (m sendMode, at 
 		probing:       d.breaker.health.Stopped,
 		controlsFirst: d.breaker.parkedUnproven >= parkedBeforeControls,
 		longest:       c.longestPause(d.longestAsked),
+		batchLimits:   d.poison.batchLimits(),
 	}
 	switch {
 	case d.breaker.health.State == stateFailing && d.breaker.uncertain >= c.Concurrency:
 		// An outage. The pause is the breaker's, so the retry times of the tracked users do not matter.
-		m.skip, m.onlyUncertain, m.force = d.isUntracked, true, true
+		m.skip, m.onlyUncertain, m.force = m.isUntracked, true, true
 	case d.breaker.probe.After(now) && len(d.refused) > 0:
-		m.skip = d.wasRefused
+		m.skip = maps.Clone(d.refused).has
 	}
 	return m, time.Time{}, true
 }
 
 // isUntracked reports whether a user is not uncertain.
-func (d *diagnosis) isUntracked(user string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.poison.batchLimit(user) == 0
-}
-
-// wasRefused reports whether a user was refused alone.
-func (d *diagnosis) wasRefused(user string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.refused.has(user)
-}
-
-// batchLimit returns the most users in a request with this one. Zero means unlimited.
-func (d *diagnosis) batchLimit(user string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.poison.batchLimit(user)
-}
+func (m sendMode) isUntracked(user string) bool { return m.batchLimits[user] == 0 }
 
 // waits reports whether the breaker defers requests at now.
 func (d *diagnosis) waits(now time.Time) bool {

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -67,6 +68,27 @@ func TestAStopAllowsAProbe(t *testing.T) {
 	}
 }
 
+// The outbox asks about users in its write transaction. It must not wait for the diagnosis, which may be logging, so
+// a mode is a copy.
+func TestAModeDoesNotFollowLaterAnswers(t *testing.T) {
+	d, c := testDiagnosis()
+	at := noon.Add(time.Hour)
+	if m, _, _ := d.next(c, 0, at); m.batchLimits != nil {
+		t.Errorf("batch limits %v without a failure", m.batchLimits)
+	}
+	d.record(c, posted{users: []string{"ann", "bob"}, started: noon}, answered(codeLost))
+	d.record(c, posted{users: []string{"cyd"}, started: noon}, answered(codeLost))
+	m, _, _ := d.next(c, 0, at)
+	d.record(c, posted{users: []string{"dan"}, started: noon}, answered(codeLost))
+	d.record(c, posted{users: []string{"ann"}, started: noon}, answered(codeAccepted))
+	if !maps.Equal(m.batchLimits, map[string]int{"ann": 2, "bob": 2, "cyd": 1}) || m.skip("ann") || !m.skip("dan") {
+		t.Errorf("batch limits %v; skips ann %v, dan %v", m.batchLimits, m.skip("ann"), m.skip("dan"))
+	}
+	if m, _, _ := d.next(c, 0, at); !maps.Equal(m.batchLimits, map[string]int{"bob": 2, "cyd": 1, "dan": 1}) {
+		t.Errorf("batch limits %v afterwards", m.batchLimits)
+	}
+}
+
 // Once as many requests are uncertain as may be in flight, only their users are tried, also before their retry
 // time.
 func TestAnOutageTriesUncertainUsersAlone(t *testing.T) {
@@ -84,8 +106,9 @@ func TestAnOutageTriesUncertainUsersAlone(t *testing.T) {
 	if m.longest != time.Minute+2*c.MinBackoff {
 		t.Errorf("longest %v", m.longest)
 	}
-	if d.batchLimit("ann") != 2 || d.batchLimit("cyd") != 1 || d.batchLimit("dan") != 0 {
-		t.Errorf("batch limits %d, %d, %d", d.batchLimit("ann"), d.batchLimit("cyd"), d.batchLimit("dan"))
+	limits := map[string]int{"ann": 2, "bob": 2, "cyd": 1}
+	if !maps.Equal(m.batchLimits, limits) {
+		t.Errorf("batch limits %v", m.batchLimits)
 	}
 	if d.onlyPayloadsMayFail() {
 		t.Error("payloads are suspected after one failure")

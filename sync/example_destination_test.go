@@ -19,13 +19,14 @@ type oneChange struct {
 	settled func()
 }
 
-func (o *oneChange) Take(context.Context, domain.TakeOptions) (*domain.Lease, domain.Next, error) {
-	if o.taken {
+func (o *oneChange) Take(_ context.Context, options domain.TakeOptions) (*domain.Lease, domain.Next, error) {
+	vip := domain.Change{Kind: domain.KindAttribute, User: "ann", Name: "vip", Value: []byte("true")}
+	ann := domain.Delivery{User: "ann", Attributes: []domain.Change{vip}}
+	if o.taken || !options.Fit(ann) {
 		return nil, domain.Next{}, nil
 	}
 	o.taken = true
-	vip := domain.Change{Kind: domain.KindAttribute, User: "ann", Name: "vip", Value: []byte("true")}
-	return &domain.Lease{ID: 1, Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{vip}}}}, domain.Next{}, nil
+	return &domain.Lease{ID: 1, Deliveries: []domain.Delivery{ann}}, domain.Next{}, nil
 }
 
 func (o *oneChange) Settle(_ context.Context, s domain.Settlement) error {

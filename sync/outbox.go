@@ -10,8 +10,8 @@ import (
 // Outbox is the source of changes and the destination of their outcomes. *store.Store implements it. Tests have
 // another implementation, which fails on purpose.
 type Outbox interface {
-	// Take commits a lease of due deliveries. Nil means that nothing is due. Until the lease is settled its
-	// users are in no other lease.
+	// Take commits a lease of the due deliveries that TakeOptions.Fit accepts. Nil means that nothing is due. Until
+	// the lease is settled its users are in no other lease.
 	Take(context.Context, domain.TakeOptions) (*domain.Lease, domain.Next, error)
 
 	// Settle writes the outcome of a lease. Calls for different leases may be concurrent. After an error it is

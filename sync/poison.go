@@ -121,6 +121,20 @@ func (p poisonTracker) batchLimit(user string) int {
 	return 0
 }
 
+// batchLimits returns a copy of the batch limits, without the users that have none.
+func (p poisonTracker) batchLimits() map[string]int {
+	var limits map[string]int
+	for name, u := range p {
+		if u.batchLimit > 0 {
+			if limits == nil {
+				limits = make(map[string]int, len(p))
+			}
+			limits[name] = u.batchLimit
+		}
+	}
+	return limits
+}
+
 // batch counts the users of a request that is being filled, and has the least of their limits.
 type batch struct {
 	limit int // 0 means unlimited

@@ -54,6 +54,11 @@ func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	return previews, errors.Join(faults...)
 }
 
+// within reports whether the load and a further delivery are within an amount of users and events.
+func (l *load) within(a ratelimit.Amount, d domain.Delivery) bool {
+	return (len(d.Attributes) == 0 || l.users < a.Users) && (d.Event == nil || l.events < a.Events)
+}
+
 func (c Config) preview(l *load) Preview {
 	return Preview{
 		Method: http.MethodPost,

@@ -66,17 +66,11 @@ func (f fault) sentence() string {
 
 // newLoad returns an empty load within the configured size of a request.
 func newLoad(c Config) *load {
-	l := &load{body: make([]byte, 0, min(c.MaxRequestBytes, 4096))}
-	l.reset(c)
-	return l
-}
-
-// reset empties l for another lease and keeps its memory.
-func (l *load) reset(c Config) {
-	*l = load{enc: c.encoder(), cohort: c.Endpoint == domain.EndpointCohort, limit: c.MaxRequestBytes, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
+	l := &load{enc: c.encoder(), cohort: c.Endpoint == domain.EndpointCohort, limit: c.MaxRequestBytes, body: make([]byte, 0, min(c.MaxRequestBytes, 4096))}
 	if !l.cohort { // otherwise the first member determines the cohort
 		l.begin(envelopeHead, envelopeTail)
 	}
+	return l
 }
 
 // begin sets the text around the elements, before the first of them.
@@ -189,11 +183,6 @@ func (l *load) request(items []item) []byte {
 		b = append(b, l.body[it.from:it.to]...)
 	}
 	return append(b, l.tail...)
-}
-
-// within reports whether the load and a further delivery are within an amount of users and events.
-func (l *load) within(a ratelimit.Amount, d domain.Delivery) bool {
-	return (len(d.Attributes) == 0 || l.users < a.Users) && (d.Event == nil || l.events < a.Events)
 }
 
 // weigh returns the cost of a request with these items at MoEngage: a customer element is a user, and an action

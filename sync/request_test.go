@@ -195,7 +195,7 @@ func benchmarkLoad(b *testing.B, event bool) {
 	users := 0
 	for b.Loop() {
 		if !l.add(d) {
-			l.reset(Config{MaxRequestBytes: 100_000})
+			l = newLoad(Config{MaxRequestBytes: 100_000})
 		}
 		users++
 	}
@@ -227,7 +227,7 @@ func TestARequestHasOneCohort(t *testing.T) {
 		t.Errorf("a full request has %d bytes of 200", n)
 	}
 
-	l.reset(c)
+	l = newLoad(c)
 	two := member("ann", "vip", domain.TransitionEnter)
 	two.Attributes = append(two.Attributes, two.Attributes[0])
 	if !l.add(two) || len(l.items) != 0 || len(l.faults) != 1 || l.faults[0].code != codeUnencodable {

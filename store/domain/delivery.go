@@ -30,9 +30,10 @@ type TakeOptions struct {
 	MaxUsers  int // deliveries with attributes, at most
 	MaxEvents int // deliveries with an event, at most
 
-	// Fit is asked about each delivery in the order in which it would be sent; the first false ends
-	// the request, and that delivery stays in the outbox. A delivery that fits no request even alone
-	// must be accepted and then settled as parked. Fit must not call the store.
+	// Fit is asked once about each delivery, in the order in which it would be sent. The deliveries that it accepts
+	// are the lease; the first false ends the request, and that delivery stays in the outbox. A delivery that fits no
+	// request even alone must be accepted and then settled as parked. Fit runs in the write transaction: it must not
+	// call the store, nor wait for a lock that is held for longer than a moment.
 	Fit func(Delivery) bool
 }
 
