@@ -189,7 +189,12 @@ func (r *backupReader) compare() error {
 			return Bad("%s differs from the bytes that were written: the disk or the transfer changed it", sums[i].Name)
 		}
 	}
-	if rest, _ := io.Copy(io.Discard, r.tar); rest > 0 {
+	switch _, err := r.tar.Next(); {
+	case r.ctx.Err() != nil:
+		return context.Cause(r.ctx)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return Bad("it was cut off")
+	case err != io.EOF: // an entry, or bytes that are none
 		return Bad("something follows its end")
 	}
 	return nil
