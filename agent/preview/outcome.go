@@ -31,6 +31,9 @@ func verdict(e *domain.Event, came *store.TrialResult, rules *domain.Rules) (o a
 		o.Outcome, o.Sentence = "duplicate", "the same event, or an equal one of the same time, was applied before: nothing is sent"
 	case domain.OutcomeStale:
 		o.Outcome, o.Sentence = "stale", stale(e, rules)
+		if replayed(e, rules) {
+			o.Do = "preview it with --received, at a time shortly after the event, to see what it comes to when it is new"
+		}
 	default:
 		o.Outcome, o.Sentence = ignored(e, rules, &p)
 	}
@@ -92,10 +95,15 @@ func stale(e *domain.Event, rules *domain.Rules) string {
 	switch {
 	case e.Call == domain.CallDelete:
 		return "the user was erased at a later time: nothing is erased again"
-	case e.PassThrough && rules.MessageIDs > 0 && e.Age() > rules.MessageIDs:
+	case replayed(e, rules):
 		return "the event is older than retention.message_ids, so it may be a replay: nothing is sent"
 	}
 	return "an event of a later time was applied before: this one changes nothing"
+}
+
+// replayed reports whether an event is too old to be told apart from a replay.
+func replayed(e *domain.Event, rules *domain.Rules) bool {
+	return e.PassThrough && rules.MessageIDs > 0 && e.Age() > rules.MessageIDs
 }
 
 func ignored(e *domain.Event, rules *domain.Rules, p *domain.Policy) (outcome, sentence string) {
