@@ -19,6 +19,7 @@ import (
 // Data is what changes memberships and looks after the files.
 type Data interface {
 	api.Orders
+	api.Pauser
 	api.Upkeep
 }
 

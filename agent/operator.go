@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"personasync/agent/api"
 	"personasync/agent/config"
@@ -49,6 +51,13 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 	counts, err := o.store.Counts()
 	if err != nil {
 		return r, err
+	}
+	pause, err := o.store.Pause()
+	if err != nil {
+		return r, err
+	}
+	if pause.Holds(time.Now()) {
+		return r, fmt.Errorf("%w (%s), so nothing was flushed: `personasync outbox resume` first", api.ErrPaused, pause.Why)
 	}
 	o.senders.Flush(job)
 	if job != nil {

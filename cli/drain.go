@@ -96,6 +96,11 @@ type wait struct {
 func newWait(ctx context.Context, client api.Inspector, s, before *condition.Status, asked time.Time, still time.Duration) (wait, error) {
 	m, was := &s.MoEngage, &before.MoEngage
 	switch {
+	case s.Pause != nil:
+		return wait{
+			kind: "paused", text: "sending is paused " + pauseEnd(s.Pause) + ": " + term.Plain(s.Pause.Why), over: true,
+			command: "`personasync outbox resume` ends the pause",
+		}, nil
 	case m.State == "failing" && m.Stopped:
 		return wait{
 			kind: "stopped", text: "MoEngage refuses everything: " + troubleText(m),

@@ -55,6 +55,8 @@ func outboxCommand(env *command.Env) *urfave.Command {
 			retryCommand(env),
 			dropCommand(env),
 			exportCommand(env),
+			pauseCommand(env),
+			resumeCommand(env),
 			explainCommand(env),
 		},
 	}

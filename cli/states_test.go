@@ -37,6 +37,8 @@ var states = []stateCase{
 	{"outbox retry {change}", "0 0 changes retried", "4 start it with", "4 is starting", "4 start it with"},
 	{"outbox drop --dry-run {change}", "0 1 change would be dropped", "4 start it with", "4 is starting", "4 start it with"},
 	{"outbox export --state parked", "0 undetermined", "0 undetermined", "0 undetermined", "0 undetermined"},
+	{"outbox pause --for 1ms --why test", "0 sending is paused until", "0 sending is paused until", "2 in use", "0 sending is paused until"},
+	{"outbox resume", "3 not paused", "3 not paused", "2 in use", "3 not paused"},
 	{"outbox explain-code 503", "0 http_503", "0 http_503", "0 http_503", "0 http_503"},
 	{"audience list", "0 vip", "0 vip", "0 vip", "0 vip"},
 	{"audience members vip", "0 usr_ann", "0 usr_ann", "0 usr_ann", "0 usr_ann"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"personasync/store/domain"
 	"personasync/store/internal/query"
 	"personasync/store/internal/state"
 )
@@ -44,6 +45,22 @@ func (s *Store) SetNotices(ctx context.Context, n query.Notices) error {
 	return s.writer.Do(ctx, func(tx *state.Tx) error {
 		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.RunOfNotices+n.Receiver), text)
 		return nil
+	}, nil)
+}
+
+// SetPause keeps p as the pause of sending. A nil p ends it.
+func (s *Store) SetPause(ctx context.Context, p *domain.Pause) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
+		if runs := tx.Bucket(state.BucketRuns); p == nil {
+			tx.Remove(runs, []byte(query.PauseKey))
+		} else {
+			tx.Put(runs, []byte(query.PauseKey), text)
+		}
+		return tx.Err
 	}, nil)
 }
 

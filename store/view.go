@@ -131,6 +131,9 @@ func (v *View) StatsPage(f domain.OutboxFilter, after string) (lines []domain.St
 	return v.r.StatsPage(f, after)
 }
 
+// Pause returns the pause that an operator ordered last, which may be over, or nil.
+func (v *View) Pause() (*domain.Pause, error) { return v.r.Pause() }
+
 // Expiring says which parked items expire soon, when they are kept for so long; nil when none does.
 func (v *View) Expiring(now time.Time, keep time.Duration) (*query.Expiring, error) {
 	return v.r.Expiring(now, keep)

@@ -128,6 +128,9 @@ func (d *dispatcher) dispatch() (time.Time, error) {
 // settled.
 func (d *dispatcher) permitted(now time.Time) (p sendParams, at time.Time, ok bool) {
 	p.cfg, p.client = d.current()
+	if until := d.pausedUntil(); until.After(now) {
+		return p, until, false
+	}
 	p.sendMode, at, ok = d.diagnosis.next(p.cfg, d.releases.leases(), now)
 	switch {
 	case !ok && at.IsZero():

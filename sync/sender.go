@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"personasync/sync/internal/payload"
@@ -23,6 +24,7 @@ type Sender struct {
 	due       <-chan struct{} // from the outbox: something became due
 	poke      chan struct{}   // capacity 1; wakes the loop after any other change
 	ended     chan struct{}   // closed when Run has ended
+	paused    atomic.Int64    // until when, in nanoseconds since 1970; see Pause
 
 	mu     sync.Mutex // protects cfg and client, which an attempt has copies of
 	cfg    Config
@@ -115,6 +117,19 @@ func (s *Sender) nudgeAfter(drained <-chan struct{}) {
 	case <-s.ended:
 	}
 }
+
+// Pause begins no lease before until. Requests for leases that exist end as usual. The zero time ends a pause.
+func (s *Sender) Pause(until time.Time) {
+	ns := int64(0)
+	if !until.IsZero() {
+		ns = until.UnixNano()
+	}
+	s.paused.Store(ns)
+	s.nudge()
+}
+
+// pausedUntil returns when the pause ends; a time in the past if there is none.
+func (s *Sender) pausedUntil() time.Time { return time.Unix(0, s.paused.Load()) }
 
 // Health returns the state of the breaker.
 func (s *Sender) Health() Health { return s.diagnosis.health() }

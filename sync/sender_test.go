@@ -1130,6 +1130,34 @@ func TestRequestsAreObserved(t *testing.T) {
 	})
 }
 
+// TestAPausedSenderBeginsNothing until the pause is over, or until it is ended.
+func TestAPausedSenderBeginsNothing(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			o, w := newShelf(t), &wire{t: t, latency: 70 * time.Millisecond}
+			s, stop := run(t, testConfig(w), o)
+			defer stop()
+			began := time.Now()
+			s.Pause(began.Add(time.Hour))
+			o.attribute("ann")
+			s.Flush(nil, nil)
+			time.Sleep(40 * time.Minute)
+			if n := len(w.seen()); n != 0 {
+				t.Fatalf("%d requests during a pause", n)
+			}
+			want := time.Hour
+			if ended {
+				want = 40 * time.Minute
+				s.Pause(time.Time{})
+			}
+			eventually(t, time.Hour, o.drained)
+			if took := time.Since(began); took < want || took > want+time.Minute {
+				t.Errorf("ended %v: it was sent after %v", ended, took)
+			}
+		})
+	}
+}
+
 // TestAChangeIsReportedOnceWithItsDelay: a failed request reports nothing, and the wait for a retry is part of the delay.
 func TestAChangeIsReportedOnceWithItsDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -47,10 +47,21 @@ func (p peer) attrs() []any {
 	if !p.known {
 		return nil
 	}
-	name := strconv.FormatUint(uint64(p.uid), 10)
 	attrs := []any{"uid", p.uid, "pid", p.pid}
-	if u, err := user.LookupId(name); err == nil {
-		attrs = append(attrs, "operator", u.Username)
+	if name := p.name(); name != "" {
+		attrs = append(attrs, "operator", name)
 	}
 	return attrs
+}
+
+// name is the name of the user who gave an order, or "" if the host has none for them.
+func (p peer) name() string {
+	if !p.known {
+		return ""
+	}
+	u, err := user.LookupId(strconv.FormatUint(uint64(p.uid), 10))
+	if err != nil {
+		return ""
+	}
+	return u.Username
 }

@@ -18,6 +18,7 @@ type Server struct {
 	Inspect Inspector
 	Running Running
 	Orders  Orders
+	Pauser  Pauser
 	Upkeep  Upkeep
 
 	Unready func() string // empty: events are being accepted
@@ -44,6 +45,8 @@ func (s *Server) Socket() http.Handler {
 	mux.HandleFunc("POST /api/flush", f.flush(s.Running))
 	mux.HandleFunc("POST /api/outbox/retry", f.act(s.Running.Retry))
 	mux.HandleFunc("POST /api/outbox/drop", f.act(s.Running.Drop))
+	mux.HandleFunc("POST /api/outbox/pause", f.pause(s.Pauser))
+	mux.HandleFunc("POST /api/outbox/resume", f.resume(s.Pauser))
 	mux.HandleFunc("POST /api/verify", f.verify(s.Running))
 	mux.HandleFunc("POST /api/order", f.carryOut(s.Orders))
 	mux.HandleFunc("POST /api/user/forget", f.forgetUser(s.Orders))

@@ -60,6 +60,7 @@ var Kinds = []Kind{
 	{"no_event_yet", []string{warning}, "intake", (*Facts).noEventYet},
 	{"nothing_received", []string{warning}, "intake", (*Facts).nothingReceived},
 	{"computation_silent", []string{info}, "intake", (*Facts).computationSilent},
+	{"paused", []string{warning}, "delivery", (*Facts).paused},
 	{"moengage_refusing", []string{Critical}, "delivery", (*Facts).moengageRefusing},
 	{"moengage_failing", []string{warning}, "delivery", (*Facts).moengageFailing},
 	{"lag", []string{Critical}, "outbox", (*Facts).lag},

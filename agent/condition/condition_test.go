@@ -226,6 +226,13 @@ var conditionCases = []struct {
 	{"a damaged file cost memberships", func(f *Facts) {
 		f.Status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-2"}, {File: "state.db", KeptAs: "state.db.damaged-1", Lost: store.Stock{Users: 3, Members: 3}}}
 	}, []string{"damage critical.*memberships among it are wrong until.*audience import KEY FILE.*remove state.db.damaged-1"}},
+	{"sending is paused", func(f *Facts) {
+		f.Status.Pause = &domain.Pause{Since: two.Add(-time.Hour), Until: two.Add(time.Hour), Why: "campaign freeze", By: "ann"}
+		f.Status.Pending, f.Oldest = 1, waiting("", 22*time.Hour) // which is no lag now
+	}, []string{"paused warning.*paused by ann, until 03:00:00 UTC, 1 March: campaign freeze.*personasync outbox resume"}},
+	{"sending is paused without an end", func(f *Facts) {
+		f.Status.Pause = &domain.Pause{Since: two.Add(-time.Hour), Why: "migration"}
+	}, []string{"paused warning.*paused, until it is resumed: migration"}},
 	{"a reload was refused", func(f *Facts) {
 		f.Process.Refused = &RefusedReload{At: two.Add(-time.Hour), Error: "schedule.cron: bad"}
 	}, []string{"config_refused warning.*reload of 01:00:00 UTC, 1 March.*schedule.cron: bad. .*personasync config check"}},

@@ -52,6 +52,24 @@ func nextTryText(m *Reachability) string {
 	return ""
 }
 
+// paused holds while an operator's pause does.
+func (f *Facts) paused() *Condition {
+	p := f.Status.Pause
+	if p == nil {
+		return nil
+	}
+	end := "until it is resumed"
+	if !p.Until.IsZero() {
+		end = "until " + atOf(Timestamp(p.Until.Truncate(time.Second)))
+	}
+	by := ""
+	if p.By != "" {
+		by = " by " + p.By
+	}
+	return condition(warning, Timestamp(p.Since.Truncate(time.Second)), []string{"personasync outbox resume"},
+		"Sending to MoEngage is paused%s, %s: %s. Events are accepted and kept. Of a value that changes meanwhile, only the last is sent.", by, end, p.Why)
+}
+
 // lag holds where a change waits for longer than it should, be it for the next run of its schedule.
 func (f *Facts) lag() *Condition {
 	st := f.Status
@@ -65,7 +83,7 @@ func (f *Facts) lag() *Condition {
 			oldest = at
 		}
 	}
-	if oldest.IsZero() || !f.running() {
+	if oldest.IsZero() || !f.running() || f.Status.Pause != nil {
 		return nil
 	}
 	why := "although MoEngage answers"

@@ -92,8 +92,11 @@ func (f *Facts) notifyFailing() *Condition {
 }
 
 // OldestDue is when the change that is most overdue should have left: at its receipt, or at the next run of its schedule
-// after that. Nil: none is overdue.
+// after that. Nil: none is overdue, or sending is paused.
 func (f *Facts) OldestDue() *time.Time {
+	if f.Status.Pause != nil {
+		return nil
+	}
 	var oldest time.Time
 	for job, at := range f.Oldest {
 		if schedule, waits := f.Process.Schedules[job]; waits {

@@ -41,9 +41,12 @@ type Status struct {
 	Changes  domain.ChangeLedger `json:"changes"`
 	MoEngage Reachability        `json:"moengage"`
 
-	Guard     []GuardedAudience `json:"guard"`     // whose exits the guard holds
-	Staleness []Staleness       `json:"staleness"` // of every computation seen
-	Verify    *VerifyStatus     `json:"verify"`    // null when nothing was ever verified
+	Guard []GuardedAudience `json:"guard"` // whose exits the guard holds
+
+	Pause *domain.Pause `json:"pause,omitempty"` // of sending, while it holds
+
+	Staleness []Staleness   `json:"staleness"` // of every computation seen
+	Verify    *VerifyStatus `json:"verify"`    // null when nothing was ever verified
 
 	FailedJobs []FailedJob `json:"failed_jobs"` // scheduled jobs whose last run that ended failed
 

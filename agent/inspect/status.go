@@ -59,6 +59,13 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		s.Notify = condition.NewNotify(l.from.Config().Receivers(), kept, process.Receivers)
+		pause, err := v.Pause()
+		if err != nil {
+			return err
+		}
+		if pause.Holds(now) {
+			s.Pause = pause
+		}
 		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
 		s.OldestDue, s.Conditions = f.OldestDue(), f.Judge()
 		return nil

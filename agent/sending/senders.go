@@ -100,6 +100,19 @@ func untilNext(s scheduler.Schedule, now time.Time) time.Duration {
 	return min(max(next.Sub(now), 0), clockLook)
 }
 
+// Pause sends nothing new while p holds. A nil p ends a pause.
+func (s *Senders) Pause(p *domain.Pause) {
+	until := time.Time{}
+	switch {
+	case p != nil && p.Until.IsZero():
+		until = time.Unix(1<<33, 0) // until it is resumed
+	case p != nil:
+		until = p.Until
+	}
+	s.transition.Pause(until)
+	s.cohort.Pause(until)
+}
+
 // Health is that of the sender that fails, and of transition if both do.
 func (s *Senders) Health() syncer.Health {
 	h := s.transition.Health()

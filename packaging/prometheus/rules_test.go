@@ -245,6 +245,8 @@ func TestRules(t *testing.T) {
 		{"the ledger is off", steady(well.holding("ledger", "critical"), 2), []string{"PersonasyncLedger"}},
 		{"a file was damaged", steady(well.holding("damage", "warning"), 2), []string{"PersonasyncDamage"}},
 		{"a reload was refused", steady(well.holding("config_refused", "warning"), 10), []string{"PersonasyncConfigRefused"}},
+		{"sending is paused", steady(well.holding("paused", "warning"), 70), []string{"PersonasyncPaused"}},
+		{"sending is paused for a moment", steady(well.holding("paused", "warning"), 30), nil},
 		{"the socket is missing", steady(well.holding("socket_missing", "critical"), 5), []string{"PersonasyncSocketMissing"}},
 		{"something else has the socket's name", steady(well.holding("socket_lost", "critical"), 5), []string{"PersonasyncSocketLost"}},
 		{"nothing can be read back", steady(well.holding("verify_impossible", "warning"), 10), []string{"PersonasyncVerifyImpossible"}},

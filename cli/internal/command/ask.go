@@ -55,6 +55,11 @@ func (env *Env) Order(c *urfave.Context, do func(o api.Orders, bar *term.Bar) er
 	return env.data(c, func(d agent.Data, _ string, bar *term.Bar) error { return do(d, bar) })
 }
 
+// Pauser runs do with the agent, or with its files if it is stopped, to pause or resume sending.
+func (env *Env) Pauser(c *urfave.Context, do func(d agent.Data) error) error {
+	return env.data(c, func(d agent.Data, _ string, _ *term.Bar) error { return do(d) })
+}
+
 // Upkeep runs do with the agent, or with its files if it is stopped, to check, compact or back up the data in dir.
 func (env *Env) Upkeep(c *urfave.Context, do func(u api.Upkeep, dir string, bar *term.Bar) error) error {
 	return env.data(c, func(d agent.Data, dir string, bar *term.Bar) error { return do(d, dir, bar) })

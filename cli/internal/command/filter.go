@@ -81,14 +81,14 @@ func Time(c *urfave.Context, name string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	if age, ok := parseAge(text); ok {
+	if age, ok := ParseAge(text); ok {
 		return time.Now().Add(-age), nil
 	}
 	return time.Time{}, exit.Usage("--%s %s is no time: write 2026-03-14T09:26:53Z, 2026-03-14 for its first moment in UTC, or an age such as 90m or 2d", name, text)
 }
 
-// parseAge reads a duration, or a number of days.
-func parseAge(text string) (time.Duration, bool) {
+// ParseAge reads a duration, or a number of days such as 2d. It is never negative.
+func ParseAge(text string) (time.Duration, bool) {
 	if number, found := strings.CutSuffix(text, "d"); found {
 		days, err := strconv.ParseFloat(number, 64)
 		return time.Duration(days * float64(24*time.Hour)), err == nil && days >= 0 && days < 1e5

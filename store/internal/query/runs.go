@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/internal/state"
 )
@@ -16,6 +17,24 @@ const (
 	RunOfVerification = "verify:"
 	RunOfNotices      = "notify:"
 )
+
+// PauseKey is the key of the pause of sending, in the same bucket.
+const PauseKey = "pause"
+
+// Pause returns the pause that an operator ordered last, which may be over, or nil.
+func (v *Reader) Pause() (p *domain.Pause, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		text := tx.Bucket(state.BucketRuns).Get([]byte(PauseKey))
+		if text == nil {
+			return nil
+		}
+		if err := json.Unmarshal(text, &p); err != nil {
+			return fmt.Errorf("the record of the pause: %w", err)
+		}
+		return nil
+	})
+	return p, err
+}
 
 // forEachRun calls f with the value of every run of one kind.
 func forEachRun(tx engine.Tx, kind string, f func(text []byte) error) error {

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"personasync/store/domain"
+)
+
+// Pauser pauses the sending of changes: a running agent does, or a command on the files of a stopped one.
+type Pauser interface {
+	// Pause pauses sending as p says, in place of an earlier pause. It returns the pause in force.
+	Pause(ctx context.Context, p domain.Pause) (*domain.Pause, error)
+
+	// Resume ends the pause and returns it, or nil if there was none.
+	Resume(ctx context.Context) (*domain.Pause, error)
+}
+
+var _ Pauser = (*Client)(nil)
+
+// ErrPaused refuses an order to send during a pause.
+var ErrPaused = errors.New("sending is paused")
+
+// maxWhy limits the reason of a pause, in bytes.
+const maxWhy = 500
+
+// pause takes the order to pause. The operator is the user at the other end of the socket.
+func (f *frame) pause(to Pauser) http.HandlerFunc {
+	return f.order(f.answer(func(r *http.Request) (any, error) {
+		var p domain.Pause
+		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&p); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		}
+		if p.Why == "" || len(p.Why) > maxWhy {
+			return nil, fmt.Errorf("%w: the reason of a pause has 1 to %d bytes", ErrUsage, maxWhy)
+		}
+		if name := peerOf(r.Context()).name(); name != "" {
+			p.By = name
+		}
+		return to.Pause(r.Context(), p)
+	}))
+}
+
+func (f *frame) resume(to Pauser) http.HandlerFunc {
+	return f.order(f.answer(func(r *http.Request) (any, error) { return to.Resume(r.Context()) }))
+}
+
+// Pause implements Pauser.
+func (c *Client) Pause(ctx context.Context, p domain.Pause) (*domain.Pause, error) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	now := new(domain.Pause)
+	return now, c.do(ctx, http.MethodPost, "/api/outbox/pause", bytes.NewReader(body), now)
+}
+
+// Resume implements Pauser.
+func (c *Client) Resume(ctx context.Context) (was *domain.Pause, err error) {
+	return was, c.do(ctx, http.MethodPost, "/api/outbox/resume", nil, &was)
+}
