@@ -12,9 +12,13 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/state"
+	"personasync/store/testdir"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testdir.InMemory()
+	goleak.VerifyTestMain(m)
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -1,0 +1,451 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/dirtest"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+	"personasync/store/internal/statetest"
+	"personasync/store/internal/wal"
+	"personasync/store/internal/writer"
+)
+
+// fragile is an inbox that fails one of the appends of orders: the cut-th from now on. 0: none.
+type fragile struct {
+	*wal.Log
+	cut     int
+	err     error
+	written bool // the records are on disk all the same
+	appends int
+}
+
+func (l *fragile) AppendOther(ctx context.Context, frames ...[]byte) error {
+	if l.appends++; l.appends != l.cut {
+		return l.Log.AppendOther(ctx, frames...)
+	}
+	if l.written {
+		if err := l.Log.AppendOther(ctx, frames...); err != nil {
+			return err
+		}
+	}
+	return l.err
+}
+
+// room is a running writer, and the runner of its orders.
+type room struct {
+	testing.TB
+	*Runner
+	log *fragile
+	db  *bolt.State
+}
+
+// newRoom starts a writer on a directory of its own.
+func newRoom(t testing.TB, change func(r *domain.Rules)) *room {
+	t.Helper()
+	d := dirtest.New(t, domain.SendBoth)
+	rules := statetest.Rules(domain.SendBoth)
+	if change != nil {
+		change(&rules)
+	}
+	frame, err := record.AppendRules(nil, &rules)
+	must(t, err)
+	d.Inbox(statetest.Epoch, func(in *wal.Log) { must(t, in.Append(t.Context(), frame)) })
+	st := d.Load()
+	db, err := bolt.Open(d.StatePath(), 0, false)
+	must(t, err)
+	inbox, err := wal.Open(d.Path, wal.Config{Epoch: statetest.Epoch, Records: record.InboxRecords})
+	must(t, err)
+	marker, err := datadir.OpenShutdownMarker(d.Path)
+	must(t, err)
+	log := slog.New(slog.DiscardHandler)
+	parkings, refused := state.NewParkings(time.Now()), state.NewRefusals(time.Now())
+	w := writer.New(writer.Config{Log: log, DB: db, State: st, Inbox: inbox, Damage: datadir.NewDamage(log, marker), Parkings: parkings, Refused: refused})
+	must(t, w.Recover())
+	go w.Run()
+	t.Cleanup(func() {
+		w.Stop()
+		inbox.Close()
+		must(t, errors.Join(db.Close(), marker.Close()))
+	})
+	r := &room{TB: t, log: &fragile{Log: inbox}, db: db}
+	r.Runner = &Runner{Dir: d.Path, Reader: &query.Reader{State: db, Inbox: inbox, Parkings: parkings, Refused: refused}, Inbox: r.log, Budget: datadir.NewDiskBudget(0), Writer: w}
+	return r
+}
+
+// receive has events applied.
+func (r *room) receive(events ...*domain.Event) {
+	r.Helper()
+	var frames [][]byte
+	for _, e := range events {
+		frames = append(frames, statetest.Frame(e))
+	}
+	must(r, r.log.Append(context.Background(), frames...))
+	must(r, r.CaughtUp(context.Background()))
+}
+
+// audience has users 0 to n-1 be members of vip.
+func (r *room) audience(n int) {
+	r.Helper()
+	var list []*domain.Event
+	for i := range n {
+		list = append(list, statetest.Enter(fmt.Sprintf("user%04d", i), "vip", 1))
+	}
+	r.receive(list...)
+}
+
+// members returns the users in an audience, sorted.
+func (r *room) members(key string) (list []string) {
+	r.Helper()
+	must(r, r.Reader.Read(func(tx *state.Tx) error {
+		return tx.Rows.ForEach(func(k, frame []byte) error {
+			row, err := state.DecodeBlock(k, frame, tx.State.Epochs)
+			if err != nil {
+				return nil // a pending-index row
+			}
+			for _, e := range row.Entries {
+				if f := tx.FieldOf(row.Field(e)); f.Key == key && !f.Former() && e.Newest().IsIn() {
+					user, _, _ := state.UserOf(k)
+					list = append(list, user)
+				}
+			}
+			return nil
+		})
+	}))
+	slices.Sort(list)
+	return list
+}
+
+func (r *room) ledger() (l state.Ledger) {
+	r.Helper()
+	must(r, r.Reader.Read(func(tx *state.Tx) error { l = tx.State.Ledger; return nil }))
+	if !l.Changes.Balances() || !l.Events.Balances() {
+		r.Errorf("the ledger does not balance: %+v", l)
+	}
+	return l
+}
+
+// parked returns the ids of all parked changes.
+func (r *room) parked() (ids []domain.ID) {
+	r.Helper()
+	must(r, r.Reader.Read(func(tx *state.Tx) error {
+		return tx.Parked.ForEach(func(k, _ []byte) error {
+			ids = append(ids, state.IDFromKey(k, tx.State.Epochs))
+			return nil
+		})
+	}))
+	return ids
+}
+
+func users(list ...string) func(yield func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		for _, u := range list {
+			if !yield(u, nil) {
+				return
+			}
+		}
+	}
+}
+
+// TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain cuts each order at each of its appends, by a disk that
+// is full and by one whose answer is lost, and gives it again. It ends as one that was never cut.
+func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T) {
+	ctx := context.Background()
+	again := func(e *domain.Event) { e.ComputationID = "aud_again" }
+	late := time.Now().Add(-time.Hour)
+	for _, tc := range []struct {
+		name  string
+		rules func(r *domain.Rules)
+		setup func(r *room)
+		give  func(r *room) error
+	}{
+		{"import", nil, func(r *room) { r.audience(4) }, func(r *room) error {
+			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Users: users("user0003", "user0002", "new", "other")})
+			return err
+		}},
+		{"an import that creates its audience", nil, func(*room) {}, func(r *room) error {
+			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Create: true, Users: users("ann", "bob")})
+			return err
+		}},
+		{"baseline", nil, func(r *room) { r.audience(3) }, func(r *room) error {
+			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Baseline: true, Users: users("user0001", "new")})
+			return err
+		}},
+		{"close", nil, func(r *room) { r.audience(4) }, func(r *room) error {
+			_, err := r.CloseAudience(ctx, "vip", true, false, nil)
+			return err
+		}},
+		{"reconcile", nil, func(r *room) { r.audience(4) }, func(r *room) error {
+			_, err := r.Reconcile(ctx, "vip", false, false, nil)
+			return err
+		}},
+		{"adopt", nil, func(r *room) {
+			r.audience(3)
+			r.receive(statetest.Enter("new", "vip", 5, again), statetest.Enter("user0001", "vip", 5, again))
+		}, func(r *room) error {
+			_, err := r.Adopt(ctx, "vip", "aud_again", false, nil)
+			return err
+		}},
+		{"remove", nil, func(r *room) { r.receive(statetest.Exit("ann", "vip", 1)) }, func(r *room) error {
+			_, err := r.Remove(ctx, "vip", false)
+			if errors.Is(err, domain.ErrNotFound) { // it was applied
+				err = nil
+			}
+			return err
+		}},
+		{"drop", nil, func(r *room) {
+			r.receive(statetest.Enter("", "vip", 1, func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"} }), statetest.Enter("ann", "vip", 1))
+		}, func(r *room) error { return r.Drop(ctx, time.Now(), r.parked()) }},
+		{"release", guarded, massExit, func(r *room) error {
+			_, err := r.Decide(ctx, "vip", false, false, nil)
+			return err
+		}},
+		{"discard", guarded, massExit, func(r *room) error {
+			_, err := r.Decide(ctx, "vip", true, false, nil)
+			return err
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			whole := newRoom(t, tc.rules)
+			tc.setup(whole)
+			before := whole.ledger()
+			whole.log.appends = 0
+			must(t, tc.give(whole))
+			appends := whole.log.appends
+			if appends == 0 || tc.name != "reconcile" && tc.name != "baseline" && tc.name != "remove" && fmt.Sprint(before) == fmt.Sprint(whole.ledger()) {
+				t.Fatalf("%d appends and no difference show nothing", appends)
+			}
+			for cut := 1; cut <= appends; cut++ {
+				for _, written := range []bool{false, true} {
+					r := newRoom(t, tc.rules)
+					tc.setup(r)
+					r.log.appends, r.log.cut, r.log.written = 0, cut, written
+					r.log.err = domain.ErrFull
+					if written {
+						r.log.err = &engine.DoubtError{Cause: errors.New("the answer is lost")}
+					}
+					err := tc.give(r)
+					want := "nothing was done; make room on the disk of " + r.Dir + ", then give the order again"
+					switch {
+					case written:
+						want = "" // in doubt, or in part
+					case cut > 1:
+						want = "a part of the order is on disk"
+					}
+					if !errors.Is(err, r.log.err) || !strings.Contains(fmt.Sprint(err), want) || written && cut == 1 && !strings.Contains(err.Error(), "it is not known whether the order is on disk") {
+						t.Errorf("cut at %d of %d, written %v: %v", cut, appends, written, err)
+					}
+					must(t, r.CaughtUp(ctx))
+					must(t, tc.give(r))
+					if got, want := r.members("vip"), whole.members("vip"); !slices.Equal(got, want) {
+						t.Errorf("cut at %d, written %v: members %v, want %v", cut, written, got, want)
+					}
+					got, want2 := r.ledger(), whole.ledger()
+					if got.Changes.Held != want2.Changes.Held || got.Changes.Parked != want2.Changes.Parked || got.Events.Parked != want2.Events.Parked || got.Changes.Pending != want2.Changes.Pending || got.Users != want2.Users {
+						t.Errorf("cut at %d, written %v: the ledger says\n%+v\n%+v", cut, written, got, want2)
+					}
+				}
+			}
+		})
+	}
+}
+
+// guarded has the guard hold exits once more than two of a third of an audience leave.
+func guarded(r *domain.Rules) {
+	r.Guard = domain.Guard{Share: 0.34, Count: 2, Window: time.Hour}
+}
+
+// massExit has six members of ten leave.
+func massExit(r *room) {
+	r.Helper()
+	r.audience(10)
+	for i := range 6 {
+		r.receive(statetest.Exit(fmt.Sprintf("user%04d", i), "vip", 70, statetest.ReceivedAt(statetest.Noon.Add(2*time.Hour))))
+	}
+	must(r, r.Writer.Await(context.Background(), func() (swept bool, err error) {
+		err = r.Reader.Read(func(tx *state.Tx) error {
+			f, err := tx.State.Registry.One("vip")
+			swept = err == nil && f.Watch.Swept == nil && !f.Watch.Tripped.IsZero()
+			return err
+		})
+		return swept, err
+	}))
+	if r.ledger().Changes.Held == 0 {
+		r.Fatal("the guard holds nothing")
+	}
+}
+
+func TestALongImportGoesOnBehindThePartThatIsOnDisk(t *testing.T) {
+	ctx := context.Background()
+	r := newRoom(t, nil)
+	var list []string
+	for i := range usersAtOnce + 100 {
+		list = append(list, fmt.Sprintf("user%05d", i))
+	}
+	give := func() (Report, error) {
+		return r.Import(ctx, Import{Key: "vip", AsOf: time.Now().Add(-time.Hour), Create: true, Users: users(list...)})
+	}
+	r.log.cut, r.log.err = 3, domain.ErrFull // behind the name and the first users
+	if _, err := give(); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "a part of the order is on disk and takes effect by itself as soon as it can be applied; make room on the disk of "+r.Dir) {
+		t.Errorf("%v", err)
+	}
+	must(t, r.CaughtUp(ctx))
+	if n := len(r.members("vip")); n != usersAtOnce {
+		t.Errorf("%d are members", n)
+	}
+	got, err := give()
+	must(t, err)
+	if got.Listed != usersAtOnce+100 || got.Enters != 100 || got.Unchanged != usersAtOnce || got.Exits+got.Newer+got.Repeated != 0 || got.Created != 100 || got.DryRun {
+		t.Errorf("%+v", got)
+	}
+	if !slices.Equal(r.members("vip"), list) {
+		t.Error("the members are others")
+	}
+}
+
+func TestADryRunWritesNothing(t *testing.T) {
+	ctx := context.Background()
+	r := newRoom(t, guarded)
+	massExit(r)
+	before, last := r.ledger(), r.Inbox.Last()
+	for name, give := range map[string]func() (Report, error){
+		"import": func() (Report, error) {
+			return r.Import(ctx, Import{Key: "vip", AsOf: time.Now(), DryRun: true, Users: users("a", "a", "user0009")})
+		},
+		"import of a new key": func() (Report, error) {
+			return r.Import(ctx, Import{Key: "new", AsOf: time.Now(), DryRun: true, Create: true, Users: users("a")})
+		},
+		"reconcile": func() (Report, error) { return r.Reconcile(ctx, "vip", false, true, nil) },
+		"close":     func() (Report, error) { return r.CloseAudience(ctx, "vip", false, true, nil) },
+		"release":   func() (Report, error) { return r.Decide(ctx, "vip", false, true, nil) },
+		"discard":   func() (Report, error) { return r.Decide(ctx, "vip", true, true, nil) },
+	} {
+		got, err := give()
+		must(t, err)
+		want := map[string]Report{
+			"import":              {Listed: 2, Repeated: 1, Enters: 1, Exits: 3, Unchanged: 7},
+			"import of a new key": {Listed: 1, Enters: 1},
+			"reconcile":           {Again: 4},
+			"close":               {Exits: 4},
+			"release":             {Tripped: true},
+			"discard":             {Tripped: true, Enters: 6},
+		}[name]
+		want.Key, want.ID, want.DryRun, want.Held, want.Decided = got.Key, got.ID, true, got.Held, got.Decided
+		if got != want || (got.Decided > 0) != got.Tripped || got.Key == "" {
+			t.Errorf("%s:\n%+v\n%+v", name, got, want)
+		}
+	}
+	if after := r.ledger(); fmt.Sprint(after) != fmt.Sprint(before) || r.Inbox.Last() != last {
+		t.Errorf("the ledger says\n%+v\n%+v, the last record is %d of %d", before, after, last, r.Inbox.Last())
+	}
+}
+
+func TestAnOrderThatCannotBeIsRefusedBeforeAnything(t *testing.T) {
+	ctx := context.Background()
+	r := newRoom(t, nil)
+	r.audience(2)
+	r.receive(statetest.Trait("ann", "score", 1, "score", "7"))
+	last := r.Inbox.Last()
+	broken := errors.New("the file ends")
+	failing := func(yield func(string, error) bool) { _ = yield("ann", nil) && yield("", broken) }
+	for name, tc := range map[string]struct {
+		err  error
+		want error
+		says string
+	}{
+		"import of a trait":       {onlyErr(r.Import(ctx, Import{Key: "score", Users: users("a")})), ErrNoMembers, ""},
+		"import of an unknown":    {onlyErr(r.Import(ctx, Import{Key: "none", Users: users("a")})), domain.ErrNotFound, ""},
+		"import of the future":    {onlyErr(r.Import(ctx, Import{Key: "vip", AsOf: time.Now().Add(time.Hour), Users: users("a")})), nil, "which is to come"},
+		"a list that fails":       {onlyErr(r.Import(ctx, Import{Key: "vip", Users: failing})), broken, ""},
+		"a list with an empty id": {onlyErr(r.Import(ctx, Import{Key: "vip", Users: users("a", "")})), nil, "an id has 1 to"},
+		"closing a trait":         {onlyErr(r.CloseAudience(ctx, "score", false, false, nil)), ErrNoMembers, ""},
+		"closing an unknown":      {onlyErr(r.CloseAudience(ctx, "none", false, false, nil)), domain.ErrNotFound, ""},
+		"reconciling an unknown":  {onlyErr(r.Reconcile(ctx, "none", false, false, nil)), domain.ErrNotFound, ""},
+		"removing one with users": {onlyErr(r.Remove(ctx, "vip", false)), ErrReferredTo, "`personasync audience close vip`"},
+		"too many changes":        {r.Retry(ctx, time.Now(), make([]domain.ID, record.MaxActionIDs+1)), nil, "10001 changes are too many at once"},
+		"too many attributes":     {r.Repair(ctx, time.Now(), make([]record.Told, record.MaxRepair+1)), nil, "10001 attributes are too many"},
+	} {
+		if tc.err == nil || tc.want != nil && !errors.Is(tc.err, tc.want) || !strings.Contains(tc.err.Error(), tc.says) {
+			t.Errorf("%s: %v", name, tc.err)
+		}
+	}
+	must(t, errors.Join(r.Retry(ctx, time.Now(), nil), r.Repair(ctx, time.Now(), nil)))
+	if r.Inbox.Last() != last {
+		t.Error("something was written")
+	}
+	r.Budget.Full.Store(&datadir.FullError{Reason: "no room"})
+	if err := onlyErr(r.CloseAudience(ctx, "vip", false, false, nil)); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done; make room on the disk of "+r.Dir) {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if err := r.Repair(ctx, time.Now(), make([]record.Told, 1)); !errors.Is(err, domain.ErrFull) {
+		t.Errorf("on a full disk: %v", err)
+	}
+}
+
+func onlyErr(_ Report, err error) error { return err }
+
+// TestACallerThatGoesAwayIsToldWhetherTheOrderTakesEffect: its context ends while the writer is busy.
+func TestACallerThatGoesAwayIsToldWhetherTheOrderTakesEffect(t *testing.T) {
+	r := newRoom(t, nil)
+	r.receive(statetest.Enter("", "vip", 1, func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"} }))
+	ids := r.parked()
+	if len(ids) != 1 {
+		t.Fatalf("%d are parked", len(ids))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	must(t, r.Writer.Pause(func() {
+		time.AfterFunc(50*time.Millisecond, cancel)
+		err := r.Drop(ctx, time.Now(), ids)
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the order is on disk; it takes effect by itself and need not be given again") {
+			t.Errorf("%v", err)
+		}
+		if err := r.CaughtUp(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "nothing was done; give the order again") {
+			t.Errorf("%v", err)
+		}
+	}))
+	must(t, r.CaughtUp(t.Context()))
+	if n := len(r.parked()); n != 0 {
+		t.Errorf("%d are parked", n)
+	}
+}
+
+func TestParkedEventsAreReadAgain(t *testing.T) {
+	ctx := context.Background()
+	r := newRoom(t, nil)
+	anonymous := func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"} }
+	r.receive(statetest.Enter("", "vip", 1, anonymous), statetest.Enter("", "vip", 2, anonymous), statetest.Enter("ann", "vip", 1))
+	ids := r.parked()
+	read := func(e *domain.Event) *domain.Event { // the first can be read now
+		if e.Time.Equal(statetest.Noon.Add(time.Minute)) {
+			e.User = domain.Identifier{ID: "bob"}
+		}
+		return e
+	}
+	last := r.Inbox.Last()
+	foreseen, err := r.ForeseeAgain(ids, read)
+	must(t, err)
+	if !slices.Equal(foreseen, ids[1:]) || r.Inbox.Last() != last || len(r.parked()) != 2 {
+		t.Errorf("foreseen %v of %v", foreseen, ids)
+	}
+	r.log.cut, r.log.err = r.log.appends+1, domain.ErrFull
+	if _, err := r.ReadAgain(ctx, time.Now(), ids, read); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {
+		t.Errorf("%v", err)
+	}
+	left, err := r.ReadAgain(ctx, time.Now(), append(ids, domain.ID{Epoch: 1, Seq: 99}), read)
+	must(t, err)
+	if !slices.Equal(left, ids[1:]) || !slices.Equal(r.parked(), ids[1:]) || !slices.Equal(r.members("vip"), []string{"ann", "bob"}) {
+		t.Errorf("left %v of %v, members %v", left, ids, r.members("vip"))
+	}
+}
