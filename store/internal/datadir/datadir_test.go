@@ -218,7 +218,7 @@ func TestAStartThatIsRefusedLeavesTheMarkerAsItWas(t *testing.T) {
 	before, err := os.ReadFile(path)
 	must(t, err)
 	give()
-	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) || len(after) != runFileSize {
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) || len(after) != 512 {
 		t.Errorf("%v\n%s\n%s", err, before, after)
 	}
 	w, err = OpenShutdownMarker(dir)
@@ -228,6 +228,11 @@ func TestAStartThatIsRefusedLeavesTheMarkerAsItWas(t *testing.T) {
 	}
 	w, err = OpenShutdownMarker(dir)
 	must(t, errors.Join(err, w.GiveUp())) // before anything was written
+	w, err = OpenShutdownMarker(filepath.Join(dir, "missing"))
+	must(t, err)
+	if err := w.Begin(false); !errors.Is(err, fs.ErrNotExist) || !says(err, "remember that the agent runs") {
+		t.Errorf("without its folder: %v", err)
+	}
 }
 
 func TestOnlyAFailingDiskIsAnIOError(t *testing.T) {
@@ -429,6 +434,9 @@ func TestAPlaceIsGivenBack(t *testing.T) {
 		t.Errorf("a second is told %v", err)
 	}
 	must(t, p.Close())
+	if err := p.held.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the folder stays open: %v", err)
+	}
 	again, err := OpenPlace(dir, "db check", log)
 	must(t, err)
 	must(t, again.Close())
@@ -527,6 +535,11 @@ func TestARefusalSaysHowMuchAndWhatToDo(t *testing.T) {
 	less := Space{DataBytes: 95 << 20, UnappliedBytes: 1<<20 - 1, MaxDataBytes: 100 << 20, FreeBytes: 1 << 40}
 	if got := less.Refusal(false); strings.Contains(got, "not applied") {
 		t.Errorf("%q", got)
+	}
+	for _, s := range []Space{{DataBytes: 90, MaxDataBytes: 100, FreeBytes: 1 << 40}, {FreeBytes: 256, FloorBytes: 256}} { // at the mark
+		if got := s.Refusal(false); got != "" {
+			t.Errorf("%+v: %q", s, got)
+		}
 	}
 	free, floor, err := FreeBytes(t.TempDir())
 	if err != nil || free <= 0 || floor <= 0 || floor > floorBytes {
