@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"personasync/agent/api"
@@ -211,8 +210,7 @@ func TestAnswersAreTheSameUpAndDown(t *testing.T) {
 	if running {
 		t.Fatal("a stopped agent answered")
 	}
-	// Argument never leaves the process: the sentence in Waits has it.
-	if diff := cmp.Diff(everything(t, local), heard, cmpopts.IgnoreFields(domain.UserChange{}, "Argument")); diff != "" {
+	if diff := cmp.Diff(everything(t, local), heard); diff != "" {
 		t.Errorf("up and down differ (-down +up):\n%s", diff)
 	}
 	_, err2 := local.User(t.Context(), "nobody")

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"personasync/agent/condition"
-	"personasync/store"
 	"personasync/store/domain"
 )
 
@@ -28,7 +27,7 @@ func waitText(c *domain.UserChange, plan []Planned) string {
 	case domain.WaitAccount:
 		return "a cohort takes users that MoEngage knows: it leaves 60 s after the user's other changes were accepted"
 	case domain.WaitHeld:
-		return heldText(c)
+		return cmp.Or(c.Sentence, "held for "+c.Reason)
 	case domain.WaitParked:
 		return parkedText(c)
 	}
@@ -50,17 +49,6 @@ func troubleText(c *domain.UserChange) string {
 		text += fmt.Sprintf(" (HTTP %d)", c.Answer.Status)
 	}
 	return text
-}
-
-func heldText(c *domain.UserChange) string {
-	switch c.Reason {
-	case "mass_exit":
-		key := store.Arguments(cmp.Or(c.Argument, c.Computation))
-		return "too many members left " + c.Computation + " at once: `personasync audience release " + key + "` sends the exits, `personasync audience discard " + key + "` drops them"
-	case "key_conflict":
-		return c.Sentence
-	}
-	return "held for " + c.Reason
 }
 
 func parkedText(c *domain.UserChange) string {

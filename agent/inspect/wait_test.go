@@ -21,6 +21,8 @@ func TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks(t *testing.T) 
 	}{
 		{"a live change", domain.UserChange{Wait: domain.WaitDue}, "ahead of what orders and repairs queued"},
 		{"a bulk change", domain.UserChange{Wait: domain.WaitDue, Bulk: true}, "it comes of an operator's order or a repair, and leaves behind live changes"},
+		{"a mass exit", domain.UserChange{Wait: domain.WaitHeld, Sentence: "too many left"}, "too many left"},
+		{"held for a reason of a later version", domain.UserChange{Wait: domain.WaitHeld, ChangeInfo: domain.ChangeInfo{Reason: "whim"}}, "held for whim"},
 		{"another change failed", domain.UserChange{Wait: domain.WaitUser, Until: "2026-03-14T12:00:05Z"}, "all of them wait until 2026-03-14 12:00:05 UTC"},
 	} {
 		if got := waitText(&tc.c, nil); !strings.Contains(got, tc.want) || strings.Contains(got, "next request") {

@@ -106,7 +106,6 @@ type UserChange struct {
 	Bulk     bool    `json:"bulk,omitempty"`   // it comes of an order or a repair, and leaves behind live changes
 	Until    string  `json:"until,omitempty"`  // until when the user's changes wait after a failure of another one
 	Waits    string  `json:"waits,omitempty"`  // the same for people; not of the store's making
-	Argument string  `json:"-"`                // names the computation on a command line: its key, or its id where several share the key
 	Sentence string  `json:"sentence,omitempty"`
 	Answer   *Answer `json:"answer,omitempty"`
 }

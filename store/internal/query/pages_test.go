@@ -375,6 +375,14 @@ func TestHeldExitsAreThoseOfTheGuard(t *testing.T) {
 	if r.Must(err); list[0].ExitsHeldSince == "" || list[0].Held != 2 || list[0].Conflict != nil {
 		t.Errorf("%+v", list[0])
 	}
+	// Two computations have the key, so its id is typed.
+	want := "too many members left vip at once: `personasync audience release aud_vip` sends the exits, `personasync audience discard aud_vip` drops them"
+	if c := r.page("bob").Pending[0]; c.Wait != domain.WaitHeld || c.Sentence != want {
+		t.Errorf("%s: %q", c.Wait, c.Sentence)
+	}
+	if c := r.page("dan").Pending[0]; c.Reason != "key_conflict" || !strings.Contains(c.Sentence, "aud_2") || strings.Contains(c.Sentence, "release") {
+		t.Errorf("%s: %q", c.Reason, c.Sentence)
+	}
 }
 
 func TestExMembersAreThoseWhoLeftLongAgo(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/apply"
+	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
 
@@ -147,7 +148,9 @@ func knowsTarget(tx *state.Tx, u *state.User, f *state.Field, column string, s *
 func showWaiting(tx *state.Tx, u *state.User, all []*state.Stored, info *domain.UserInfo) {
 	for _, ch := range all {
 		c := ofUser(ch)
-		c.Argument = tx.State.Registry.Argument(ch.Computation, ch.ComputedBy)
+		if ch.State == domain.StateHeld && ch.Reason == outbox.ReasonMassExit {
+			c.Sentence = tx.State.Registry.MassExitSentence(ch.Computation, ch.ComputedBy)
+		}
 		explainWait(tx, u, ch, all, &c)
 		info.Pending = append(info.Pending, c)
 	}

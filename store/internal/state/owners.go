@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -98,6 +99,13 @@ func conflictSentence(f, other *Field, p *domain.Policy) string {
 			taken, Arguments(f.Key, f.ID), apart(f))
 	}
 	return taken + ": " + apart(f)
+}
+
+// MassExitSentence says why the exits of a computation are held, and what to type. It is made when it is read, because
+// its key may by then be that of several.
+func (r *Registry) MassExitSentence(key, id string) string {
+	return fmt.Sprintf("too many members left %s at once: `personasync audience release %s` sends the exits, `personasync audience discard %[2]s` drops them",
+		cmp.Or(key, id), Arguments(r.Argument(key, id)))
 }
 
 // titled names f in a sentence.
