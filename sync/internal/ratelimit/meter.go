@@ -256,9 +256,7 @@ func (w *window) expire(now time.Time) {
 		w.spent -= w.past[gone].n
 		gone++
 	}
-	if gone > 0 {
-		w.past = slices.Delete(w.past, 0, gone)
-	}
+	w.past = slices.Delete(w.past, 0, gone)
 }
 
 func later(a, b time.Time) time.Time {

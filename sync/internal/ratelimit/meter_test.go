@@ -248,3 +248,73 @@ func TestAReservationIsHeldUntilItIsSettled(t *testing.T) {
 		t.Error("a request of nothing has to wait")
 	}
 }
+
+// Each of the three limits holds by itself: for reservations, for pacing, and after a restart.
+func TestEachLimitHoldsByItself(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const grain = 50 * time.Millisecond
+	for name, n := range map[string]func(n int) Amount{
+		"users":  func(n int) Amount { return Amount{Users: n} },
+		"events": func(n int) Amount { return Amount{Events: n} },
+		"calls":  func(n int) Amount { return Amount{Calls: n} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			admitted := func(m *Meter, n Amount, now, want time.Time) {
+				t.Helper()
+				if _, again := m.Admit(n, now); !again.Equal(want) {
+					t.Errorf("%+v at %v: again at %v, want %v", n, now, again, want)
+				}
+			}
+			var m Meter
+			m.SetLimits(n(60))
+			admitted(&m, n(40), now, time.Time{})
+			admitted(&m, n(21), now, now.Add(time.Second)) // a guess, because it depends on a request in flight
+			m.Settle(n(40), true, now)
+			admitted(&m, n(20), now.Add(time.Second), time.Time{})
+			m.Settle(n(20), true, now.Add(time.Second))
+			// Room for 40 comes when the first request is a minute old, for 41 when the second is.
+			admitted(&m, n(40), now.Add(2*time.Second), now.Add(Window+grain))
+			admitted(&m, n(41), now.Add(2*time.Second), now.Add(Window+grain+time.Second))
+
+			// A reservation of an open limit holds back nothing.
+			var open Meter
+			open.Reserve(now)
+			admitted(&open, n(1), now, time.Time{})
+
+			// After a restart a second counts from its end, and one of the future from now.
+			for at, want := range map[time.Time]time.Time{now.Add(-10 * time.Second): now.Add(-9 * time.Second), now.Add(time.Hour): now} {
+				var restored Meter
+				restored.SetLimits(n(60))
+				used := n(60)
+				restored.Restore([]domain.SentSecond{{At: at, Users: used.Users, Events: used.Events, Cohorts: used.Calls}}, now)
+				admitted(&restored, n(1), now, want.Add(Window+grain))
+			}
+
+			// At the limit, requests are paced at its rate.
+			var paced Meter
+			paced.SetLimits(n(60))
+			admitted(&paced, n(60), now, time.Time{})
+			paced.Reserve(now) // notices that the limit is reached
+			paced.Settle(n(60), false, now)
+			paced.Keep(n(0), n(2), now) // the first comes at no planned time
+			paced.Keep(n(0), n(3), now)
+			windows := map[string]*window{"users": &paced.users, "events": &paced.events, "calls": &paced.calls}
+			if w := windows[name]; !w.pacing || !w.nextAt.Equal(now.Add(3*time.Second)) || w.freeShare(now.Add(2999*time.Millisecond)) != 0 || w.freeShare(now.Add(3*time.Second)) != 1 {
+				t.Errorf("%s are paced: %v, next at %v", name, w.pacing, w.nextAt)
+			}
+		})
+	}
+}
+
+// A reservation that is not empty does not say when to ask again, even if it took the last.
+func TestTheLastShareIsReserved(t *testing.T) {
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 60})
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, again := m.Admit(Amount{Users: 59, Events: 59}, now); !again.IsZero() {
+		t.Fatal("not admitted")
+	}
+	if g, again := m.Reserve(now); g != (Amount{Users: 1, Events: 1, Calls: 1}) || !again.IsZero() {
+		t.Errorf("reserved %+v, again at %v", g, again)
+	}
+}
