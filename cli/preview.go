@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/preview"
+	"personasync/cli/internal/cases"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -56,7 +54,7 @@ func previewDelivery(env *command.Env, c *urfave.Context) (err error) {
 	if q.Received, err = receivedTime(c.String("received")); err != nil {
 		return err
 	}
-	if q.Body, err = readDelivery(c.Args().First()); err != nil {
+	if q.Body, err = cases.ReadDelivery(c.Args().First()); err != nil {
 		return err
 	}
 	if c.IsSet("as-if") {
@@ -90,33 +88,6 @@ func receivedTime(text string) (at time.Time, err error) {
 		return at, exit.Usage("--received %q is no time: write it like 2026-03-14T09:26:53Z", text)
 	}
 	return at, nil
-}
-
-// readDelivery reads the file of a delivery.
-func readDelivery(path string) ([]byte, error) {
-	file := os.Stdin
-	if path != "-" {
-		var err error
-		if file, err = os.Open(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, exit.With(exit.NotFound, err)
-		} else if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		if info, err := file.Stat(); err == nil && info.IsDir() {
-			return nil, exit.Usage("%s is a folder: give one file, or try a folder of cases with `personasync config test %s`", path, term.Argument(path))
-		}
-	}
-	body, err := io.ReadAll(io.LimitReader(file, api.MaxPreviewBytes+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(body) > api.MaxPreviewBytes:
-		return nil, exit.Usage("%s has more than %d MiB: a delivery has at most ingest.max_body_bytes", path, api.MaxPreviewBytes>>20)
-	case len(bytes.TrimSpace(body)) == 0:
-		return nil, exit.Usage("%s is empty: give what Segment posts, a JSON object or an array of them", path)
-	}
-	return body, nil
 }
 
 // previewConfig reads the configuration, without secrets. Without a file, the defaults are tried.
