@@ -3,7 +3,6 @@ package store
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -44,25 +43,5 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 	}
 	if c.Heard.Webhook.IsZero() || !c.Heard.Tracking.IsZero() {
 		t.Errorf("an event was applied, and the times known are %+v", c.Heard)
-	}
-}
-
-// TestRefusalsFloodIsAFewLines: a scanner does not drown what else the trail shows.
-func TestRefusalsFloodIsAFewLines(t *testing.T) {
-	r := state.NewRefusals(noon)
-	from := r.Number()
-	for i := range 600 { // ten a second for a minute
-		r.Count(domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
-	}
-	var to, sum uint64
-	lines := r.Since(from, &to, noon.Add(2*time.Minute))
-	for i := range lines {
-		sum += lines[i].Count
-	}
-	if len(lines) > state.RefusalBurst+7 || sum != 600 {
-		t.Errorf("600 refusals made %d lines, which tell of %d", len(lines), sum)
-	}
-	if again := r.Since(to, &to, noon.Add(time.Hour)); len(again) != 0 {
-		t.Errorf("told twice: %+v", again)
 	}
 }

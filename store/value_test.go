@@ -1,11 +1,9 @@
 package store
 
 import (
-	"crypto/sha256"
 	"testing"
 
 	"personasync/store/domain"
-	"personasync/store/internal/state"
 )
 
 func TestANumberSpelledInAnotherWayIsNoNews(t *testing.T) {
@@ -55,14 +53,5 @@ func TestAnArraySpelledInAnotherWayIsNotSentAgain(t *testing.T) {
 			b.wantSaid("ann.spent=" + values[0])
 			b.balance()
 		})
-	}
-}
-
-// TestADigestOfAnOlderVersionIsKnown: it was taken of the text as it came.
-func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
-	text := []byte(`[ "shoes", "hats", "gloves" ]`)
-	sum := sha256.Sum256(text)
-	if !(state.LastSent{Kind: state.DigestSent, Value: sum[:16]}).Is(text) {
-		t.Error("what MoEngage was told would be sent again")
 	}
 }

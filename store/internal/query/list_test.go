@@ -278,3 +278,19 @@ func TestStatisticsAddUp(t *testing.T) {
 		t.Errorf("%d lines, %d in the one of the rest, %d in the first", len(got), rest.Count, got[0].Count)
 	}
 }
+
+// TestCausesOfAReasonAreBounded: an endpoint that answers with other words each time does not make the statistics grow.
+func TestCausesOfAReasonAreBounded(t *testing.T) {
+	var all []domain.StatLine
+	for i := range 10 * StatCauses {
+		cause := fmt.Sprintf("r: %c%d", 'a'+i%26, i)
+		all = MergeStats(all, []domain.StatLine{{State: "parked", Reason: "r", Cause: cause, Count: 1, Samples: []string{"x"}}})
+	}
+	sum := uint64(0)
+	for _, l := range all {
+		sum += l.Count
+	}
+	if len(all) > StatCauses+1 || sum != 10*StatCauses {
+		t.Errorf("%d lines that add up to %d", len(all), sum)
+	}
+}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -484,5 +485,34 @@ func TestParkedChangesAreRememberedForReaders(t *testing.T) {
 	none.Merge(list, 1)
 	if list, skipped = none.Since(0, &to); none.Number() != 0 || list != nil || skipped != 0 {
 		t.Error("the files of a stopped agent remember some")
+	}
+}
+
+// TestRefusalsFloodIsAFewLines: a scanner does not hide the rest of the activity.
+func TestRefusalsFloodIsAFewLines(t *testing.T) {
+	r := NewRefusals(noon)
+	from := r.Number()
+	for i := range 600 { // ten a second for a minute
+		r.Count(domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
+	}
+	var to, sum uint64
+	lines := r.Since(from, &to, noon.Add(2*time.Minute))
+	for i := range lines {
+		sum += lines[i].Count
+	}
+	if len(lines) > RefusalBurst+7 || sum != 600 {
+		t.Errorf("600 refusals made %d lines, which tell of %d", len(lines), sum)
+	}
+	if again := r.Since(to, &to, noon.Add(time.Hour)); len(again) != 0 {
+		t.Errorf("told twice: %+v", again)
+	}
+}
+
+// TestADigestOfAnOlderVersionIsKnown: it was taken of the text as it came.
+func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
+	text := []byte(`[ "shoes", "hats", "gloves" ]`)
+	sum := sha256.Sum256(text)
+	if !(LastSent{Kind: DigestSent, Value: sum[:16]}).Is(text) {
+		t.Error("what MoEngage was told would be sent again")
 	}
 }
