@@ -1,0 +1,32 @@
+package apply
+
+import (
+	"strings"
+	"testing"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
+)
+
+// TestAnAdoptionLeavesHeldChangesOfOthers: those of the same users about another computation.
+func TestAnAdoptionLeavesHeldChangesOfOthers(t *testing.T) {
+	r := sending(t, domain.SendEvent)
+	r.events(enter("zoe", "vip", 1), enter("zoe", "top", 1))
+	r.events(enter("ann", "top", 2, in("spa_2", "aud_top2")), enter("ann", "vip", 2, in("spa_1", "aud_new")))
+	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
+	r.Must(err)
+	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
+	r.order(adopt, "")
+	adopt.Words = words("ann")
+	r.order(adopt, "")
+	var held []string
+	for _, ch := range r.changes() {
+		if ch.State == domain.StateHeld {
+			held = append(held, ch.Computation)
+		}
+	}
+	if strings.Join(held, " ") != "top" {
+		t.Errorf("held are %v: %s", held, r.told())
+	}
+	r.Balance()
+}
