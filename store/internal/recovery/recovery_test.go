@@ -546,4 +546,7 @@ func TestAPageThatIsReadAtAGlance(t *testing.T) {
 	if epoch, applied := s.stateMeta(); epoch != 0 || applied != 0 || segmentEpoch(wal.Path(d.Path, 1)) != 0 {
 		t.Errorf("of files that cannot be read: %d, %d", epoch, applied)
 	}
+	if files, err := rangesIn(d.Path, statetest.Epoch); err != nil || len(files) != 1 || files[0].first != 302 || files[0].last != 303 {
+		t.Errorf("behind a file that cannot be read: %+v, %v", files, err)
+	}
 }

@@ -314,10 +314,24 @@ func TestAReaderThatGivesUpEndsTheReading(t *testing.T) {
 		}
 	}
 	gone := errors.New("the caller went away")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(gone)
-	if _, err := ReadBackup(ctx, path, nil, BackupSink{}); !errors.Is(err, gone) || errors.Is(err, ErrNoBackup) {
-		t.Errorf("cancelled: %v", err)
+	for cut, reads := 0, 1; cut < reads; cut++ { // before each read but the first
+		ctx, cancel := context.WithCancelCause(t.Context())
+		reads = 0
+		_, err := ReadBackup(ctx, path, func(int64, int64) {
+			if reads++; reads > cut {
+				cancel(gone)
+			}
+		}, BackupSink{})
+		cancel(nil)
+		if errors.Is(err, ErrNoBackup) || err != nil && !errors.Is(err, gone) || err == nil && cut+1 < reads {
+			t.Errorf("cancelled after read %d of %d: %v", cut+1, reads, err)
+		}
+		if cut == 0 && err == nil {
+			t.Error("it read on")
+		}
+		if err != nil {
+			reads = cut + 2
+		}
 	}
 }
 
