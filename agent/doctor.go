@@ -224,7 +224,7 @@ func (d *doctor) checkStatus(s condition.Status) {
 // checkNotify says who is told of conditions. What does not arrive is a condition of its own.
 func (d *doctor) checkNotify(s *condition.Status) {
 	if s.Notify == nil {
-		d.find("notify", "ok", "", "off: nobody is told of conditions but who looks, or watches the metrics; docs/notify.md says how to change that")
+		d.find("notify", "ok", "", "off: the agent itself tells nobody of conditions; docs/notify.md says how to set up [notify]")
 		return
 	}
 	if slices.ContainsFunc(s.Conditions, func(c condition.Condition) bool { return c.Name == condition.NotifyFailing }) {

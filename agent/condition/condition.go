@@ -93,6 +93,9 @@ const (
 // Unreadable holds if the store gives no answer, so that nothing else can be judged.
 const Unreadable = "store_unreadable"
 
+// NotifyFailing holds while a receiver of notifications takes none.
+const NotifyFailing = "notify_failing"
+
 // The names of conditions that the doctor finds by itself.
 const (
 	NotRunning = "not_running"

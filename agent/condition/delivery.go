@@ -94,6 +94,28 @@ func (f *Facts) lag() *Condition {
 		"The oldest of %s that should have left has waited for %s, %s: so late is what MoEngage knows of memberships.", Quantity(st.Pending, "pending change"), ForPeople(f.Now.Sub(oldest)), why)
 }
 
+// OldestDue is when the change that is most overdue should have left: at its receipt, or at the next run of its schedule
+// after that. Nil: none is overdue, or sending is paused.
+func (f *Facts) OldestDue() *time.Time {
+	if f.Status.Pause != nil {
+		return nil
+	}
+	var oldest time.Time
+	for job, at := range f.Oldest {
+		if schedule, waits := f.Process.Schedules[job]; waits {
+			at = schedule.Next(at)
+		}
+		if !at.After(f.Now) && (oldest.IsZero() || at.Before(oldest)) {
+			oldest = at
+		}
+	}
+	if oldest.IsZero() {
+		return nil
+	}
+	oldest = oldest.UTC().Truncate(time.Second)
+	return &oldest
+}
+
 func (f *Facts) behind() *Condition {
 	if f.Status.Unapplied <= behind {
 		return nil

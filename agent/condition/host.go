@@ -168,3 +168,34 @@ func (f *Facts) runsMissed() *Condition {
 	return condition(warning, "", []string{"personasync schedule"},
 		"Runs of %s were missed in the last hour: they fell into downtime, or into the run before.", some(f.Process.Missed))
 }
+
+// provenFailures in a row are no accident.
+const provenFailures = 2
+
+// notifyFailing names the receivers that take nothing.
+func (f *Facts) notifyFailing() *Condition {
+	if f.Status.Notify == nil {
+		return nil
+	}
+	var parts []string
+	since := ""
+	for i := range f.Status.Notify.Receivers {
+		r := &f.Status.Notify.Receivers[i]
+		if r.Failures < provenFailures {
+			continue
+		}
+		part := r.Name + ": " + strings.TrimRight(r.LastError, ". ")
+		if r.Waiting > 0 {
+			part += " (" + Are(uint64(r.Waiting), "message") + " not told)"
+		}
+		parts = append(parts, part)
+		if since == "" || r.FailingSince < since {
+			since = r.FailingSince
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return condition(warning, since, []string{"personasync notify test"},
+		"Notifications do not arrive%s, so perhaps nobody is told of conditions. %s. They are retried, and only the newest state is told then.", sinceText(since), strings.Join(parts, ". "))
+}

@@ -170,6 +170,50 @@ func checkSchedule(r *report) {
 	}
 }
 
+// checkNotify refuses what no message could be sent by. Its addresses and headers are never shown.
+func checkNotify(r *report) {
+	n := &r.cfg.Notify
+	for key, secret := range map[string]Secret{keyNotifyURL: n.URL, keyHeartbeatURL: n.HeartbeatURL} {
+		if err := valid.Webhook(secret.Current()); len(secret) > 0 && err != nil {
+			r.refuseKey(key, "%v", err)
+		}
+	}
+	for _, line := range n.Headers {
+		if err := valid.HeaderLine(line); err != nil {
+			r.refuseKey(keyHeaders, "%v", err)
+		}
+	}
+	checkFormat(r)
+	if len(n.Command) > 0 && !r.cfg.blind {
+		if err := valid.Program(n.Command[0]); err != nil {
+			r.refuseKey("notify.command", "%v", err)
+		}
+	}
+}
+
+// checkFormat refuses a body that the host of the address is known not to take.
+func checkFormat(r *report) {
+	n := &r.cfg.Notify
+	if n.Format == "pagerduty" && len(n.RoutingKey) == 0 && !r.cfg.blind {
+		r.refuseKey(keyRoutingKey, `must be set for format = "pagerduty": it is the integration key of an integration "Events API v2"`)
+	}
+	u, err := url.Parse(n.URL.Current())
+	if err != nil {
+		return
+	}
+	switch host := u.Hostname(); {
+	case strings.HasPrefix(host, "events.") && strings.HasSuffix(host, "pagerduty.com"):
+		if n.Format != "pagerduty" {
+			r.refuseKey("notify.format", `must be "pagerduty" for the address in notify.url`)
+		}
+		if u.Path != "/v2/enqueue" {
+			r.refuseKey(keyNotifyURL, "must end in /v2/enqueue at PagerDuty")
+		}
+	case host == "hooks.slack.com" && n.Format != "json":
+		r.refuseKey("notify.format", `must be "json" for the address in notify.url, which is of Slack`)
+	}
+}
+
 // checkComputation checks a section. prefix begins the full names of its keys.
 func checkComputation(r *report, c *Computation, prefix string) {
 	checkPolicy(r, fields(&c.Policy, prefix))

@@ -150,6 +150,23 @@ type Verify struct {
 	Sample   int    `toml:"sample" min:"1" max:"1000000"`
 }
 
+// Notify is who is told of conditions, and the heartbeat. Addresses are secrets, because their paths are.
+type Notify struct {
+	URL              Secret   `toml:"url" credential:"notify_url"`
+	URLFile          string   `toml:"url_file" path:"file"`
+	Headers          Secret   `toml:"headers" credential:"notify_headers" table:"header"` // each "Name: value"
+	HeadersFile      string   `toml:"headers_file" path:"file"`
+	Format           string   `toml:"format" one:"json|teams|pagerduty"`
+	RoutingKey       Secret   `toml:"routing_key" credential:"notify_routing_key"`
+	RoutingKeyFile   string   `toml:"routing_key_file" path:"file"`
+	Command          []string `toml:"command"`
+	After            Duration `toml:"after" min:"0s" max:"24h"`
+	HeartbeatURL     Secret   `toml:"heartbeat_url" credential:"notify_heartbeat_url"`
+	HeartbeatURLFile string   `toml:"heartbeat_url_file" path:"file"`
+	HeartbeatEvery   Duration `toml:"heartbeat_every" min:"1s" max:"24h"`
+	HeartbeatLag     Duration `toml:"heartbeat_lag" min:"1s"`
+}
+
 // Policy is how events of a computation are treated.
 type Policy struct {
 	Send          domain.SendMethods `toml:"send"`

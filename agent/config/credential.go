@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"personasync/agent/config/internal/document"
 	"personasync/store/domain"
 )
 
@@ -47,6 +48,39 @@ func takeSecrets(r *report, env environment) {
 			takeSecret(r, env, f, secret)
 		}
 	}
+}
+
+// takeHeader takes an entry of a table of headers, and reports whether it is one. A table becomes lines, so that a file and
+// a credential can hold the same.
+func takeHeader(r *report, e document.Entry) bool {
+	if e.Section > 0 || len(e.Path) == 0 {
+		return false
+	}
+	f, known := r.known[e.Key()]
+	if e.Header && known && f.tag.Get("table") != "" && !e.Array {
+		r.cfg.origins[f.key] = r.at(e)
+		return true
+	}
+	last := len(e.Path) - 1
+	f, known = r.known[document.JoinKey(e.Path[:last])]
+	if e.Header || !known || f.tag.Get("table") == "" {
+		return false
+	}
+	texts, err := e.Value.Texts()
+	if e.Value.Kind == document.Text {
+		texts, err = []string{e.Value.Text}, nil
+	}
+	switch {
+	case err != nil || len(texts) != 1:
+		r.add(faultAt(r.at(e), e.Key(), "(hidden)", "must be text in double quotes"))
+	case strings.ContainsAny(texts[0], "\r\n"):
+		r.add(faultAt(r.at(e), e.Key(), "(hidden)", "must not have a line break: it would begin another header"))
+	default:
+		secret := f.ptr.(*Secret)
+		*secret = append(*secret, e.Path[last]+": "+texts[0])
+		r.cfg.origins[f.key] = r.at(e)
+	}
+	return true
 }
 
 // takeSecret refuses a secret that is given in two places, because rotating only one of them would have no effect.

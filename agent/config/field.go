@@ -30,6 +30,10 @@ const (
 	keyAdminSocket  = "admin.socket"
 	keyAdminListen  = "admin.listen"
 	keyBaseURL      = "moengage.base_url"
+	keyNotifyURL    = "notify.url"
+	keyHeaders      = "notify.headers"
+	keyRoutingKey   = "notify.routing_key"
+	keyHeartbeatURL = "notify.heartbeat_url"
 )
 
 // fields lists the keys of a section in the order of its type. Embedded structs belong to the section, struct

@@ -97,7 +97,7 @@ func (l *loader) lay(entries []document.Entry) {
 func (l *loader) take(e document.Entry) {
 	key := e.Key()
 	switch f, known := l.known[key]; {
-	case l.takeHeader(e):
+	case takeHeader(&l.report, e):
 	case e.Section > 0:
 		for len(l.sections) < e.Section {
 			l.sections = append(l.sections, nil)

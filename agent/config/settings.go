@@ -92,6 +92,27 @@ func (c *Config) TakesToken() bool {
 	return c.has("ingest.bearer_token", c.Ingest.BearerToken) || from == fromSecretFile || from == fromCredential
 }
 
+// Receivers names what is told: url, command, heartbeat. A secret that was not read, or that the running agent has, counts.
+func (c *Config) Receivers() (names []string) {
+	n := &c.Notify
+	if c.mayHave(keyNotifyURL, n.URL) {
+		names = append(names, "url")
+	}
+	if len(n.Command) > 0 {
+		names = append(names, "command")
+	}
+	if c.mayHave(keyHeartbeatURL, n.HeartbeatURL) {
+		names = append(names, "heartbeat")
+	}
+	return names
+}
+
+// mayHave reports whether a secret is set, here or where this process may not read.
+func (c *Config) mayHave(key string, secret Secret) bool {
+	kind := c.origins[key].kind
+	return c.has(key, secret) || kind == fromSecretFile || kind == fromCredential
+}
+
 // Unread returns the secrets that c was loaded without and that were not borrowed, or nil.
 func (c *Config) Unread() (names []string) {
 	for _, f := range fields(c, "") {

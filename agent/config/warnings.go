@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"personasync/agent/config/internal/document"
 	"personasync/agent/config/internal/valid"
@@ -95,6 +96,35 @@ func (c *Config) warnMoEngage(say sayer) {
 func (c *Config) warnSchedule(say sayer) {
 	if s := &c.Schedule; s.Mode != "cron" && s.Cron != Default().Schedule.Cron {
 		say("schedule.cron is not used, because schedule.mode is %q", s.Mode)
+	}
+}
+
+func (c *Config) warnNotify(say sayer) {
+	n, d := &c.Notify, Default().Notify
+	toURL, beats := c.mayHave(keyNotifyURL, n.URL), c.mayHave(keyHeartbeatURL, n.HeartbeatURL)
+	if c.blind {
+		toURL, beats = true, true
+	}
+	if !toURL && c.mayHave(keyHeaders, n.Headers) {
+		say("notify.headers is not used, because notify.url is not set")
+	}
+	if !toURL && n.Format != d.Format {
+		say("notify.format is not used, because notify.url is not set")
+	}
+	if n.Format != "pagerduty" && c.mayHave(keyRoutingKey, n.RoutingKey) {
+		say("notify.routing_key is not used, because notify.format is %q", n.Format)
+	}
+	if !beats && (n.HeartbeatEvery != d.HeartbeatEvery || n.HeartbeatLag != d.HeartbeatLag) {
+		say("notify.heartbeat_every and heartbeat_lag are not used, because notify.heartbeat_url is not set")
+	}
+	for key, secret := range map[string]Secret{keyNotifyURL: n.URL, keyHeartbeatURL: n.HeartbeatURL} {
+		if u, err := url.Parse(secret.Current()); err == nil && u.Scheme == "http" && !valid.IsLoopback(u.Hostname()) {
+			say("%s is plain http: its path and the headers, which are secrets, cross the network unencrypted", key)
+		}
+	}
+	u, err := url.Parse(n.URL.Current())
+	if err == nil && n.Format == "json" && (strings.HasSuffix(u.Hostname(), ".logic.azure.com") || strings.HasSuffix(u.Hostname(), ".powerplatform.com")) {
+		say(`notify.url looks like a workflow of Teams, which shows cards alone: set notify.format = "teams"`)
 	}
 }
 

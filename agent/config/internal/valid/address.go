@@ -1,5 +1,5 @@
 // Package valid says why a single value of the configuration cannot be used: an address, a name at MoEngage, a cron
-// spec. Its functions are pure, except for [SamePath]. Their errors complete a sentence that begins with the key.
+// spec. Its functions are pure, except for [SamePath] and [Program]. Their errors complete a sentence that begins with the key.
 package valid
 
 import (

@@ -2,14 +2,9 @@ package condition
 
 import (
 	"slices"
-	"strings"
-	"time"
 
 	"personasync/store"
 )
-
-// NotifyFailing holds while a receiver of notifications takes none.
-const NotifyFailing = "notify_failing"
 
 // Notify is the state of [notify]: each receiver, and the heartbeat.
 type Notify struct {
@@ -58,57 +53,4 @@ func NewNotify(names []string, kept []store.Notices, now []Receiver) *Notify {
 		all.Receivers = append(all.Receivers, r)
 	}
 	return all
-}
-
-// provenFailures in a row are no accident.
-const provenFailures = 2
-
-// notifyFailing names the receivers that take nothing.
-func (f *Facts) notifyFailing() *Condition {
-	if f.Status.Notify == nil {
-		return nil
-	}
-	var parts []string
-	since := ""
-	for i := range f.Status.Notify.Receivers {
-		r := &f.Status.Notify.Receivers[i]
-		if r.Failures < provenFailures {
-			continue
-		}
-		part := r.Name + ": " + strings.TrimRight(r.LastError, ". ")
-		if r.Waiting > 0 {
-			part += " (" + Are(uint64(r.Waiting), "message") + " not told)"
-		}
-		parts = append(parts, part)
-		if since == "" || r.FailingSince < since {
-			since = r.FailingSince
-		}
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	return condition(warning, since, []string{"personasync notify test"},
-		"Notifications do not arrive%s, so perhaps nobody is told of conditions. %s. They are retried, and only the newest state is told then.", sinceText(since), strings.Join(parts, ". "))
-}
-
-// OldestDue is when the change that is most overdue should have left: at its receipt, or at the next run of its schedule
-// after that. Nil: none is overdue, or sending is paused.
-func (f *Facts) OldestDue() *time.Time {
-	if f.Status.Pause != nil {
-		return nil
-	}
-	var oldest time.Time
-	for job, at := range f.Oldest {
-		if schedule, waits := f.Process.Schedules[job]; waits {
-			at = schedule.Next(at)
-		}
-		if !at.After(f.Now) && (oldest.IsZero() || at.Before(oldest)) {
-			oldest = at
-		}
-	}
-	if oldest.IsZero() {
-		return nil
-	}
-	oldest = oldest.UTC().Truncate(time.Second)
-	return &oldest
 }
