@@ -18,7 +18,7 @@ const (
 	restFactor = 19
 	minRest    = 20 * time.Millisecond
 	maxRest    = 4 * time.Second
-	patience   = 2 * time.Second
+	patience   = 4 * time.Second
 
 	// widest limits the time from one commit of the inbox to the next, and so what it adds to an acknowledgement. It is
 	// well below the seconds after which senders give up.
