@@ -171,25 +171,27 @@ func TestAnEventKeepsAHundredAttributes(t *testing.T) {
 
 // The event has the same name for enter and exit, and traits are forwarded with it.
 func TestAnEventOfManyPropertiesKeepsItsFlag(t *testing.T) {
-	c := received("")
-	var b strings.Builder
-	for i := range 150 {
-		fmt.Fprintf(&b, `"p%d":%d,`, i, i)
-	}
-	c.Props = []byte("{" + b.String() + strconv.Quote(c.Computation) + ":false}")
-	got, err := Encoder{}.AppendEvent(nil, "u1", c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var e struct {
-		Actions []struct{ Attributes map[string]any }
-	}
-	if err := json.Unmarshal(got, &e); err != nil {
-		t.Fatal(err)
-	}
-	a := e.Actions[0].Attributes
-	if flag, there := a[c.Computation]; len(a) != 100 || !there || flag != false || a["p95"] != 95.0 {
-		t.Errorf("%d attributes, the flag is %v", len(a), flag)
+	for _, before := range []int{96, 97, 98, 150} { // 97 have room
+		c := received("")
+		var b strings.Builder
+		for i := range before {
+			fmt.Fprintf(&b, `"p%d":%d,`, i, i)
+		}
+		c.Props = []byte("{" + b.String() + strconv.Quote(c.Computation) + ":false}")
+		got, err := Encoder{}.AppendEvent(nil, "u1", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e struct {
+			Actions []struct{ Attributes map[string]any }
+		}
+		if err := json.Unmarshal(got, &e); err != nil {
+			t.Fatal(err)
+		}
+		a := e.Actions[0].Attributes
+		if flag, there := a[c.Computation]; len(a) != 100 || !there || flag != false || a["p95"] != 95.0 {
+			t.Errorf("behind %d: %d attributes, the flag is %v", before, len(a), flag)
+		}
 	}
 }
 

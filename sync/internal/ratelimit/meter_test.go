@@ -318,3 +318,30 @@ func TestTheLastShareIsReserved(t *testing.T) {
 		t.Errorf("reserved %+v, again at %v", g, again)
 	}
 }
+
+// A reservation that lacks one of users and events is complete when that one is free; one without both, when the
+// first of them is.
+func TestWhenMoreCanBeReserved(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	first, second := now.Add(Window+50*time.Millisecond), now.Add(Window+50*time.Millisecond+time.Second)
+	for _, tc := range []struct {
+		spent, later Amount
+		want         time.Time
+	}{
+		{Amount{Users: 60}, Amount{}, first},
+		{Amount{Events: 60}, Amount{}, first},
+		{Amount{Users: 60}, Amount{Events: 60}, first},
+		{Amount{Events: 60}, Amount{Users: 60}, first},
+		{Amount{}, Amount{Users: 60}, second},
+		{Amount{Calls: 60, Users: 60}, Amount{}, first},
+		{Amount{}, Amount{Calls: 60}, second},
+	} {
+		var m Meter
+		m.SetLimits(Amount{Users: 60, Events: 60, Calls: 60})
+		m.Settle(m.Keep(Amount{}, tc.spent, now), true, now)
+		m.Settle(m.Keep(Amount{}, tc.later, now), true, now.Add(time.Second))
+		if g, again := m.Reserve(now.Add(2 * time.Second)); !again.Equal(tc.want) {
+			t.Errorf("%+v, then %+v: reserved %+v, again at %v, want %v", tc.spent, tc.later, g, again, tc.want)
+		}
+	}
+}
