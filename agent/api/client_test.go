@@ -63,6 +63,10 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 		members: []domain.MemberInfo{{User: "ü", Since: "2026-03-14T09:00:00Z"}},
 		user:    &domain.UserInfo{User: "u", Traits: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
 		dryRun:  &DryRunResult{Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}, WouldPark: []string{"y"}},
+		preview: &PreviewResult{Path: "/p", Remarks: []string{"r"}, Events: []PreviewEvent{{
+			PreviewReading: PreviewReading{User: "ü", Values: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
+			PreviewOutcome: PreviewOutcome{Outcome: "enter", Changes: []PreviewChange{{Value: json.RawMessage("true")}}, Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}},
+		}}},
 	}
 	c := dial(t, serveSocket(t, testServer(said).Socket()))
 	ctx := t.Context()
@@ -90,6 +94,10 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 		},
 		"user":    func(i Inspector) answer { v, err := i.User(ctx, "../u?x=%2f"); return answer{v, false, err} },
 		"dry run": func(i Inspector) answer { v, err := i.DryRun(ctx, "k", 3); return answer{v, false, err} },
+		"preview": func(i Inspector) answer {
+			v, err := i.Preview(ctx, PreviewQuery{Body: []byte("[{\"a\":\"ü\"}]\x00"), Path: "/v1/track?x&y", Received: next})
+			return answer{v, false, err}
+		},
 	}
 	for name, question := range questions {
 		t.Run(name, func(t *testing.T) {
