@@ -54,13 +54,12 @@ func (k *kept) copy() *kept {
 
 // world is an agent's conditions, and a receiver.
 type world struct {
-	mu      sync.Mutex
-	status  condition.Status
-	err     error
-	told    []string
-	ids     []string
-	answer  func(*Message) error
-	settled int
+	mu     sync.Mutex
+	status condition.Status
+	err    error
+	told   []string
+	ids    []string
+	answer func(*Message) error
 }
 
 func (w *world) set(names ...string) {
