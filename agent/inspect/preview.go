@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"time"
 
 	"personasync/agent/api"
 	"personasync/agent/preview"
@@ -14,6 +15,13 @@ func (l *Local) Preview(ctx context.Context, q api.PreviewQuery) (r *api.Preview
 	s := preview.Settings{Config: l.from.Config(), Endpoint: l.from.Endpoint}
 	err = l.part(ctx, func(v *store.View) error {
 		r, err = preview.Run(s, q, func(rules domain.Rules, f func(*store.Trial) error) error { return v.Try(rules, f) })
+		if err != nil {
+			return err
+		}
+		pause, err := v.Pause()
+		if pause.Holds(time.Now()) {
+			r.Remarks = append(r.Remarks, "sending is paused ("+pause.Why+"), so requests leave after `personasync outbox resume`, or when the pause ends")
+		}
 		return err
 	})
 	return r, err
