@@ -221,7 +221,7 @@ func (d *doctor) checkStatus(s condition.Status) {
 	}
 }
 
-// checkNotify says who is told of conditions. What does not arrive is a condition of its own.
+// checkNotify lists the receivers of conditions. Messages that do not arrive are a condition of their own.
 func (d *doctor) checkNotify(s *condition.Status) {
 	if s.Notify == nil {
 		d.find("notify", "ok", "", "off: the agent itself tells nobody of conditions; docs/notify.md says how to set up [notify]")

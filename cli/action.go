@@ -100,7 +100,7 @@ type action struct {
 // and the bar moves.
 const actionPart = 10_000
 
-// choose takes the changes that pass a filter, up to those received by now: the question must count what is done.
+// choose takes the changes that pass a filter, up to those received by now: the question must count the changes that are then taken.
 func (a *action) choose(f domain.OutboxFilter) {
 	if f.Until.IsZero() {
 		f.Until = time.Now()

@@ -173,7 +173,7 @@ func readyText(w *term.Terminal, s condition.Status) string {
 	return w.Paint.Red("not accepted") + ": " + term.Plain(s.Unready)
 }
 
-// salvageText returns what was salvaged of a damaged file.
+// salvageText returns the result of salvaging a damaged file.
 func salvageText(w *term.Terminal, r *store.Salvage) string {
 	lost := w.Paint.Yellow("nothing was lost")
 	if !r.Whole() {

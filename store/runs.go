@@ -36,7 +36,7 @@ func (s *Store) SetVerification(ctx context.Context, v query.Verification) error
 	}, nil)
 }
 
-// SetNotices keeps n in place of what was recorded of its receiver.
+// SetNotices keeps n as the record of its receiver.
 func (s *Store) SetNotices(ctx context.Context, n query.Notices) error {
 	text, err := json.Marshal(n)
 	if err != nil {

@@ -11,7 +11,7 @@ type Notify struct {
 	Receivers []Receiver `json:"receivers"`
 }
 
-// Receiver is who is told of conditions, or the heartbeat. Only a running agent knows how it takes messages.
+// Receiver is a receiver of conditions, or of the heartbeat. Only a running agent knows how it takes messages.
 type Receiver struct {
 	Name     string `json:"receiver"` // url | command | heartbeat
 	Told     string `json:"told"`     // the condition of the last message; "" before the first

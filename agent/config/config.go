@@ -150,7 +150,7 @@ type Verify struct {
 	Sample   int    `toml:"sample" min:"1" max:"1000000"`
 }
 
-// Notify is who is told of conditions, and the heartbeat. Addresses are secrets, because their paths are.
+// Notify has the receivers of conditions, and the heartbeat. Addresses are secrets, because their paths are.
 type Notify struct {
 	URL              Secret   `toml:"url" credential:"notify_url"`
 	URLFile          string   `toml:"url_file" path:"file"`

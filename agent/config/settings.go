@@ -92,7 +92,7 @@ func (c *Config) TakesToken() bool {
 	return c.has("ingest.bearer_token", c.Ingest.BearerToken) || from == fromSecretFile || from == fromCredential
 }
 
-// Receivers names what is told: url, command, heartbeat. A secret that was not read, or that the running agent has, counts.
+// Receivers names the configured receivers: url, command, heartbeat. A secret that was not read, or that the running agent has, counts.
 func (c *Config) Receivers() (names []string) {
 	n := &c.Notify
 	if c.mayHave(keyNotifyURL, n.URL) {

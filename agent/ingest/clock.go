@@ -46,7 +46,7 @@ func NewClock(shown time.Time) *Clock {
 	}
 }
 
-// ClockAt returns a clock that stands at a time: what is read by it is read as if it were received then.
+// ClockAt returns a clock that stands at a time: deliveries read with it are read as if they came then.
 func ClockAt(t time.Time) *Clock {
 	t = t.Round(0)
 	return &Clock{wall: func() time.Time { return t }, past: func() time.Duration { return 0 }, shown: t}

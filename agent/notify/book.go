@@ -27,7 +27,7 @@ type book struct {
 	changed bool // since it was recorded
 }
 
-// newBook takes up what was recorded.
+// newBook continues the record of an earlier run.
 func newBook(n store.Notices, now time.Time) book {
 	b := book{open: map[string]*store.Notice{}, want: map[string]string{}, last: n.Last, started: now}
 	for _, one := range n.Open {
@@ -125,7 +125,7 @@ func (b *book) weight(n *store.Notice) int {
 	return -1 // an end can wait
 }
 
-// message is what is to be told of a notice.
+// message is the content of a notice.
 func (b *book) message(c *Config, n *store.Notice) *Message {
 	if seen, holds := b.now[n.Condition]; holds {
 		return newMessage(c, n, &seen)

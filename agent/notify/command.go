@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// commandPatience is how long a command may take. Then it and what it started are killed.
+// commandPatience is how long a command may take. Then it and its child processes are killed.
 const commandPatience = 30 * time.Second
 
 // runner runs a command with the message on its standard input.
 type runner struct{ config Config }
 
-// deliver runs the command once, and returns what it wrote. The command has no terminal, and none of our variables, which
+// deliver runs the command once, and returns its output. The command has no terminal, and none of our variables, which
 // may hold secrets.
 func (r *runner) deliver(ctx context.Context, m *Message) (answer string, err error) {
 	stdin, err := json.Marshal(m)
@@ -78,7 +78,7 @@ func environment(all []string) (kept []string) {
 	return kept
 }
 
-// beginning keeps the beginning of what is written, and takes the rest.
+// beginning keeps the first bytes that are written to it, and discards the rest.
 type beginning struct{ kept []byte }
 
 func (t *beginning) Write(p []byte) (int, error) {

@@ -2,7 +2,7 @@ package notify
 
 import "time"
 
-// Config says who is told, and when. The zero Config tells nobody.
+// Config has the receivers, and when they are told. The zero Config tells nobody.
 type Config struct {
 	URL        string   // "": no POST
 	Headers    []string // each "Name: value"

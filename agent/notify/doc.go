@@ -1,6 +1,6 @@
 // Package notify tells people of conditions: one message when a condition begins, and one when it ends.
 //
-// A [Notifier] looks at the agent's conditions every few seconds, and gives what it saw to its tellers. There is one
+// A [Notifier] looks at the agent's conditions every few seconds, and gives them to its tellers. There is one
 // teller for each receiver: a URL that is posted to, and a command that gets the message on stdin. A [Message] says what
 // happened, what that costs, and what to type. It holds no user id.
 //

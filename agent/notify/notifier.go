@@ -102,7 +102,7 @@ func (n *Notifier) configured() bool {
 	return n.config.configured()
 }
 
-// load takes up what was recorded. A record that cannot be read is as good as none: messages are repeated.
+// load reads the record of an earlier run. A record that cannot be read is as good as none: messages are repeated.
 func (n *Notifier) load() {
 	kept, err := n.tellers[0].ledger.Notices()
 	if err != nil {

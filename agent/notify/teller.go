@@ -90,7 +90,7 @@ func (t *teller) configure(c Config, way delivery) {
 	t.nudge()
 }
 
-// load takes up what was recorded.
+// load reads the record of an earlier run.
 func (t *teller) load(n store.Notices, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -49,10 +49,10 @@ func AsIf(c *config.Config, q api.PreviewQuery, now Membership) (*api.PreviewRes
 	return r, nil
 }
 
-// longBefore is how long before the first event of a delivery its users became what they are.
+// longBefore is how long before the first event of a delivery its users became members or former members.
 const longBefore = 24 * time.Hour
 
-// history returns events that make the users of others members, or members who left. There is one for each call, because
+// history returns events that make the users of a delivery members or former members. There is one for each call, because
 // send = "as_received" keeps what identify calls say apart from what track calls say.
 func history(events []*domain.Event, now Membership) (list []*domain.Event) {
 	if now == Never {

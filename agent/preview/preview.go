@@ -25,7 +25,7 @@ type Settings struct {
 // Try runs f with a trial of a store, by rules: store.TryNew, or View.Try.
 type Try func(rules domain.Rules, f func(*store.Trial) error) error
 
-// Run reads a delivery and shows what it comes to in the store that try is about. The error is api.ErrUsage if the query
+// Run reads a delivery and shows its effect in the store that try is about. The error is api.ErrUsage if the query
 // is no delivery. A delivery that ingest refuses is a result.
 func Run(s Settings, q api.PreviewQuery, try Try) (*api.PreviewResult, error) {
 	return run(s, q, s.Config.Rules(), try, func([]*domain.Event) []*domain.Event { return nil })

@@ -210,6 +210,8 @@ func TestTime(t *testing.T) {
 		{"timestamp where the other cannot be read", `"originalTimestamp":"yesterday","timestamp":"2026-03-14T09:26:53Z"`, at("2026-03-14T09:26:53Z")},
 		{"an offset", `"timestamp":"2026-03-14T10:26:53+01:00"`, at("2026-03-14T09:26:53Z")},
 		{"an offset without a colon", `"timestamp":"2026-03-14T10:26:53.5+0100"`, at("2026-03-14T09:26:53.5Z")},
+		{"an hour of one digit", `"timestamp":"2026-03-14T9:26:53Z"`, at("2026-03-14T09:26:53Z")},
+		{"an hour of one digit, without seconds", `"timestamp":"2026-03-14 9:26"`, at("2026-03-14T09:26:00Z")},
 		{"a blank instead of T", `"timestamp":"2026-03-14 09:26:53"`, at("2026-03-14T09:26:53Z")},
 		{"escaped", `"timestamp":"2026-03-14T09:26:53\u005a"`, at("2026-03-14T09:26:53Z")},
 		{"a leap second", `"timestamp":"2016-12-31T23:59:60Z"`, at("2016-12-31T23:59:59.999999Z")},

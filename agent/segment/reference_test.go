@@ -384,7 +384,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 
 // moment matches a date and a time, each with and without punctuation.
 var moment = regexp.MustCompile(`^(\d{4})(?:-(\d\d)-(\d\d)[Tt ]|(\d\d)(\d\d)[Tt ]?)` +
-	`(?:(\d\d):(\d\d)(?::(\d\d)(?:[.,:](\d+))?)?|(\d\d)(\d\d)(?:(\d\d)(?:[.,:](\d+))?)?)` +
+	`(?:(\d\d?):(\d\d)(?::(\d\d)(?:[.,:](\d+))?)?|(\d\d)(\d\d)(?:(\d\d)(?:[.,:](\d+))?)?)` +
 	`:? ?(?:[Zz]|(?i:utc|gmt)|([+-]\d\d)(?::?(\d\d))?)?$`)
 
 var epoch = regexp.MustCompile(`^([1-9]\d{9}|[1-9]\d{12})(?:\.(\d*))?$`)

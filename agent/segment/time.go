@@ -244,7 +244,11 @@ func (p *timeParser) parse() (t time.Time, ok bool) {
 	if !ok || !p.skip("Tt ") && (dashes || len(p.s)-p.i < 4) {
 		return t, false
 	}
-	hour, ok1 := p.number(2)
+	digits := 2
+	if p.i+1 < len(p.s) && p.s[p.i+1] == ':' { // 9:26, which Go's own parser accepts in RFC 3339
+		digits, p.odd = 1, true
+	}
+	hour, ok1 := p.number(digits)
 	colons := p.skip(":")
 	minute, ok2 := p.number(2)
 	if !ok1 || !ok2 {

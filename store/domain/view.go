@@ -155,7 +155,7 @@ type StatLine struct {
 	Kind        string `json:"kind"`
 	Computation string `json:"computation"`
 	Reason      string `json:"reason"`
-	Cause       string `json:"cause"` // of what is parked, else the reason
+	Cause       string `json:"cause"` // of parked items; else the reason
 	Count       uint64 `json:"count"`
 	First       string `json:"first"` // receipt of the oldest
 	Last        string `json:"last"`  // … and of the newest of them

@@ -74,7 +74,7 @@ func isDelivery(name string) bool {
 
 func caseName(file string) string { return strings.TrimSuffix(file, filepath.Ext(file)) }
 
-// Try tries one delivery of a folder, and compares what comes of it with the expectation, or writes that.
+// Try tries one delivery of a folder, and compares the result with the expectation, or writes it.
 func Try(conf *config.Config, dir, name string, update bool) Result {
 	r := try(conf, filepath.Join(dir, name), update)
 	r.Case = name

@@ -1,4 +1,4 @@
-// Package cases tries deliveries in a folder with a configuration, and compares what comes of them with what is expected.
+// Package cases tries deliveries in a folder with a configuration, and compares the results with the expected ones.
 //
 // A case is a delivery, NAME.json or a captured request in NAME.http, and its expectation, NAME.want.json. [List] finds
 // them, and [Try] previews one as package preview does without data. A case says when its delivery comes, or that follows

@@ -86,7 +86,7 @@ func lineOf(text []byte, err error) string {
 	return fmt.Sprintf(", line %d", 1+bytes.Count(text[:min(int(at), len(text))], []byte("\n")))
 }
 
-// tryCase returns what comes of a delivery, tried as want says.
+// tryCase returns the result of a delivery, tried as want says.
 func tryCase(conf *config.Config, path string, want expectation) (got expectation, err error) {
 	got = expectation{Path: want.Path, AsIf: want.AsIf, Received: want.Received, Events: []expectedEvent{}}
 	q := api.PreviewQuery{Path: want.Path}

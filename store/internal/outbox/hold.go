@@ -36,7 +36,7 @@ func hold(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *stat
 	tx.Put(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID), nil)
 }
 
-// ReleaseConflicts lets go of what was held for a name that is nobody else's any more.
+// ReleaseConflicts releases the changes that were held for a name that is nobody else's any more.
 func ReleaseConflicts(tx *state.Tx) {
 	for _, key := range state.KeysWithPrefix(tx.Held, nil) {
 		ch := tx.Fetch(tx.Held, key)

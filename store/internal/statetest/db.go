@@ -109,7 +109,7 @@ func (d *DB) File() engine.State { return d.file }
 
 func (d *DB) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&d.log, nil)) }
 
-// Logged returns what was logged since the last call, as text.
+// Logged returns the lines logged since the last call.
 func (d *DB) Logged() string {
 	defer d.log.Reset()
 	return d.log.String()

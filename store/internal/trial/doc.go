@@ -2,7 +2,7 @@
 // to.
 //
 // A [Trial] works on an overlay of the state, or on an empty one, and runs the code that the writer runs: package apply
-// makes the changes, and package outbox takes and settles them. So what it finds is what happens when the event arrives.
+// makes the changes, and package outbox takes and settles them. So it finds the effect of the event when it arrives.
 //
 // Invariant: nothing is written to a file. A Trial belongs to one goroutine, and ends with its transaction.
 package trial

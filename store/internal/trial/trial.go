@@ -121,7 +121,7 @@ func (t *Trial) catchUp(inbox engine.Log) error {
 	return nil
 }
 
-// Apply applies an event, and then has MoEngage accept what it made, so that the next event finds that sent.
+// Apply applies an event, and then has MoEngage accept its changes, so that the next event finds them sent.
 func (t *Trial) Apply(e *domain.Event) (r Result, err error) {
 	seq, before := t.state.Applied+1, t.state.Ledger
 	frame := record.AppendEvent(nil, e)

@@ -20,7 +20,7 @@ const (
 	maxRest    = 4 * time.Second
 	patience   = 4 * time.Second
 
-	// widest limits the time from one commit of the inbox to the next, and so what it adds to an acknowledgement. It is
+	// widest limits the time from one commit of the inbox to the next, and so the delay that it adds to an acknowledgement. It is
 	// well below the seconds after which senders give up.
 	widest = 500 * time.Millisecond
 
