@@ -82,3 +82,32 @@ func TestAnActionContinuesWhereItsPartEnded(t *testing.T) {
 		t.Errorf("an unknown state: %v", err)
 	}
 }
+
+// TestAnActionThatCannotReadTheOutboxChangesNothing: neither of a first page, nor of a later one in the same part.
+func TestAnActionThatCannotReadTheOutboxChangesNothing(t *testing.T) {
+	broken := errors.New("broken")
+	for _, fails := range []string{"", "1"} {
+		a := &actor{inspect: failing{at: fails, err: broken}, fits: func(domain.ChangeInfo, *api.ChangePage) string { return "" }, apply: func(context.Context, time.Time, []domain.ID) error {
+			t.Errorf("page %q fails: changes were taken", fails)
+			return nil
+		}}
+		r, err := a.carryOut(t.Context(), api.ActionOrder{All: true})
+		if !errors.Is(err, broken) || r.Done != 0 {
+			t.Errorf("page %q fails: %+v, %v", fails, r, err)
+		}
+	}
+}
+
+// failing is listing, but for the page at a cursor.
+type failing struct {
+	api.Inspector
+	at  string
+	err error
+}
+
+func (f failing) Changes(ctx context.Context, filter domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
+	if filter.Cursor == f.at {
+		return nil, "", f.err
+	}
+	return listing{}.Changes(ctx, filter)
+}

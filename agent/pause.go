@@ -32,7 +32,10 @@ func (p pauser) begin() error {
 
 // Pause implements api.Pauser.
 func (p pauser) Pause(ctx context.Context, pause domain.Pause) (*domain.Pause, error) {
-	return &pause, p.set(ctx, &pause)
+	if err := p.set(ctx, &pause); err != nil {
+		return nil, err
+	}
+	return &pause, nil
 }
 
 // Resume implements api.Pauser.
@@ -41,7 +44,10 @@ func (p pauser) Resume(ctx context.Context) (*domain.Pause, error) {
 	if err != nil || !was.Holds(time.Now()) {
 		return nil, err
 	}
-	return was, p.set(ctx, nil)
+	if err := p.set(ctx, nil); err != nil {
+		return nil, err
+	}
+	return was, nil
 }
 
 func (p pauser) set(ctx context.Context, pause *domain.Pause) error {
