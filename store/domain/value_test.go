@@ -55,7 +55,7 @@ func TestHalvesOfPairsAreFoundAndReplaced(t *testing.T) {
 }
 
 func FuzzValue(f *testing.F) {
-	for _, s := range []string{`450.0`, `"\ud83d"`, `{"a":[1e5,"\u00e9"]}`, `-0`, `1e-400`} {
+	for _, s := range []string{`450.0`, `"\ud83d"`, `{"a":[1e5,"\u00e9"]}`, `-0`, `1e-400`, `0e63333333333333333333`} {
 		f.Add([]byte(s), []byte(`450`))
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
@@ -75,8 +75,11 @@ func FuzzValue(f *testing.F) {
 			return
 		}
 		x, ok1 := new(big.Rat).SetString(string(n))
+		if !ok1 {
+			x = new(big.Rat) // big.Rat reads no such exponent; only a zero has a plain form with it
+		}
 		y, ok2 := new(big.Rat).SetString(plain)
-		if !ok1 || !ok2 || x.Cmp(y) != 0 || !SameValue([]byte(n), []byte(plain)) {
+		if !ok2 || x.Cmp(y) != 0 || !SameValue([]byte(n), []byte(plain)) {
 			t.Fatalf("%s became %s", n, plain)
 		}
 	})
