@@ -150,7 +150,11 @@ func (d *doctor) checkDisk() {
 		d.find("disk", "skip", "", "cannot be looked at: %v", err)
 		return
 	}
-	free, size := int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
+	d.checkSpace(int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize))
+}
+
+// checkSpace judges the free bytes of a disk of size bytes.
+func (d *doctor) checkSpace(free, size int64) {
 	if free < littleDisk || free < size/littleShare {
 		d.find("disk", "warn", "make room on it, or lower retention.received_bytes and reload; `personasync db compact` gives back what deleted data leaves, and needs room for a copy of the rest", "%s of %s are free", domain.Bytes(free), domain.Bytes(size))
 		return
@@ -288,10 +292,16 @@ const maxSkew = time.Minute
 
 func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
 	a, asked := d.authenticate(ctx, unread)
-	switch {
-	case !asked:
+	if !asked {
 		d.find("moengage", "skip", "", "not asked, for want of credentials")
 		return
+	}
+	d.judgeAnswer(a)
+}
+
+// judgeAnswer says whether MoEngage takes the credentials, and whether the agent's clock agrees with its clock.
+func (d *doctor) judgeAnswer(a api.Authentication) {
+	switch {
 	case a.Code != "":
 		m, _ := ExplainCode(a.Code)
 		d.find("moengage", "fail", m.Do+" `personasync outbox explain-code "+a.Code+"` says more.", "%s: %s", a.BaseURL, a.Sentence)
@@ -300,9 +310,8 @@ func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
 	default:
 		d.find("moengage", "ok", "", "%s takes the credentials", a.BaseURL)
 	}
-	theirs := a.Date
-	switch skew := a.Now.Sub(theirs); {
-	case theirs.IsZero():
+	switch skew := a.Now.Sub(a.Date); {
+	case a.Date.IsZero():
 		d.find("clock", "skip", "", "no clock to compare it with")
 	case skew.Abs() > maxSkew:
 		d.find("clock", "fail", "set the clock, and keep it with NTP", "it differs from MoEngage's by %s; event times beyond it are not taken", skew.Round(time.Second))

@@ -12,6 +12,7 @@ import (
 	"personasync/agent/sending"
 	"personasync/scheduler"
 	"personasync/store"
+	syncer "personasync/sync"
 )
 
 // facts are what conditions are judged by beyond the store.
@@ -29,19 +30,13 @@ func (f *facts) process() condition.Process {
 	p := condition.Process{
 		Unready: f.readiness.unready(), Started: f.started,
 		NextFlush: nextFlush(plan),
-		MoEngage: condition.Reachability{
-			State: health.State, LastError: health.LastError, Since: condition.Timestamp(health.Since.Truncate(time.Second)),
-			LastErrorAt: condition.Timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
-		},
-		Intake:  f.ingest.Lately(now),
-		DataDir: c.DataDir, Schedules: sending.SchedulesByJob(c),
+		MoEngage:  reachability(health, now),
+		Intake:    f.ingest.Lately(now),
+		DataDir:   c.DataDir, Schedules: sending.SchedulesByJob(c),
 		Refused:    f.refused.Load(),
 		ClockDoubt: f.ingest.Clock.Doubt(),
 		Receivers:  f.notify.Receivers(),
 		Missed:     f.missed.lately(plan, now), UsualSilence: f.recorder.UsualSilence(),
-	}
-	if p.MoEngage.State == "failing" && health.NextProbe.After(now) { // a past probe had nothing to send
-		p.MoEngage.NextTry = condition.Timestamp(health.NextProbe.Truncate(time.Second))
 	}
 	p.NoSocket, p.LostSockets = f.noSocket, f.lost()
 	p.DataMoved = errors.Is(f.store.Refusal(), store.ErrMoved)
@@ -50,6 +45,19 @@ func (f *facts) process() condition.Process {
 	}
 	p.Space, p.Forecast = f.diskFacts(now, c.MoEngage)
 	return p
+}
+
+// reachability is h as a status shows it at now.
+func reachability(h syncer.Health, now time.Time) condition.Reachability {
+	second := func(t time.Time) string { return condition.Timestamp(t.Truncate(time.Second)) }
+	failing := h.State == "failing"
+	r := condition.Reachability{
+		State: h.State, LastError: h.LastError, Since: second(h.Since), LastErrorAt: second(h.LastErrorAt), Stopped: failing && h.Stopped,
+	}
+	if failing && h.NextProbe.After(now) { // a past probe had nothing to send
+		r.NextTry = second(h.NextProbe)
+	}
+	return r
 }
 
 // diskFacts are the space and its forecast.

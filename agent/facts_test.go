@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/scheduler"
+	syncer "personasync/sync"
 )
 
 func TestACounterMattersForAnHourAfterItGrew(t *testing.T) {
@@ -52,6 +54,38 @@ func TestRunsThatWereMissedBeforeTheStartAreNotNew(t *testing.T) {
 	} {
 		if got := m.lately(plan(step.nightly, step.added), at.Add(step.after)); !slices.Equal(got, step.want) {
 			t.Errorf("after %v: %v, want %v", step.after, got, step.want)
+		}
+	}
+}
+
+// TestOnlyAFailingMoEngageHasANextTry: it is a time to come, in whole seconds. The last error is kept after recovery, and
+// nothing is stopped then.
+func TestOnlyAFailingMoEngageHasANextTry(t *testing.T) {
+	now := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		health syncer.Health
+		want   condition.Reachability
+	}{
+		"unknown": {syncer.Health{State: "unknown"}, condition.Reachability{State: "unknown"}},
+		"failing": {
+			syncer.Health{State: "failing", LastError: "http_503", LastErrorAt: now.Add(-1500 * time.Millisecond), Since: now.Add(-time.Minute), NextProbe: now.Add(7300 * time.Millisecond)},
+			condition.Reachability{State: "failing", LastError: "http_503", LastErrorAt: "2026-03-14T08:59:58Z", Since: "2026-03-14T08:59:00Z", NextTry: "2026-03-14T09:00:07Z"},
+		},
+		"refusing": {
+			syncer.Health{State: "failing", Stopped: true, NextProbe: now.Add(time.Minute)},
+			condition.Reachability{State: "failing", Stopped: true, NextTry: "2026-03-14T09:01:00Z"},
+		},
+		"with nothing to send at the last probe": {
+			syncer.Health{State: "failing", NextProbe: now},
+			condition.Reachability{State: "failing"},
+		},
+		"recovered": {
+			syncer.Health{State: "ok", LastError: "http_401", LastErrorAt: now.Add(-time.Hour), Since: now, Stopped: true, NextProbe: now.Add(time.Minute)},
+			condition.Reachability{State: "ok", LastError: "http_401", LastErrorAt: "2026-03-14T08:00:00Z", Since: "2026-03-14T09:00:00Z"},
+		},
+	} {
+		if got := reachability(tt.health, now); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
 		}
 	}
 }

@@ -146,6 +146,9 @@ func events(t *testing.T, resp *http.Response) func() *page.Snapshot {
 			}
 			return &s
 		}
+		if err := lines.Err(); err != nil {
+			t.Errorf("the stream was cut off: %v", err)
+		}
 		return nil
 	}
 }
