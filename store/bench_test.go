@@ -120,7 +120,7 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 	for {
 		left := 800
 		o := everything(now)
-		o.Fit = func(domain.Delivery) bool { left--; return left >= 0 }
+		o.Fit = func(domain.UserChanges) bool { left--; return left >= 0 }
 		f, _, err := s.Take(context.Background(), o)
 		if err != nil {
 			b.Fatal(err)
@@ -128,7 +128,7 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 		if f == nil {
 			break
 		}
-		out := domain.Settlement{Lease: f.ID, At: now, Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+		out := domain.Settlement{Lease: f.ID, At: now, Results: make([]domain.UserResult, len(f.Users))}
 		for i := range out.Results {
 			out.Results[i].Attributes.Verdict = domain.Delivered
 		}

@@ -56,7 +56,7 @@ func TestARetryPutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	at := noon.Add(24 * time.Hour)
-	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: at, Results: []domain.DeliveryResult{{Event: domain.Result{Verdict: domain.Refused, RetryAt: at.Add(time.Minute)}}}}))
+	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: at, Results: []domain.UserResult{{Event: domain.Result{Verdict: domain.Refused, RetryAt: at.Add(time.Minute)}}}}))
 	o := everything(noon.Add(time.Hour))
 	o.Longest = 25 * time.Hour
 	if f, _, err := b.Take(t.Context(), o); err != nil || f != nil {
@@ -74,9 +74,9 @@ func TestACohortChangePutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
 	b := open(t, rules(domain.SendBoth|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1))
 	for f := b.take(); f != nil; f = b.take() {
-		o := domain.Settlement{Lease: f.ID, At: noon.Add(24 * time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: noon.Add(24 * time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 		for i := range o.Results {
-			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
+			o.Results[i] = domain.UserResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		must(t, b.Settle(t.Context(), o))
 	}
@@ -94,7 +94,7 @@ func TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention(t *testing.T)
 	close := func(user string, at time.Time) {
 		b.receive(event(user, "vip", true, 1))
 		f := b.take()
-		must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: at, Results: []domain.DeliveryResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}}))
+		must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: at, Results: []domain.UserResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}}))
 	}
 	close("ann", noon.Add(366*24*time.Hour))
 	close("bob", noon.Add(time.Hour))

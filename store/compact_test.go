@@ -118,10 +118,10 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 				must(t, b.Append(context.Background(), mixedEvents(rand.Uint64(), 200)...))
 				continue
 			}
-			out := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+			out := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 			for i := range out.Results {
 				v := domain.Verdict(rand.IntN(5))
-				out.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: v, Reason: "test"}, Event: domain.Result{Verdict: v, Reason: "test"}}
+				out.Results[i] = domain.UserResult{Attributes: domain.Result{Verdict: v, Reason: "test"}, Event: domain.Result{Verdict: v, Reason: "test"}}
 			}
 			must(t, b.Settle(context.Background(), out))
 		}

@@ -426,9 +426,9 @@ func serves(t testing.TB, s *Store, d fmt.Stringer) (well bool) {
 		if f, _, err = s.Take(ctx, everything(time.Now().Add(time.Hour))); f == nil || n > 1000 {
 			break
 		}
-		o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 		for i := range o.Results {
-			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
+			o.Results[i] = domain.UserResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		err = s.Settle(ctx, o)
 	}

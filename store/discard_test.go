@@ -55,7 +55,7 @@ func massExit(t *testing.T, send domain.SendMethods, collapse bool, verdict doma
 	moved(30, 60, 72, false)
 	for _, f := range flights {
 		if verdict != domain.Refused && verdict != domain.Parked {
-			for _, d := range f.Deliveries {
+			for _, d := range f.Users {
 				them.take(d)
 			}
 		}

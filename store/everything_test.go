@@ -306,7 +306,7 @@ func (e *everyday) take() {
 		o.Endpoint = domain.EndpointCohort
 	}
 	room := 1 + e.rnd.IntN(12)
-	o.Fit = func(domain.Delivery) bool { room--; return room >= 0 }
+	o.Fit = func(domain.UserChanges) bool { room--; return room >= 0 }
 	f, _, err := e.Take(context.Background(), o)
 	must(e, err)
 	if f != nil {
@@ -319,7 +319,7 @@ func (e *everyday) end(i int, only *domain.Verdict) {
 	f := e.under[i]
 	e.under = slices.Delete(e.under, i, i+1)
 	out := domain.Settlement{Lease: f.ID, At: time.Now()}
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		v := []domain.Verdict{domain.Delivered, domain.Delivered, domain.Untried, domain.Refused, domain.Uncertain, domain.Parked}[e.rnd.IntN(6)]
 		if only != nil {
 			v = *only
@@ -329,13 +329,13 @@ func (e *everyday) end(i int, only *domain.Verdict) {
 		if v == domain.Refused || v == domain.Uncertain {
 			res.RetryAt = time.Now().Add(time.Duration(e.rnd.IntN(3000)) * time.Millisecond)
 		}
-		out.Results = append(out.Results, domain.DeliveryResult{Attributes: res, Event: res})
+		out.Results = append(out.Results, domain.UserResult{Attributes: res, Event: res})
 	}
 	must(e, e.Settle(context.Background(), out))
 }
 
 // becomes has MoEngage take a delivery, or not.
-func (e *everyday) becomes(d domain.Delivery, v domain.Verdict) {
+func (e *everyday) becomes(d domain.UserChanges, v domain.Verdict) {
 	if d.Event != nil && v == domain.Uncertain {
 		e.unsure[d.Event.ID] = true
 	}
@@ -357,7 +357,7 @@ func (e *everyday) becomes(d domain.Delivery, v domain.Verdict) {
 
 func (e *everyday) restart() {
 	for _, f := range e.under {
-		for _, d := range f.Deliveries {
+		for _, d := range f.Users {
 			e.becomes(d, domain.Uncertain)
 		}
 	}

@@ -197,7 +197,7 @@ func ExampleStore_Take() {
 	everything := domain.TakeOptions{
 		Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 100, MaxEvents: 100,
 		Due: func(job string) time.Time { return now },
-		Fit: func(domain.Delivery) bool { return true },
+		Fit: func(domain.UserChanges) bool { return true },
 	}
 	for _, verdict := range []domain.Verdict{domain.Refused, domain.Delivered} {
 		flight, _, err := s.Take(ctx, everything)
@@ -205,7 +205,7 @@ func ExampleStore_Take() {
 			log.Fatal("nothing is due: ", err)
 		}
 		outcome := domain.Settlement{Lease: flight.ID, At: now}
-		for _, d := range flight.Deliveries {
+		for _, d := range flight.Users {
 			for _, a := range d.Attributes {
 				fmt.Println("attribute:", d.User, a.Name, string(a.Value))
 			}
@@ -216,7 +216,7 @@ func ExampleStore_Take() {
 			if verdict == domain.Refused {
 				r.Reason = "http_503"
 			}
-			outcome.Results = append(outcome.Results, domain.DeliveryResult{Attributes: r, Event: r})
+			outcome.Results = append(outcome.Results, domain.UserResult{Attributes: r, Event: r})
 		}
 		if err := s.Settle(ctx, outcome); err != nil {
 			log.Fatal(err)

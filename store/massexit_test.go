@@ -283,7 +283,7 @@ func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
 	f, _, err := b.Take(context.Background(), everything(time.Now().Add(time.Hour)))
 	must(t, err)
 	if f != nil {
-		t.Errorf("%d exits left though the guard holds them", len(f.Deliveries))
+		t.Errorf("%d exits left though the guard holds them", len(f.Users))
 	}
 	b.swept()
 	b.wantHeld(n - 10)

@@ -35,7 +35,7 @@ func (m *moengage) holdsMember(name string) bool {
 	return m.attributes[name] == "true" || m.cohorts[name] == "true" || m.lists[name] == "true"
 }
 
-func (m *moengage) take(d domain.Delivery) {
+func (m *moengage) take(d domain.UserChanges) {
 	for _, a := range d.Attributes {
 		switch a.Kind {
 		case domain.KindCohort:
@@ -145,7 +145,7 @@ func (b *bench) leave(o domain.TakeOptions, them *moengage) (some bool) {
 			return some
 		}
 		some = true
-		for _, d := range f.Deliveries {
+		for _, d := range f.Users {
 			them.take(d)
 		}
 		b.settle(f, domain.Delivered)
@@ -251,20 +251,20 @@ func flyOnce(b *bench, rnd *rand.Rand, now time.Time, them *moengage) {
 		o = onCohorts(now)
 	}
 	room := 1 + rnd.IntN(4)
-	o.Fit = func(domain.Delivery) bool { room--; return room >= 0 }
+	o.Fit = func(domain.UserChanges) bool { room--; return room >= 0 }
 	f, _, err := b.Take(context.Background(), o)
 	must(b, err)
 	if f == nil {
 		return
 	}
 	out := domain.Settlement{Lease: f.ID, At: now}
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		v := []domain.Verdict{domain.Untried, domain.Delivered, domain.Delivered, domain.Refused, domain.Uncertain}[rnd.IntN(5)]
 		if v == domain.Delivered || v == domain.Uncertain && rnd.IntN(2) == 0 {
 			them.take(d)
 		}
 		res := domain.Result{Verdict: v, RetryAt: now.Add(time.Duration(rnd.IntN(2000)) * time.Millisecond), Reason: "model"}
-		out.Results = append(out.Results, domain.DeliveryResult{Attributes: res, Event: res})
+		out.Results = append(out.Results, domain.UserResult{Attributes: res, Event: res})
 	}
 	must(b, b.Settle(context.Background(), out))
 }

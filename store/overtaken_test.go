@@ -31,13 +31,13 @@ func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
 					b.receive(event("ann", "vip", true, 5))
 					if f := b.take(); underWay {
 						b.retriesParked()
-						for _, d := range f.Deliveries {
+						for _, d := range f.Users {
 							them.take(d)
 						}
 						b.settle(f, domain.Delivered)
 					} else {
 						b.settle(f, domain.Delivered)
-						for _, d := range f.Deliveries {
+						for _, d := range f.Users {
 							them.take(d)
 						}
 						b.retriesParked()
@@ -103,7 +103,7 @@ func TestACohortThatTookAStrangerIsToldOfTheExit(t *testing.T) {
 	b.settle(b.take(), domain.Parked)
 	f := b.takeCohort(3 * time.Hour)
 	b.retriesParked()
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		them.take(d)
 	}
 	b.settle(f, domain.Delivered)

@@ -130,7 +130,7 @@ func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
 			b.receive(came(event("ann", "vip", true, 1)), came(event("bob", "step", true, 1, passThrough("m1"))))
 			sent := 0
 			if f := b.take(); f != nil {
-				sent = len(f.Deliveries)
+				sent = len(f.Users)
 			}
 			if sent != 2 && tt.sent || sent != 0 && !tt.sent {
 				t.Errorf("%d users' events are sent", sent)

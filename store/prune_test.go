@@ -219,8 +219,8 @@ func drainRoads(b *bench) {
 func drainOnly(b *bench, user string) {
 	f := b.take()
 	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
-	for _, d := range f.Deliveries {
-		s := domain.DeliveryResult{}
+	for _, d := range f.Users {
+		s := domain.UserResult{}
 		if d.User == user {
 			s.Attributes.Verdict = domain.Delivered
 		}

@@ -21,8 +21,8 @@ func TestAReconcileByTheTimeOfSendingTakesTheUsersToldThen(t *testing.T) {
 				slices.Sort(said)
 				return said
 			}
-			o := domain.Settlement{Lease: f.ID, At: at, Results: make([]domain.DeliveryResult, len(f.Deliveries))}
-			for i, d := range f.Deliveries {
+			o := domain.Settlement{Lease: f.ID, At: at, Results: make([]domain.UserResult, len(f.Users))}
+			for i, d := range f.Users {
 				o.Results[i].Attributes.Verdict = domain.Delivered
 				said = append(said, fmt.Sprintf("%s=%s", d.User, d.Attributes[0].Value))
 			}

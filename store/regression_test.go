@@ -135,7 +135,7 @@ func TestARequestThatNeverLeftCountsForNoLimit(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
-	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: noon, Results: make([]domain.DeliveryResult, 1), NotSent: true}))
+	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: noon, Results: make([]domain.UserResult, 1), NotSent: true}))
 	f = b.take()
 	sent, err := b.Sent(noon)
 	must(t, err)
@@ -165,7 +165,7 @@ func TestWhyAChangeWaitsIsKeptWithoutAnAttempt(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	why := domain.Result{Verdict: domain.Untried, Reason: "http_401", Sentence: "MoEngage does not accept the credentials"}
-	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: noon, Results: []domain.DeliveryResult{{Attributes: why, Event: why}}}))
+	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: noon, Results: []domain.UserResult{{Attributes: why, Event: why}}}))
 	info, err := b.User("ann")
 	must(t, err)
 	for _, c := range info.Pending {

@@ -17,7 +17,7 @@ import (
 func (b *bench) drainNames(as map[string]string) {
 	b.Helper()
 	for f := b.take(); f != nil; f = b.take() {
-		for _, d := range f.Deliveries {
+		for _, d := range f.Users {
 			seen := map[string]bool{}
 			for _, a := range d.Attributes {
 				name := a.Name
@@ -113,7 +113,7 @@ func TestCohortsOfOneNameAsItLeaves(t *testing.T) {
 		if f == nil {
 			break
 		}
-		for _, d := range f.Deliveries {
+		for _, d := range f.Users {
 			said = append(said, d.User+" "+d.Attributes[0].Name+" "+d.Attributes[0].Transition.String())
 		}
 		b.settle(f, domain.Delivered)

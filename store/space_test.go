@@ -175,9 +175,9 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	}
 	settled := make(chan error, 1)
 	go func() { // as the sender does: again until it is written
-		o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 		for i := range o.Results {
-			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
+			o.Results[i] = domain.UserResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		err := b.Settle(context.Background(), o)
 		for errors.Is(err, domain.ErrFull) {
@@ -196,7 +196,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	must(t, b.disk.budget.Refusal())
 	b.receive(event("after", "vip", true, 1))
 	c := b.balance()
-	if want := uint64(40 + acked + 1); c.Events.Accepted != want || c.Changes.Delivered != uint64(len(f.Deliveries)) && c.Changes.Delivered != 2*uint64(len(f.Deliveries)) {
+	if want := uint64(40 + acked + 1); c.Events.Accepted != want || c.Changes.Delivered != uint64(len(f.Users)) && c.Changes.Delivered != 2*uint64(len(f.Users)) {
 		t.Errorf("accepted %d, acknowledged %d; %+v", c.Events.Accepted, want, c.Changes)
 	}
 

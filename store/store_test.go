@@ -46,7 +46,7 @@ type bench struct {
 	testing.TB
 	*Store
 	dir  string
-	sent []domain.Delivery // what was delivered, in order
+	sent []domain.UserChanges // what was delivered, in order
 }
 
 func open(t testing.TB, r domain.Rules) *bench {
@@ -95,7 +95,7 @@ func everything(now time.Time) domain.TakeOptions {
 	return domain.TakeOptions{
 		Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
 		Due: func(string) time.Time { return now },
-		Fit: func(domain.Delivery) bool { return true },
+		Fit: func(domain.UserChanges) bool { return true },
 	}
 }
 
@@ -108,17 +108,17 @@ func onCohorts(now time.Time) domain.TakeOptions {
 
 func (b *bench) settle(f *domain.Lease, v domain.Verdict) {
 	b.Helper()
-	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 	r := domain.Result{Verdict: v}
 	if v != domain.Delivered && v != domain.Untried {
 		r.Reason, r.Sentence = "test", "as the test says"
 	}
 	for i := range o.Results {
-		o.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
+		o.Results[i] = domain.UserResult{Attributes: r, Event: r}
 	}
 	must(b, b.Settle(context.Background(), o))
 	if v == domain.Delivered {
-		b.sent = append(b.sent, f.Deliveries...)
+		b.sent = append(b.sent, f.Users...)
 	}
 }
 
@@ -401,7 +401,7 @@ func TestAFlightFoundAtStartIsUncertain(t *testing.T) {
 	b.receive(event("ann", "vip", false, 2))
 	f, _, err := b.Take(context.Background(), everything(time.Now().Add(time.Minute)))
 	must(t, err)
-	if f == nil || string(f.Deliveries[0].Attributes[0].Value) != "false" || f.Deliveries[0].Event.Attempts != 1 {
+	if f == nil || string(f.Users[0].Attributes[0].Value) != "false" || f.Users[0].Event.Attempts != 1 {
 		t.Fatalf("after a crash: %+v", f)
 	}
 }
@@ -411,8 +411,8 @@ func TestAFailureMakesThatUserWaitAndNobodyElse(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	f := b.take()
 	later := noon.Add(2 * time.Hour)
-	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, 2)}
-	for i, d := range f.Deliveries {
+	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.UserResult, 2)}
+	for i, d := range f.Users {
 		o.Results[i].Event.Verdict = domain.Delivered
 		if d.User == "ann" {
 			o.Results[i].Event = domain.Result{Verdict: domain.Refused, RetryAt: later, Reason: "http_503"}
@@ -451,7 +451,7 @@ func TestAClosedJobHoldsBackOnlyItsOwn(t *testing.T) {
 	}
 	f, next, err := b.Take(context.Background(), o)
 	must(t, err)
-	if len(f.Deliveries) != 1 || f.Deliveries[0].Event.Computation != "fast" || next.Jobs["slow"].IsZero() {
+	if len(f.Users) != 1 || f.Users[0].Event.Computation != "fast" || next.Jobs["slow"].IsZero() {
 		t.Fatalf("took %+v, next %+v", f, next)
 	}
 	b.settle(f, domain.Delivered)

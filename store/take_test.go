@@ -80,8 +80,8 @@ func takeThousand(b *bench) (f *domain.Lease, e effort) {
 		d.Remember()
 		f, visited = d.Lease, d.Visited
 	})
-	if e.visited = visited; len(f.Deliveries) != 1000 {
-		b.Fatalf("%d were taken", len(f.Deliveries))
+	if e.visited = visited; len(f.Users) != 1000 {
+		b.Fatalf("%d were taken", len(f.Users))
 	}
 	return f, e
 }
@@ -90,8 +90,8 @@ func takeThousand(b *bench) (f *domain.Lease, e effort) {
 func settleThousand(b *bench, f *domain.Lease) effort {
 	b.Helper()
 	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
-	for range f.Deliveries {
-		o.Results = append(o.Results, domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
+	for range f.Users {
+		o.Results = append(o.Results, domain.UserResult{Attributes: domain.Result{Verdict: domain.Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
 	}
 	return b.measure(func(x *state.Tx) { outbox.Settle(x, o) })
 }
@@ -138,17 +138,17 @@ func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	must(t, b.Append(context.Background(), event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("cid", "vip", true, 1)))
 	must(t, b.Applied(context.Background()))
-	take := func(skip func(string) bool, pass func(domain.Delivery) bool) (users []string) {
+	take := func(skip func(string) bool, pass func(domain.UserChanges) bool) (users []string) {
 		t.Helper()
 		f, _, err := b.Take(context.Background(), domain.TakeOptions{
 			Endpoint: domain.EndpointTransition, Now: noon.Add(time.Hour), MaxUsers: 1, MaxEvents: 1, Skip: skip, Pass: pass,
-			Due: func(string) time.Time { return noon.Add(time.Hour) }, Fit: func(domain.Delivery) bool { return true },
+			Due: func(string) time.Time { return noon.Add(time.Hour) }, Fit: func(domain.UserChanges) bool { return true },
 		})
 		must(t, err)
 		if f == nil {
 			return nil
 		}
-		for _, d := range f.Deliveries {
+		for _, d := range f.Users {
 			users = append(users, d.User)
 		}
 		return users
@@ -158,7 +158,7 @@ func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
 	if got := take(func(u string) bool { return all[u] }, nil); len(got) != 1 || got[0] != "bob" {
 		t.Errorf("took %v, want bob alone", got)
 	}
-	if got := take(nil, func(d domain.Delivery) bool { return d.User != "cid" }); len(got) != 1 || got[0] != "cid" {
+	if got := take(nil, func(d domain.UserChanges) bool { return d.User != "cid" }); len(got) != 1 || got[0] != "cid" {
 		t.Errorf("took %v, want cid alone", got)
 	}
 	if got := take(func(string) bool { return true }, nil); got != nil {

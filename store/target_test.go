@@ -22,9 +22,9 @@ func passengers(f *domain.Lease) string {
 	if f == nil {
 		return ""
 	}
-	words := []string{f.Deliveries[0].Attributes[0].Name, f.Deliveries[0].Attributes[0].Transition.String()}
+	words := []string{f.Users[0].Attributes[0].Name, f.Users[0].Attributes[0].Transition.String()}
 	var users []string
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		users = append(users, d.User)
 	}
 	slices.Sort(users)
@@ -133,7 +133,7 @@ func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
 		b.receive(event("ann", "vip", false, 6))
 		b.settle(take(), domain.Uncertain)
 		b.receive(event("ann", "vip", true, 7))
-		if f := take(); f == nil || string(f.Deliveries[0].Attributes[0].Value) != "true" {
+		if f := take(); f == nil || string(f.Users[0].Attributes[0].Value) != "true" {
 			t.Errorf("channel %d: after an uncertain exit the enter was not sent", send)
 		}
 		recount(t, b)
@@ -145,14 +145,14 @@ func TestAListIsAddedToAndRemovedFromInTurn(t *testing.T) {
 	b := open(t, rules(domain.SendList))
 	b.receive(event("ann", "a", true, 1), event("ann", "b", true, 1))
 	f := b.take()
-	if n := len(f.Deliveries[0].Attributes); n != 2 {
+	if n := len(f.Users[0].Attributes); n != 2 {
 		t.Errorf("%d additions left together, want 2", n)
 	}
 	b.settle(f, domain.Delivered)
 	b.receive(event("ann", "a", false, 2), event("ann", "c", true, 2), event("ann", "b", false, 2))
 	var got []string
 	for f := b.take(); f != nil; f = b.take() {
-		for _, c := range f.Deliveries[0].Attributes {
+		for _, c := range f.Users[0].Attributes {
 			got = append(got, c.Computation+" "+c.Transition.String())
 		}
 		got = append(got, "|")

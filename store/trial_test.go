@@ -120,7 +120,7 @@ func acceptAll(t *testing.T, s *store.Store, at time.Time) (list []*domain.Lease
 		for {
 			l, _, err := s.Take(t.Context(), domain.TakeOptions{
 				Endpoint: endpoint, Now: now, Force: true, MaxUsers: 1, MaxEvents: 1,
-				Due: func(string) time.Time { return now }, Fit: func(domain.Delivery) bool { return true },
+				Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -130,9 +130,9 @@ func acceptAll(t *testing.T, s *store.Store, at time.Time) (list []*domain.Lease
 			}
 			list = append(list, l)
 			o := domain.Settlement{Lease: l.ID, At: now}
-			for range l.Deliveries {
+			for range l.Users {
 				ok := domain.Result{Verdict: domain.Delivered}
-				o.Results = append(o.Results, domain.DeliveryResult{Attributes: ok, Event: ok})
+				o.Results = append(o.Results, domain.UserResult{Attributes: ok, Event: ok})
 			}
 			if err := s.Settle(context.Background(), o); err != nil {
 				t.Fatal(err)
@@ -184,7 +184,7 @@ func TestATrialLeavesTheFilesAlone(t *testing.T) {
 				t.Errorf("the enter of a member: %+v, %v", r, err)
 			}
 			r, err = trial.Apply(says("ann", true, 4))
-			if err != nil || r.Outcome != domain.OutcomeTransition || len(r.Leases) != 1 || string(r.Leases[0].Deliveries[0].Attributes[0].Value) != "true" {
+			if err != nil || r.Outcome != domain.OutcomeTransition || len(r.Leases) != 1 || string(r.Leases[0].Users[0].Attributes[0].Value) != "true" {
 				t.Errorf("the enter of a user who has left: %+v, %v", r, err)
 			}
 			r, err = trial.Apply(says("ann", false, 5))

@@ -53,27 +53,27 @@ func (b *bench) request(endpoint domain.Endpoint, verdict domain.Verdict) *domai
 	if f == nil {
 		return nil
 	}
-	out := domain.Settlement{Lease: f.ID, At: time.Now(), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	out := domain.Settlement{Lease: f.ID, At: time.Now(), Results: make([]domain.UserResult, len(f.Users))}
 	r := domain.Result{Verdict: verdict}
 	if verdict != domain.Delivered {
 		r.Reason, r.RetryAt = "test", time.Now().Add(time.Minute)
 	}
 	for i := range out.Results {
-		out.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
+		out.Results[i] = domain.UserResult{Attributes: r, Event: r}
 	}
 	must(b, b.Settle(context.Background(), out))
 	return f
 }
 
 // requestsUntil is how many requests leave before what is wanted has: at most sixty.
-func (b *bench) requestsUntil(endpoint domain.Endpoint, wanted func(domain.Delivery) bool) (n int) {
+func (b *bench) requestsUntil(endpoint domain.Endpoint, wanted func(domain.UserChanges) bool) (n int) {
 	b.Helper()
 	for n = 1; n <= 60; n++ {
 		f := b.request(endpoint, domain.Delivered)
 		if f == nil {
 			b.Fatalf("nothing was due after %d requests, and what is wanted had not left", n)
 		}
-		if slices.ContainsFunc(f.Deliveries, wanted) {
+		if slices.ContainsFunc(f.Users, wanted) {
 			return n
 		}
 	}
@@ -81,8 +81,8 @@ func (b *bench) requestsUntil(endpoint domain.Endpoint, wanted func(domain.Deliv
 	return n
 }
 
-func says(user, key string) func(domain.Delivery) bool {
-	return func(d domain.Delivery) bool {
+func says(user, key string) func(domain.UserChanges) bool {
+	return func(d domain.UserChanges) bool {
 		about := func(c domain.Change) bool { return c.Computation == key }
 		return d.User == user && (slices.ContainsFunc(d.Attributes, about) || d.Event != nil && about(*d.Event))
 	}
@@ -174,7 +174,7 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 				t.Errorf("%d requests left before it", n-1)
 			}
 			for range 3 {
-				if f := b.request(endpoint, domain.Delivered); f == nil || len(f.Deliveries) < perRequest && endpoint == domain.EndpointTransition {
+				if f := b.request(endpoint, domain.Delivered); f == nil || len(f.Users) < perRequest && endpoint == domain.EndpointTransition {
 					t.Error("the backlog does not fill the requests behind it")
 				}
 			}
@@ -195,13 +195,13 @@ func (b *bench) leaveOnce(v domain.Verdict) {
 		if f == nil {
 			return
 		}
-		o := domain.Settlement{Lease: f.ID, At: time.Now(), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: time.Now(), Results: make([]domain.UserResult, len(f.Users))}
 		r := domain.Result{Verdict: v}
 		if v == domain.Refused {
 			r.Reason, r.RetryAt = "test", time.Now().Add(2*time.Second)
 		}
 		for i := range o.Results {
-			o.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
+			o.Results[i] = domain.UserResult{Attributes: r, Event: r}
 		}
 		must(b, b.Settle(context.Background(), o))
 	}
@@ -233,7 +233,7 @@ func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
 			b.floods("gold", 2000, live)
 			had := map[string]int{}
 			for range 20 {
-				for _, d := range b.request(domain.EndpointTransition, domain.Delivered).Deliveries {
+				for _, d := range b.request(domain.EndpointTransition, domain.Delivered).Users {
 					had[d.Attributes[0].Computation]++
 				}
 			}
@@ -253,7 +253,7 @@ func TestComputationsTakeTurns(t *testing.T) {
 	}
 	left := 10
 	for n := 1; left > 0; n++ {
-		for _, d := range b.request(domain.EndpointTransition, domain.Delivered).Deliveries {
+		for _, d := range b.request(domain.EndpointTransition, domain.Delivered).Users {
 			if d.Attributes[0].Computation != "busy" {
 				left--
 			}
@@ -276,8 +276,8 @@ func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
 		}
 		return nil
 	}))
-	if f := b.take(); len(f.Deliveries) != 1 || len(f.Deliveries[0].Attributes) != 200 {
-		t.Errorf("%d attributes left", len(f.Deliveries[0].Attributes))
+	if f := b.take(); len(f.Users) != 1 || len(f.Users[0].Attributes) != 200 {
+		t.Errorf("%d attributes left", len(f.Users[0].Attributes))
 	}
 	b.balance()
 }
@@ -413,9 +413,9 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 						continue
 					}
 					idle = 0
-					out := domain.Settlement{Lease: f.ID, At: end, Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+					out := domain.Settlement{Lease: f.ID, At: end, Results: make([]domain.UserResult, len(f.Users))}
 					for i := range out.Results {
-						out.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
+						out.Results[i] = domain.UserResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 					}
 					must(t, b.Settle(context.Background(), out))
 				}

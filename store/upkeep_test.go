@@ -157,10 +157,10 @@ func (b *bench) deliver(ctx context.Context, endpoint domain.Endpoint, rnd *rand
 	if f == nil || err != nil {
 		return err
 	}
-	out := domain.Settlement{Lease: f.ID, At: noon.Add(3 * time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	out := domain.Settlement{Lease: f.ID, At: noon.Add(3 * time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 	for i := range out.Results {
 		r := domain.Result{Verdict: domain.Verdict(rnd.IntN(5)), Reason: "test"}
-		out.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
+		out.Results[i] = domain.UserResult{Attributes: r, Event: r}
 	}
 	return b.Settle(ctx, out)
 }

@@ -20,8 +20,8 @@ const (
 	maxOutboxPause = 30 * time.Second
 )
 
-// lane is what all attempts of one sender share.
-type lane struct {
+// shared is what all attempts of one sender share.
+type shared struct {
 	outbox    Outbox
 	log       *slog.Logger
 	meter     ratelimit.Meter
@@ -39,7 +39,7 @@ type sendParams struct {
 
 // attempt sends one lease to MoEngage and settles it in the outbox.
 type attempt struct {
-	*lane
+	*shared
 	sendParams
 	lease *domain.Lease
 	load  *load
@@ -73,8 +73,8 @@ func (a *attempt) run() (returned bool) {
 
 // reportDelays reports how long each accepted change took since its receipt.
 func (a *attempt) reportDelays(o domain.Settlement) {
-	for i := range a.lease.Deliveries {
-		d, result := &a.lease.Deliveries[i], &o.Results[i]
+	for i := range a.lease.Users {
+		d, result := &a.lease.Users[i], &o.Results[i]
 		if result.Attributes.Verdict == domain.Delivered {
 			for k := range d.Attributes {
 				a.cfg.Accepted(d.Attributes[k].Kind, o.At.Sub(d.Attributes[k].Received))
@@ -150,8 +150,8 @@ func (a *attempt) admit(need ratelimit.Amount) (ratelimit.Amount, bool) {
 func (a *attempt) users(items []item) []string {
 	var users []string
 	for i, it := range items {
-		if i == 0 || items[i-1].delivery != it.delivery {
-			users = append(users, a.lease.Deliveries[it.delivery].User)
+		if i == 0 || items[i-1].user != it.user {
+			users = append(users, a.lease.Users[it.user].User)
 		}
 	}
 	return users
@@ -161,11 +161,11 @@ func (a *attempt) users(items []item) []string {
 // cohort the uncertain element is a membership, not the user.
 func (a *attempt) hasUntriedMember(items []item) bool {
 	return a.cfg.Endpoint == domain.EndpointCohort &&
-		slices.ContainsFunc(items, func(it item) bool { return untried(a.lease.Deliveries[it.delivery]) })
+		slices.ContainsFunc(items, func(it item) bool { return untried(a.lease.Users[it.user]) })
 }
 
-// untried reports whether a delivery of one change was in no request yet.
-func untried(d domain.Delivery) bool {
+// untried reports whether a user's single change was in no request yet.
+func untried(d domain.UserChanges) bool {
 	return !slices.ContainsFunc(d.Attributes, func(c domain.Change) bool { return c.Attempts > 0 })
 }
 

@@ -44,20 +44,20 @@ type knowledge struct {
 // outcomes are the results of a lease's elements, and what its requests proved. Elements without a result are
 // Untried: they return to the outbox without spending an attempt.
 type outcomes struct {
-	results           []domain.DeliveryResult // of the lease's deliveries
-	accepted          bool                    // something was accepted, so a refusal concerns the data
-	parkedUnproven    int                     // users parked without proof that MoEngage accepts anything
-	everythingRefused *answer                 // set if everything that was tried was refused: the breaker must open
+	results           []domain.UserResult // of the lease's users
+	accepted          bool                // something was accepted, so a refusal concerns the data
+	parkedUnproven    int                 // users parked without proof that MoEngage accepts anything
+	everythingRefused *answer             // set if everything that was tried was refused: the breaker must open
 }
 
 func newBisector(lease *domain.Lease, items []item, known knowledge, post func([]item) answer) *bisector {
-	return &bisector{lease: lease, items: items, post: post, known: known, outcomes: outcomes{results: make([]domain.DeliveryResult, len(lease.Deliveries))}}
+	return &bisector{lease: lease, items: items, post: post, known: known, outcomes: outcomes{results: make([]domain.UserResult, len(lease.Users))}}
 }
 
 // run parks the faults, delivers the other elements and returns the outcomes.
 func (b *bisector) run(faults []fault) *outcomes {
 	for _, f := range faults {
-		half := item{delivery: f.delivery, event: f.event}
+		half := item{user: f.user, event: f.event}
 		*b.result(half) = domain.Result{Verdict: domain.Parked, Reason: f.code, Sentence: f.sentence()}
 	}
 	b.deliver(b.items)
@@ -231,12 +231,12 @@ func (b *bisector) tryControls(candidates []item, refusal answer) bool {
 func (b *bisector) draw(pool []item) (index int, ok bool) {
 	var ranks [3][]int
 	for i, it := range pool {
-		if it.event && i > 0 && pool[i-1].delivery == it.delivery {
+		if it.event && i > 0 && pool[i-1].user == it.user {
 			continue
 		}
 		rank := 0
 		switch {
-		case b.known.refusedBefore[b.lease.Deliveries[it.delivery].User]:
+		case b.known.refusedBefore[b.lease.Users[it.user].User]:
 			rank = 2
 		case slices.ContainsFunc(b.changes(it), func(c domain.Change) bool { return b.triedComputations[c.Computation] }):
 			rank = 1
@@ -263,7 +263,7 @@ func (b *bisector) markTried(it item) {
 
 // changes returns the changes in an element.
 func (b *bisector) changes(it item) []domain.Change {
-	d := &b.lease.Deliveries[it.delivery]
+	d := &b.lease.Users[it.user]
 	if it.event {
 		return []domain.Change{*d.Event}
 	}
@@ -283,9 +283,9 @@ func (b *bisector) undecidedExcept(one item) []item {
 // result returns the part of the settlement that belongs to an item.
 func (b *bisector) result(it item) *domain.Result {
 	if it.event {
-		return &b.outcomes.results[it.delivery].Event
+		return &b.outcomes.results[it.user].Event
 	}
-	return &b.outcomes.results[it.delivery].Attributes
+	return &b.outcomes.results[it.user].Attributes
 }
 
 func (b *bisector) recordDelivered(items []item, a answer) {
@@ -334,7 +334,7 @@ func (b *bisector) attemptsExhausted(it item, a answer) bool {
 	if b.known.maxAttempts <= 0 || a.failedAlone == 0 {
 		return false
 	}
-	d := b.lease.Deliveries[it.delivery]
+	d := b.lease.Users[it.user]
 	if it.event {
 		return d.Event.Alone+1 >= b.known.maxAttempts
 	}
@@ -353,7 +353,7 @@ func (b *bisector) keepPending(items []item, a answer) {
 
 // returned reports whether any part of the lease returns to the outbox.
 func (o *outcomes) returned(lease *domain.Lease) bool {
-	for i, d := range lease.Deliveries {
+	for i, d := range lease.Users {
 		if len(d.Attributes) > 0 && !final(o.results[i].Attributes.Verdict) {
 			return true
 		}

@@ -21,8 +21,8 @@ type recorded struct {
 func bisect(n int, decide func(items []item) answer) *recorded {
 	r, lease, items := &recorded{}, &domain.Lease{}, []item(nil)
 	for i := range n {
-		lease.Deliveries = append(lease.Deliveries, domain.Delivery{Attributes: make([]domain.Change, 1), Event: &domain.Change{}})
-		items = append(items, item{delivery: i}, item{delivery: i, event: true})
+		lease.Users = append(lease.Users, domain.UserChanges{Attributes: make([]domain.Change, 1), Event: &domain.Change{}})
+		items = append(items, item{user: i}, item{user: i, event: true})
 	}
 	r.bisector = newBisector(lease, items, knowledge{}, func(items []item) answer {
 		r.requests = append(r.requests, slices.Clone(items))
@@ -56,7 +56,7 @@ func TestABisectionUnderRandomAnswers(t *testing.T) {
 		n := 1 + rand.IntN(40)
 		bad := map[item]bool{}
 		for range rand.IntN(4) {
-			bad[item{delivery: rand.IntN(n), event: rand.IntN(2) == 0}] = true
+			bad[item{user: rand.IntN(n), event: rand.IntN(2) == 0}] = true
 		}
 		kind := []string{"TypeError", "Surprise", "Blacklisted"}[rand.IntN(3)]
 		breaks := rand.IntN(30) // the request at which everything fails; often never reached
@@ -70,7 +70,7 @@ func TestABisectionUnderRandomAnswers(t *testing.T) {
 				return []answer{says(503, ""), says(500, ""), says(401, "")}[rand.IntN(3)]
 			}
 			for _, it := range items {
-				first := item{delivery: it.delivery}
+				first := item{user: it.user}
 				if taken[it] || it.event && j.result(first).Verdict == domain.Untried && !slices.Contains(items, first) && !bad[first] {
 					t.Fatalf("%v is sent twice, or before the attributes of its user", it)
 				}
@@ -156,7 +156,7 @@ func TestAChangeSaysWhyItWaitsWhileSendingIsStopped(t *testing.T) {
 
 	held := bisect(1, func([]item) answer { return answer{Meaning: meanings[codeNotSent]} })
 	held.run(nil)
-	if r := held.outcomes.results[0]; r != (domain.DeliveryResult{}) {
+	if r := held.outcomes.results[0]; r != (domain.UserResult{}) {
 		t.Errorf("a change that was never sent has %+v", r)
 	}
 }
@@ -204,8 +204,8 @@ func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
 		return a
 	})
 	j.known.maxAttempts = 3
-	j.lease.Deliveries[0].Attributes = []domain.Change{{Alone: 9}, {Alone: 1}}
-	j.lease.Deliveries[0].Event = &domain.Change{Alone: 2}
+	j.lease.Users[0].Attributes = []domain.Change{{Alone: 9}, {Alone: 1}}
+	j.lease.Users[0].Event = &domain.Change{Alone: 2}
 	j.run(nil)
 	if a, e := j.outcomes.results[0].Attributes, j.outcomes.results[0].Event; a.Verdict != domain.Uncertain || e.Verdict != domain.Parked || e.Reason != codeAttempts {
 		t.Errorf("attributes %+v\nevent %+v", a, e)

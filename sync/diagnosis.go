@@ -122,12 +122,12 @@ func (d *diagnosis) refusedBefore(lease *domain.Lease) (known map[string]bool, f
 		return nil, true
 	}
 	known = make(map[string]bool)
-	for i := range lease.Deliveries {
-		if u := lease.Deliveries[i].User; d.refused.has(u) {
+	for i := range lease.Users {
+		if u := lease.Users[i].User; d.refused.has(u) {
 			known[u] = true
 		}
 	}
-	return known, len(known) < len(lease.Deliveries)
+	return known, len(known) < len(lease.Users)
 }
 
 // posted is a request that was made, as far as the diagnosis needs it.

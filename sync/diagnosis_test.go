@@ -141,7 +141,7 @@ func TestAnOutageTriesUncertainUsersAlone(t *testing.T) {
 // Users who were refused alone wait for the probe, and the others do not.
 func TestAfterARefusalOfEverythingOthersGoFirst(t *testing.T) {
 	d, c := testDiagnosis()
-	lease := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann"}, {User: "bob"}}}
+	lease := &domain.Lease{Users: []domain.UserChanges{{User: "ann"}, {User: "bob"}}}
 	if known, fresh := d.refusedBefore(lease); len(known) != 0 || !fresh {
 		t.Errorf("refused before: %v, %v", known, fresh)
 	}

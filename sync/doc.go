@@ -5,10 +5,11 @@
 //
 // A [Sender] is the only type that runs.
 //
-//  1. The loop asks the [Outbox] for a lease of due deliveries that fill one request (run.go). The releases of cron
-//     jobs and flushes say which changes may go (releases.go).
-//  2. Each lease becomes an attempt with a goroutine of its own (attempt.go). The deliveries are encoded as one
-//     request (request.go, internal/payload) for /v1/transition or for Cohort Sync.
+//  1. The loop asks the [Outbox] for a lease that fills one request (run.go). The releases of cron jobs and flushes
+//     say which changes may go (releases.go). While the outbox chooses users, each user's changes are encoded
+//     (request.go, internal/payload), because only their encoding tells how many fit into one request.
+//  2. Each lease becomes an attempt with a goroutine of its own (attempt.go): a request to /v1/transition or to
+//     Cohort Sync.
 //  3. The request is posted (client.go), and the answer is looked up in the failure table (answer.go, failures.go).
 //  4. If MoEngage refuses the request for its data or its size, it is split until the bad element is found. This
 //     happens in bisector.go alone. The bad element is parked, and the others are delivered.

@@ -21,12 +21,12 @@ type oneChange struct {
 
 func (o *oneChange) Take(_ context.Context, options domain.TakeOptions) (*domain.Lease, domain.Next, error) {
 	vip := domain.Change{Kind: domain.KindAttribute, User: "ann", Name: "vip", Value: []byte("true")}
-	ann := domain.Delivery{User: "ann", Attributes: []domain.Change{vip}}
+	ann := domain.UserChanges{User: "ann", Attributes: []domain.Change{vip}}
 	if o.taken || !options.Fit(ann) {
 		return nil, domain.Next{}, nil
 	}
 	o.taken = true
-	return &domain.Lease{ID: 1, Deliveries: []domain.Delivery{ann}}, domain.Next{}, nil
+	return &domain.Lease{ID: 1, Users: []domain.UserChanges{ann}}, domain.Next{}, nil
 }
 
 func (o *oneChange) Settle(_ context.Context, s domain.Settlement) error {

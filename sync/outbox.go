@@ -10,7 +10,7 @@ import (
 // Outbox is the source of changes and the destination of their outcomes. *store.Store implements it. Tests have
 // another implementation, which fails on purpose.
 type Outbox interface {
-	// Take commits a lease of the due deliveries that TakeOptions.Fit accepts. Nil means that nothing is due. Until
+	// Take commits a lease of the due changes that TakeOptions.Fit accepts. Nil means that nothing is due. Until
 	// the lease is settled its users are in no other lease.
 	Take(context.Context, domain.TakeOptions) (*domain.Lease, domain.Next, error)
 

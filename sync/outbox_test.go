@@ -152,11 +152,11 @@ func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, 
 		if d.Event != nil {
 			events++
 		}
-		f.Deliveries = append(f.Deliveries, d)
+		f.Users = append(f.Users, d)
 		p.flying = true
 	}
 	next := s.next()
-	if len(f.Deliveries) == 0 {
+	if len(f.Users) == 0 {
 		return nil, next, nil
 	}
 	s.last = f.ID
@@ -184,15 +184,15 @@ func (s *shelf) inOrder() []*person {
 	return append(retries, others...)
 }
 
-func (p *person) delivery(o domain.TakeOptions) (domain.Delivery, bool) {
+func (p *person) delivery(o domain.TakeOptions) (domain.UserChanges, bool) {
 	due := !p.received.After(o.Due(p.job))
 	if !p.retry.IsZero() {
 		due = o.Force || !p.retry.After(o.Now)
 	}
 	if !due || p.flying || p.empty() || o.Skip != nil && o.Skip(p.name) {
-		return domain.Delivery{}, false
+		return domain.UserChanges{}, false
 	}
-	d := domain.Delivery{User: p.name, Attributes: slices.Clone(p.attributes)}
+	d := domain.UserChanges{User: p.name, Attributes: slices.Clone(p.attributes)}
 	if len(p.events) > 0 {
 		event := p.events[0]
 		d.Event = &event
@@ -237,15 +237,15 @@ func (s *shelf) Settle(ctx context.Context, o domain.Settlement) error {
 	if f == nil {
 		return errors.New("no such lease")
 	}
-	if len(o.Results) != len(f.Deliveries) {
-		s.t.Errorf("lease %d has %d deliveries and %d results", f.ID, len(f.Deliveries), len(o.Results))
+	if len(o.Results) != len(f.Users) {
+		s.t.Errorf("lease %d has %d deliveries and %d results", f.ID, len(f.Users), len(o.Results))
 	}
 	delete(s.leases, o.Lease)
 	s.tally.settles++
 	if o.NotSent {
 		s.tally.notSent++
 	}
-	for i, d := range f.Deliveries {
+	for i, d := range f.Users {
 		p := s.byName[d.User]
 		p.flying = false
 		s.setRetry(p, time.Time{})
@@ -264,7 +264,7 @@ func (s *shelf) Settle(ctx context.Context, o domain.Settlement) error {
 
 // unlist removes persons without pending changes.
 func (s *shelf) unlist(f *domain.Lease) {
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		p := s.byName[d.User]
 		if p.empty() {
 			s.setRetry(p, time.Time{})

@@ -39,14 +39,14 @@ func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 		l = newLoad(c)
 	}
 	next()
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		if !l.within(share, d) || !l.add(d) {
 			next()
 			l.add(d)
 		}
-		if d.Event != nil && !l.knows(item{delivery: l.added - 1, event: true}) {
+		if d.Event != nil && !l.knows(item{user: l.added - 1, event: true}) {
 			next() // only its attributes fitted
-			l.add(domain.Delivery{User: d.User, Event: d.Event})
+			l.add(domain.UserChanges{User: d.User, Event: d.Event})
 		}
 		faults = append(faults, l.takeFaults(d)...)
 	}
@@ -54,8 +54,8 @@ func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	return previews, errors.Join(faults...)
 }
 
-// within reports whether the load and a further delivery are within an amount of users and events.
-func (l *load) within(a ratelimit.Amount, d domain.Delivery) bool {
+// within reports whether the load and a further user are within an amount of users and events.
+func (l *load) within(a ratelimit.Amount, d domain.UserChanges) bool {
 	return (len(d.Attributes) == 0 || l.users < a.Users) && (d.Event == nil || l.events < a.Events)
 }
 
@@ -70,23 +70,23 @@ func (c Config) preview(l *load) Preview {
 	}
 }
 
-// knows reports whether half of a delivery has become an element or a fault.
+// knows reports whether half of a user's changes has become an element or a fault.
 func (l *load) knows(half item) bool {
 	for _, it := range l.items {
-		if it.delivery == half.delivery && it.event == half.event {
+		if it.user == half.user && it.event == half.event {
 			return true
 		}
 	}
 	for _, f := range l.faults {
-		if f.delivery == half.delivery && f.event == half.event {
+		if f.user == half.user && f.event == half.event {
 			return true
 		}
 	}
 	return false
 }
 
-// takeFaults returns and removes the faults of the delivery added last.
-func (l *load) takeFaults(d domain.Delivery) []error {
+// takeFaults returns and removes the faults of the user added last.
+func (l *load) takeFaults(d domain.UserChanges) []error {
 	var errs []error
 	for _, f := range l.faults {
 		id := domain.ID{}

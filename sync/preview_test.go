@@ -27,7 +27,7 @@ func TestPreviewShowsTheRequestWithoutSecrets(t *testing.T) {
 func TestPreviewCutsAsTheSenderDoes(t *testing.T) {
 	f := &domain.Lease{}
 	for range 25 {
-		f.Deliveries = append(f.Deliveries, user("someone", 10, 10))
+		f.Users = append(f.Users, user("someone", 10, 10))
 	}
 	p, err := Config{UsersPerMinute: 600}.Preview(f)
 	if err != nil || len(p) != 3 || p[0].Users != 10 || p[2].Users != 5 {
@@ -50,7 +50,7 @@ func TestPreviewNamesWhatWouldBeParked(t *testing.T) {
 	c := Config{MaxRequestBytes: 400}
 	big := user("aa", 1000, 10)
 	big.Attributes[0].ID = domain.ID{Epoch: 1, Seq: 2, Slot: 3}
-	p, err := c.Preview(&domain.Lease{Deliveries: []domain.Delivery{big, user("bb", 250, 200)}})
+	p, err := c.Preview(&domain.Lease{Users: []domain.UserChanges{big, user("bb", 250, 200)}})
 	if err == nil || !strings.Contains(err.Error(), "00000001-2-3") || !strings.Contains(err.Error(), codeTooLarge) {
 		t.Errorf("error %v", err)
 	}
@@ -63,8 +63,8 @@ func TestPreviewNamesWhatWouldBeParked(t *testing.T) {
 }
 
 func TestPreviewNamesAnEventThatWouldBeParked(t *testing.T) {
-	d := domain.Delivery{User: "ann", Event: &domain.Change{ID: domain.ID{Epoch: 1, Seq: 2, Slot: 4}, Kind: domain.KindEvent, Name: "Moved", Props: []byte("{")}}
-	p, err := Config{}.Preview(&domain.Lease{Deliveries: []domain.Delivery{d, user("bob", 1, 1)}})
+	d := domain.UserChanges{User: "ann", Event: &domain.Change{ID: domain.ID{Epoch: 1, Seq: 2, Slot: 4}, Kind: domain.KindEvent, Name: "Moved", Props: []byte("{")}}
+	p, err := Config{}.Preview(&domain.Lease{Users: []domain.UserChanges{d, user("bob", 1, 1)}})
 	if err == nil || !strings.Contains(err.Error(), "change 00000001-2-4 would be parked as unencodable: ") {
 		t.Errorf("error %v", err)
 	}
@@ -74,10 +74,10 @@ func TestPreviewNamesAnEventThatWouldBeParked(t *testing.T) {
 }
 
 func TestPreviewOfACohort(t *testing.T) {
-	in := func(user, cohort string) domain.Delivery {
-		return domain.Delivery{User: user, Attributes: []domain.Change{{Kind: domain.KindCohort, Name: cohort, Transition: domain.TransitionEnter}}}
+	in := func(user, cohort string) domain.UserChanges {
+		return domain.UserChanges{User: user, Attributes: []domain.Change{{Kind: domain.KindCohort, Name: cohort, Transition: domain.TransitionEnter}}}
 	}
-	p, err := Config{BaseURL: "https://api-02.moengage.com", WorkspaceID: "WS"}.Preview(&domain.Lease{Endpoint: domain.EndpointCohort, Deliveries: []domain.Delivery{in("ann", "vip"), in("bob", "vip"), in("ann", "gold")}})
+	p, err := Config{BaseURL: "https://api-02.moengage.com", WorkspaceID: "WS"}.Preview(&domain.Lease{Endpoint: domain.EndpointCohort, Users: []domain.UserChanges{in("ann", "vip"), in("bob", "vip"), in("ann", "gold")}})
 	if err != nil || len(p) != 2 || p[0].Users != 2 || p[1].Users != 1 || p[0].URL != "https://api-02.moengage.com/v1/integrations/cohortsync" {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -23,16 +23,16 @@ func (c Config) leastElement() int {
 	return len(`{"type":"customer","customer_id":"","attributes":{}}`)
 }
 
-// item is one element of a request: the attributes of a delivery, its event, or a cohort member. They are
+// item is one element of a request: the attributes of a user, an event, or a cohort member. They are
 // separate because MoEngage may refuse one and accept the other.
 type item struct {
-	delivery int  // index into Lease.Deliveries
+	user     int  // index into Lease.Users
 	event    bool // otherwise its attributes
 	from, to int  // the element's bytes in load.body
 }
 
-// load is an encoded lease. Deliveries are added up to a size. If MoEngage requires it, the load is split into
-// smaller requests without encoding it again.
+// load is an encoded lease: one request, or several if MoEngage refuses it whole. Users are added up to a size. The
+// bisector takes smaller requests from it without encoding it again.
 type load struct {
 	enc    payload.Encoder
 	cohort bool // for Cohort Sync
@@ -43,18 +43,18 @@ type load struct {
 	body   []byte // head and elements with commas; the tail is added by request
 	items  []item
 	faults []fault
-	added  int // deliveries accepted by add
+	added  int // users accepted by add
 
 	users, events int
 }
 
-// fault is half a delivery that fits no request.
+// fault is half of a user's changes that fits no request.
 type fault struct {
-	delivery int
-	event    bool
-	code     string // of the failure table: too_large, unencodable
-	bytes    int    // size of a request with only this element, if it is too large
-	limit    int    // the exceeded limit
+	user  int
+	event bool
+	code  string // of the failure table: too_large, unencodable
+	bytes int    // size of a request with only this element, if it is too large
+	limit int    // the exceeded limit
 }
 
 func (f fault) sentence() string {
@@ -79,11 +79,11 @@ func (l *load) begin(head, tail string) {
 	l.body = append(l.body[:0], head...)
 }
 
-// add adds a delivery and reports whether it did. It returns false for a delivery that would make the request
-// too large. A delivery that fits no request at all is added, and its unsendable parts become faults. If only
-// one half of a delivery fits, its attributes are added, and its event stays for the next request with neither
+// add adds a user's changes and reports whether it did. It returns false for changes that would make the request
+// too large. Changes that fit no request at all are added, and their unsendable parts become faults. If only one
+// half fits, the attributes are added, and the event stays for the next request with neither
 // item nor fault.
-func (l *load) add(d domain.Delivery) bool {
+func (l *load) add(d domain.UserChanges) bool {
 	if l.cohort {
 		return l.addMember(d)
 	}
@@ -104,11 +104,11 @@ func (l *load) add(d domain.Delivery) bool {
 	return true
 }
 
-// addMember is add for cohorts. It also returns false for a delivery to another cohort or in the other
+// addMember is add for cohorts. It also returns false for a change to another cohort or in the other
 // direction.
-func (l *load) addMember(d domain.Delivery) bool {
+func (l *load) addMember(d domain.UserChanges) bool {
 	if len(d.Attributes) != 1 {
-		l.faults = append(l.faults, fault{delivery: l.added, code: codeUnencodable}) // the outbox never produces this
+		l.faults = append(l.faults, fault{user: l.added, code: codeUnencodable}) // the outbox never produces this
 		l.added++
 		return true
 	}
@@ -142,14 +142,14 @@ func (l *load) element(event bool, write func([]byte) ([]byte, error)) bool {
 	alone := len(l.head) + size + len(l.tail)
 	switch {
 	case err != nil:
-		l.faults = append(l.faults, fault{delivery: l.added, event: event, code: codeUnencodable})
+		l.faults = append(l.faults, fault{user: l.added, event: event, code: codeUnencodable})
 	case alone > l.limit:
-		l.faults = append(l.faults, fault{delivery: l.added, event: event, code: codeTooLarge, bytes: alone, limit: l.limit})
+		l.faults = append(l.faults, fault{user: l.added, event: event, code: codeTooLarge, bytes: alone, limit: l.limit})
 	case len(body)+len(l.tail) > l.limit:
 		l.body = body[:before]
 		return false
 	default:
-		l.items = append(l.items, item{delivery: l.added, event: event, from: from, to: len(body)})
+		l.items = append(l.items, item{user: l.added, event: event, from: from, to: len(body)})
 		l.count(event)
 		return true
 	}

@@ -13,8 +13,8 @@ import (
 	"personasync/store/domain"
 )
 
-func user(id string, attribute, event int) domain.Delivery {
-	d := domain.Delivery{User: id}
+func user(id string, attribute, event int) domain.UserChanges {
+	d := domain.UserChanges{User: id}
 	if attribute > 0 {
 		d.Attributes = []domain.Change{assigned("a", `"`+strings.Repeat("x", attribute)+`"`)}
 	}
@@ -51,7 +51,7 @@ func TestWhatFitsNoRequest(t *testing.T) {
 	const limit = 400
 	tests := []struct {
 		name   string
-		d      domain.Delivery
+		d      domain.UserChanges
 		items  []item
 		faults []string
 	}{
@@ -60,7 +60,7 @@ func TestWhatFitsNoRequest(t *testing.T) {
 		{"event too large", user("aa", 10, 1000), []item{{event: false}}, []string{codeTooLarge}},
 		{"both too large", user("aa", 1000, 1000), nil, []string{codeTooLarge, codeTooLarge}},
 		{"each alone fits, the event waits", user("aa", 250, 200), []item{{event: false}}, nil},
-		{"broken", domain.Delivery{User: "aa", Attributes: []domain.Change{assigned("a", "{")}}, nil, []string{codeUnencodable}},
+		{"broken", domain.UserChanges{User: "aa", Attributes: []domain.Change{assigned("a", "{")}}, nil, []string{codeUnencodable}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ const documented = `{"type":"transition","elements":[` +
 	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
 
 func documentedLease() *domain.Lease {
-	return &domain.Lease{Deliveries: []domain.Delivery{
+	return &domain.Lease{Users: []domain.UserChanges{
 		{User: "user-1001", Attributes: []domain.Change{assigned("seg_high_value", "true"), assigned("ltv", "120.5")}, Event: enterEvent()},
 		{User: "user-1002", Attributes: []domain.Change{assigned("seg_high_value", "false")}},
 	}}
@@ -127,7 +127,7 @@ func documentedLease() *domain.Lease {
 
 func TestTheBulkRequest(t *testing.T) {
 	l := newLoad(Config{MaxRequestBytes: 100_000})
-	for _, d := range documentedLease().Deliveries {
+	for _, d := range documentedLease().Users {
 		if !l.add(d) {
 			t.Fatal("does not fit")
 		}
@@ -152,7 +152,7 @@ func FuzzRequest(f *testing.F) {
 		l := newLoad(Config{UpdateExistingOnly: limit%2 == 0, RealTimeAction: limit%3 == 0, MaxRequestBytes: limit})
 		changes := []domain.Change{assigned(name, string(value)), assigned(key, "1")}
 		for i := range 5 {
-			d := domain.Delivery{User: user, Attributes: changes}
+			d := domain.UserChanges{User: user, Attributes: changes}
 			if i%2 == 0 {
 				d.Event = &domain.Change{Name: event, Props: props, Computation: key, MessageID: user, EventTime: transitionTime}
 			} else {
@@ -186,7 +186,7 @@ func BenchmarkAttributes(b *testing.B) { benchmarkLoad(b, false) }
 func BenchmarkBoth(b *testing.B) { benchmarkLoad(b, true) }
 
 func benchmarkLoad(b *testing.B, event bool) {
-	d := domain.Delivery{User: "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", Attributes: []domain.Change{assigned("segment_high_value_buyers", "true")}}
+	d := domain.UserChanges{User: "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", Attributes: []domain.Change{assigned("segment_high_value_buyers", "true")}}
 	if event {
 		d.Event = enterEvent()
 	}
@@ -205,8 +205,8 @@ func benchmarkLoad(b *testing.B, event bool) {
 // A request of Cohort Sync has one cohort and one direction. The next request has the others.
 func TestARequestHasOneCohort(t *testing.T) {
 	c := Config{Endpoint: domain.EndpointCohort, MaxRequestBytes: 200}
-	member := func(user, cohort string, transition domain.Transition) domain.Delivery {
-		return domain.Delivery{User: user, Attributes: []domain.Change{{Kind: domain.KindCohort, Name: cohort, Transition: transition}}}
+	member := func(user, cohort string, transition domain.Transition) domain.UserChanges {
+		return domain.UserChanges{User: user, Attributes: []domain.Change{{Kind: domain.KindCohort, Name: cohort, Transition: transition}}}
 	}
 	l := newLoad(c)
 	if !l.add(member("ann", "vip", domain.TransitionEnter)) || !l.add(member("bob", "vip", domain.TransitionEnter)) {
@@ -233,7 +233,7 @@ func TestARequestHasOneCohort(t *testing.T) {
 	if !l.add(two) || len(l.items) != 0 || len(l.faults) != 1 || l.faults[0].code != codeUnencodable {
 		t.Errorf("two changes of one member: %d items, faults %+v", len(l.items), l.faults)
 	}
-	if !l.add(member(strings.Repeat("x", 300), "vip", domain.TransitionEnter)) || len(l.faults) != 2 || l.faults[1].code != codeTooLarge || l.faults[1].delivery != 1 {
+	if !l.add(member(strings.Repeat("x", 300), "vip", domain.TransitionEnter)) || len(l.faults) != 2 || l.faults[1].code != codeTooLarge || l.faults[1].user != 1 {
 		t.Errorf("a member that fits no request: faults %+v", l.faults)
 	}
 }

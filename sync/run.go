@@ -112,7 +112,7 @@ func (d *dispatcher) dispatch() (time.Time, error) {
 		d.faults = 0
 		reserved = d.meter.Keep(reserved, got.load.weigh(got.load.items), now)
 		if got.lease != nil {
-			d.launch(&attempt{lane: &d.lane, sendParams: params, lease: got.lease, load: got.load, ctx: d.ctx, lasting: d.lasting, reserved: reserved})
+			d.launch(&attempt{shared: &d.shared, sendParams: params, lease: got.lease, load: got.load, ctx: d.ctx, lasting: d.lasting, reserved: reserved})
 		}
 		// The releases learn of pending changes even while rate limits defer other changes, because a release waits
 		// only for its own.
@@ -152,7 +152,7 @@ func (d *dispatcher) peek(endpoint domain.Endpoint, now time.Time) error {
 		Endpoint: endpoint,
 		Now:      now,
 		Due:      func(string) time.Time { return time.Time{} },
-		Fit:      func(domain.Delivery) bool { return false },
+		Fit:      func(domain.UserChanges) bool { return false },
 	})
 	if err != nil {
 		return err
@@ -173,9 +173,9 @@ type taken struct {
 	returns uint64 // leases returned before the question
 }
 
-// take asks the outbox for a lease that fills one request. Fit encodes each delivery, because only its encoding
+// take asks the outbox for a lease that fills one request. Fit encodes each user's changes, because only their encoding
 // tells its size, and the request is made of the same bytes. It runs in the outbox's write transaction and costs a
-// microsecond a delivery. Cutting the request after the transaction would cost more: what does not fit would stay
+// microsecond a user. Cutting the request after the transaction would cost more: what does not fit would stay
 // leased until the request is answered, and be uncertain after a crash.
 func (d *dispatcher) take(p sendParams, reserved ratelimit.Amount, now time.Time) (taken, error) {
 	l := newLoad(p.cfg)
@@ -193,9 +193,9 @@ func (d *dispatcher) take(p sendParams, reserved ratelimit.Amount, now time.Time
 		Force:     p.force,
 		MaxUsers:  most.Users,
 		MaxEvents: most.Events,
-		Fit: func(delivery domain.Delivery) bool {
-			limit := p.batchLimits[delivery.User]
-			fits := together.admits(limit) && l.add(delivery)
+		Fit: func(of domain.UserChanges) bool {
+			limit := p.batchLimits[of.User]
+			fits := together.admits(limit) && l.add(of)
 			if fits {
 				together.add(limit)
 			}
@@ -227,7 +227,7 @@ func (c Config) due(released func(job string) time.Time, now time.Time) func(job
 
 // pass excludes uncertain users' untried cohort changes after an outage. There the uncertain element is a
 // membership of one cohort, not the user.
-func (p sendParams) pass() func(domain.Delivery) bool {
+func (p sendParams) pass() func(domain.UserChanges) bool {
 	if !p.onlyUncertain || p.cfg.Endpoint != domain.EndpointCohort {
 		return nil
 	}

@@ -18,7 +18,7 @@ import (
 // its own (attempt.go), which settles it and then wakes the first one. No part of a Sender calls another while
 // holding a mutex, so there is no lock order.
 type Sender struct {
-	lane
+	shared
 	releases  *releases
 	transport *http.Transport // ours, unless the configuration has one
 	due       <-chan struct{} // from the outbox: something became due
@@ -34,7 +34,7 @@ type Sender struct {
 // New returns a sender. Nothing happens before Run. log must not be nil.
 func New(c Config, o Outbox, log *slog.Logger) *Sender {
 	s := &Sender{
-		lane:      lane{outbox: o, log: log, warnings: payload.NewWarnings(), diagnosis: newDiagnosis(log)},
+		shared:    shared{outbox: o, log: log, warnings: payload.NewWarnings(), diagnosis: newDiagnosis(log)},
 		releases:  newReleases(),
 		transport: newTransport(),
 		poke:      make(chan struct{}, 1),

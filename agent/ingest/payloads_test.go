@@ -126,7 +126,7 @@ func (r *receiver) send(t *testing.T) {
 		now := time.Now().Add(time.Hour)
 		f, _, err := r.Take(context.Background(), domain.TakeOptions{
 			Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
-			Due: func(string) time.Time { return now }, Fit: func(domain.Delivery) bool { return true },
+			Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -135,10 +135,10 @@ func (r *receiver) send(t *testing.T) {
 			return
 		}
 		o := domain.Settlement{Lease: f.ID, At: now}
-		for _, d := range f.Deliveries {
+		for _, d := range f.Users {
 			r.collect(d)
 			ok := domain.Result{Verdict: domain.Delivered}
-			o.Results = append(o.Results, domain.DeliveryResult{Attributes: ok, Event: ok})
+			o.Results = append(o.Results, domain.UserResult{Attributes: ok, Event: ok})
 		}
 		if err := r.Settle(context.Background(), o); err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func (r *receiver) send(t *testing.T) {
 	}
 }
 
-func (r *receiver) collect(d domain.Delivery) {
+func (r *receiver) collect(d domain.UserChanges) {
 	for _, a := range d.Attributes {
 		name := d.User + "." + a.Name
 		r.attributes[name] = append(r.attributes[name], string(a.Value))

@@ -39,7 +39,7 @@ func endpointOf(k domain.Kind) domain.Endpoint {
 
 // requestOf builds the request that would carry c alone, or says why there is none.
 func requestOf(c *domain.Change, s syncer.Config) (*syncer.Preview, string) {
-	d := domain.Delivery{User: c.User}
+	d := domain.UserChanges{User: c.User}
 	switch c.Kind {
 	case domain.KindAttribute, domain.KindCohort, domain.KindList:
 		d.Attributes = []domain.Change{*c}
@@ -50,7 +50,7 @@ func requestOf(c *domain.Change, s syncer.Config) (*syncer.Preview, string) {
 	default:
 		return nil, "requests of this kind cannot be shown"
 	}
-	previews, err := s.Preview(&domain.Lease{Endpoint: endpointOf(c.Kind), Deliveries: []domain.Delivery{d}})
+	previews, err := s.Preview(&domain.Lease{Endpoint: endpointOf(c.Kind), Users: []domain.UserChanges{d}})
 	switch {
 	case err != nil:
 		return nil, err.Error()

@@ -49,7 +49,7 @@ func flushOptions(to domain.Endpoint, job *string, limit int, now time.Time) dom
 			}
 			return now
 		},
-		Fit: func(domain.Delivery) bool { return true },
+		Fit: func(domain.UserChanges) bool { return true },
 	}
 }
 

@@ -220,7 +220,7 @@ func sent(s Settings, o api.PreviewOutcome, came *store.TrialResult) api.Preview
 		if err != nil {
 			o.WouldPark = append(o.WouldPark, strings.Split(err.Error(), "\n")...)
 		}
-		for _, d := range lease.Deliveries {
+		for _, d := range lease.Users {
 			for _, c := range d.Attributes {
 				o.Earlier += count(!made[c.ID])
 			}

@@ -69,7 +69,7 @@ type Column struct {
 }
 
 // Identifier is one way an event names its user, with the verdict reached at the door.
-// Fault is empty, or the reason code why MoEngage would not take this id (blocked_id, id_too_long, …).
+// Fault is empty, or the reason code why MoEngage would not take this id (id_blocked, id_too_long, …).
 type Identifier struct {
 	ID    string
 	Fault string
@@ -130,7 +130,7 @@ func (s TimeSource) UnreadCode() string {
 // all the same where the only computation that it can be about is known.
 const UnknownClass = "unknown_class"
 
-// Event is one delivery as it was read at the door. Everything that needs a clock, a parser or a
+// Event is one message of Segment as it was read at its arrival. Everything that needs a clock, a parser or a
 // rule of MoEngage happened before the event became a record; applying it needs only this and the state.
 // An Event is immutable once appended.
 type Event struct {

@@ -184,7 +184,7 @@ func (r *room) take() (f *domain.Lease) {
 	r.Do(func(tx *state.Tx) {
 		f, _ = outbox.Take(tx, domain.TakeOptions{
 			Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
-			Due: func(string) time.Time { return now }, Fit: func(domain.Delivery) bool { return true },
+			Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
 		})
 	})
 	return f
@@ -192,13 +192,13 @@ func (r *room) take() (f *domain.Lease) {
 
 func (r *room) settle(f *domain.Lease, v domain.Verdict) {
 	r.Helper()
-	o := domain.Settlement{Lease: f.ID, At: receipt.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	o := domain.Settlement{Lease: f.ID, At: receipt.Add(time.Hour), Results: make([]domain.UserResult, len(f.Users))}
 	for i := range o.Results {
 		one := domain.Result{Verdict: v, Reason: "test", Sentence: "as the test says"}
 		if v == domain.Delivered {
 			one = domain.Result{Verdict: v}
 		}
-		o.Results[i] = domain.DeliveryResult{Attributes: one, Event: one}
+		o.Results[i] = domain.UserResult{Attributes: one, Event: one}
 	}
 	r.Do(func(tx *state.Tx) { outbox.Settle(tx, o) })
 }

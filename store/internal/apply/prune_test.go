@@ -19,7 +19,7 @@ func closed(t *testing.T, users ...string) *room {
 	for i, u := range users {
 		r.event(trait(u, "score", i, "score", fmt.Sprint(i)))
 		f := r.take()
-		o := domain.Settlement{Lease: f.ID, At: receipt.Add(time.Duration(i) * time.Minute), Results: []domain.DeliveryResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}}
+		o := domain.Settlement{Lease: f.ID, At: receipt.Add(time.Duration(i) * time.Minute), Results: []domain.UserResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}}
 		r.Do(func(tx *state.Tx) { outbox.Settle(tx, o) })
 	}
 	return r

@@ -41,7 +41,7 @@ func TestAChangeUnderANameOfAnotherIsHeld(t *testing.T) {
 	b.wantState(ids["ann"], domain.StatePending)
 	b.wantState(ids["bob"], domain.StateCancelled) // MoEngage never knew bob
 	f := b.take(options(5))
-	if b.wantSent(f, "ann=true"); f.Deliveries[0].Attributes[0].Name != "vip_other" {
-		t.Errorf("sent as %q", f.Deliveries[0].Attributes[0].Name)
+	if b.wantSent(f, "ann=true"); f.Users[0].Attributes[0].Name != "vip_other" {
+		t.Errorf("sent as %q", f.Users[0].Attributes[0].Name)
 	}
 }

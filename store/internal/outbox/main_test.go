@@ -86,7 +86,7 @@ func options(m int) domain.TakeOptions {
 	return domain.TakeOptions{
 		Endpoint: domain.EndpointTransition, Now: minute(m), MaxUsers: 1000, MaxEvents: 1000,
 		Due: func(string) time.Time { return minute(m) },
-		Fit: func(domain.Delivery) bool { return true },
+		Fit: func(domain.UserChanges) bool { return true },
 	}
 }
 
@@ -103,9 +103,9 @@ func (b *box) settle(f *domain.Lease, v domain.Verdict, m int) {
 	if v != domain.Delivered && v != domain.Untried {
 		r.Reason, r.Sentence = "test", "as the test says"
 	}
-	o := domain.Settlement{Lease: f.ID, At: minute(m), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	o := domain.Settlement{Lease: f.ID, At: minute(m), Results: make([]domain.UserResult, len(f.Users))}
 	for i := range o.Results {
-		o.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
+		o.Results[i] = domain.UserResult{Attributes: r, Event: r}
 	}
 	b.Do(func(tx *state.Tx) { Settle(tx, o) })
 }
@@ -115,7 +115,7 @@ func sent(f *domain.Lease) (text string) {
 	if f == nil {
 		return ""
 	}
-	for _, d := range f.Deliveries {
+	for _, d := range f.Users {
 		for _, a := range d.Attributes {
 			text += fmt.Sprintf("%s=%s ", d.User, a.Value)
 		}

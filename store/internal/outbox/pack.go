@@ -7,13 +7,13 @@ import (
 	"personasync/store/internal/state"
 )
 
-// MaxAttributes bounds the attributes of one delivery.
+// MaxAttributes bounds the attributes of one user in a request.
 const MaxAttributes = 256
 
 // pack reads the due changes of one user: the attributes, and the first event in applied order. On the cohort
 // endpoint it is the one change of the lane.
-func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, seats state.LeasedDelivery) {
-	delivery.User, seats.User = u.ID, u.ID
+func (d *leaser) pack(u *state.User, lane uint32) (changes domain.UserChanges, seats state.LeasedUser) {
+	changes.User, seats.User = u.ID, u.ID
 	retry := state.IsRetry(lane)
 	said := make(sayings)
 	ready := func(lane, due uint32, tried bool) bool {
@@ -32,20 +32,20 @@ func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, sea
 			continue
 		}
 		if said.has(f, t) {
-			if at := said.later(&delivery, f, t); at >= 0 {
-				delivery.Attributes[at], seats.Attributes[at] = d.b.Pending(u, f, t).Change, state.LeasedChange{Number: number, ID: t.ID}
+			if at := said.later(&changes, f, t); at >= 0 {
+				changes.Attributes[at], seats.Attributes[at] = d.b.Pending(u, f, t).Change, state.LeasedChange{Number: number, ID: t.ID}
 			}
 			continue
 		}
 		if len(seats.Attributes) < MaxAttributes {
 			said.add(f, t, len(seats.Attributes))
-			delivery.Attributes = append(delivery.Attributes, d.b.Pending(u, f, t).Change)
+			changes.Attributes = append(changes.Attributes, d.b.Pending(u, f, t).Change)
 			seats.Attributes = append(seats.Attributes, state.LeasedChange{Number: number, ID: t.ID})
 		}
 	}
 	s, found := d.firstQueued(u, ready)
 	if !found {
-		return delivery, seats
+		return changes, seats
 	}
 	ch := d.b.FetchQueued(state.QueueKey(u.Key, s.Number, s.ID))
 	switch {
@@ -53,26 +53,26 @@ func (d *leaser) pack(u *state.User, lane uint32) (delivery domain.Delivery, sea
 		d.b.Contradiction("a pending event cannot be read")
 		missQueued(d.b, u, d.o.Endpoint, s.Number, s.ID)
 	case !ch.Loose:
-		delivery.Event, seats.Queued = &ch.Change, s
+		changes.Event, seats.Queued = &ch.Change, s
 	case !said.names(domain.KindAttribute, ch.Name):
-		delivery.Attributes = append(delivery.Attributes, ch.Change)
+		changes.Attributes = append(changes.Attributes, ch.Change)
 		seats.Queued, seats.Loose = s, true
 	}
-	return delivery, seats
+	return changes, seats
 }
 
-// sayings is the content of a delivery by the names that stand in it, each at most once. If changes of two fields
-// have one name, as after a change of the rules, the second waits for the first. MoEngage refuses a delivery that
+// sayings is the content of a user's changes by the names that stand in it, each at most once. If changes of two fields
+// have one name, as after a change of the rules, the second waits for the first. MoEngage refuses an element that
 // both adds to a list and removes from it, so one waits for the other.
 type sayings map[string]saying
 
-// saying is the place of a name in the delivery.
+// saying is the place of a name in the changes.
 type saying struct {
-	at   int               // the change's place in the delivery
+	at   int               // the change's place
 	list domain.Transition // the direction of a list's entries; zero for an attribute
 }
 
-// has reports whether the delivery has the name of t in a way that t cannot join.
+// has reports whether the changes have the name of t in a way that t cannot join.
 func (s sayings) has(f *state.Field, t *state.Ticket) bool {
 	before, known := s[domain.SentName(f.Kind(), t.Name)]
 	return known && (f.Kind() != domain.KindList || before.list != t.Transition)
@@ -80,7 +80,7 @@ func (s sayings) has(f *state.Field, t *state.Ticket) bool {
 
 // later returns the place of an attribute that is newer than t and has its name, -1 when there is none. The newer
 // one waits, because MoEngage keeps the value that it receives last.
-func (s sayings) later(d *domain.Delivery, f *state.Field, t *state.Ticket) (at int) {
+func (s sayings) later(d *domain.UserChanges, f *state.Field, t *state.Ticket) (at int) {
 	before := s[domain.SentName(f.Kind(), t.Name)]
 	if f.Kind() == domain.KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.ID) < 0 {
 		return -1
@@ -97,7 +97,7 @@ func (s sayings) add(f *state.Field, t *state.Ticket, at int) {
 	s[domain.SentName(f.Kind(), t.Name)] = said
 }
 
-// names reports whether the delivery has a name.
+// names reports whether the changes have a name.
 func (s sayings) names(kind domain.Kind, name string) bool {
 	_, known := s[domain.SentName(kind, name)]
 	return known

@@ -31,7 +31,7 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
 	}
 	for i := range f.List {
-		result := domain.DeliveryResult{}
+		result := domain.UserResult{}
 		if i < len(o.Results) {
 			result = o.Results[i]
 		}
@@ -40,8 +40,8 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 	}
 }
 
-// settle writes the result of one delivery.
-func (l *settler) settle(p *state.LeasedDelivery, s domain.DeliveryResult) {
+// settle writes the result of one user's changes.
+func (l *settler) settle(p *state.LeasedUser, s domain.UserResult) {
 	again := time.Time{} // when a failed change may leave again
 	waiting := l.endpoint == domain.EndpointTransition && l.u.Index.AwaitsProfile()
 	for _, seat := range p.Attributes {
@@ -237,9 +237,9 @@ func (l *settler) park(ch *state.Stored) {
 // Interrupt settles a lease that a crash cut off as uncertain: its request may or may not have arrived.
 func Interrupt(tx *state.Tx, flight uint64, at time.Time) {
 	lost := domain.Result{Verdict: domain.Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
-	o := domain.Settlement{Lease: flight, At: at, Results: make([]domain.DeliveryResult, len(tx.State.Leases[flight].List))}
+	o := domain.Settlement{Lease: flight, At: at, Results: make([]domain.UserResult, len(tx.State.Leases[flight].List))}
 	for i := range o.Results {
-		o.Results[i] = domain.DeliveryResult{Attributes: lost, Event: lost}
+		o.Results[i] = domain.UserResult{Attributes: lost, Event: lost}
 	}
 	Settle(tx, o)
 }

@@ -52,11 +52,11 @@ func TestAShortListOfResultsLeavesTheOthersUntried(t *testing.T) {
 	b.want("bob", true, 1)
 	f := b.take(options(2))
 	b.Do(func(tx *state.Tx) {
-		Settle(tx, domain.Settlement{Lease: f.ID, At: minute(2), Results: []domain.DeliveryResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}})
+		Settle(tx, domain.Settlement{Lease: f.ID, At: minute(2), Results: []domain.UserResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}})
 	})
 	again := b.take(options(3))
-	b.wantSent(again, f.Deliveries[1].User+"=true")
-	if n := again.Deliveries[0].Attributes[0].Attempts; n != 0 {
+	b.wantSent(again, f.Users[1].User+"=true")
+	if n := again.Users[0].Attributes[0].Attempts; n != 0 {
 		t.Errorf("an attempt was counted that was none: %d", n)
 	}
 }

@@ -16,10 +16,10 @@ type leaser struct {
 	b       *state.Tx
 	o       domain.TakeOptions
 	Lease   *domain.Lease
-	list    []state.LeasedDelivery
+	list    []state.LeasedUser
 	taken   map[string]bool
-	users   int // deliveries with attributes so far
-	events  int // deliveries with an event so far
+	users   int // users with attributes so far
+	events  int // users with an event so far
 	full    bool
 	more    bool             // some lane was not read to its end
 	most    int              // limit of Visited in this class
@@ -35,12 +35,12 @@ const AheadOfClock = time.Minute
 // visits bounds how many users one Take reads, in each class.
 const visits = 8192
 
-// Take leases the due deliveries, in fair turns (package turn), and writes the lease. f is nil when nothing is due.
+// Take leases the due changes, in fair turns (package turn), and writes the lease. f is nil when nothing is due.
 // more says that it stopped before it had read everything that is due.
 func Take(tx *state.Tx, o domain.TakeOptions) (f *domain.Lease, more bool) {
 	d := NewLeaser(tx, o)
 	d.Gather()
-	if len(d.Lease.Deliveries) == 0 {
+	if len(d.Lease.Users) == 0 {
 		return nil, d.more
 	}
 	d.Remember()
@@ -224,38 +224,38 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 	if !d.b.Dry {
 		holdSwept(d.b, u)
 	}
-	delivery, seats := d.pack(u, lane)
-	if len(delivery.Attributes) == 0 && delivery.Event == nil {
+	changes, seats := d.pack(u, lane)
+	if len(changes.Attributes) == 0 && changes.Event == nil {
 		if state.IsRetry(lane) {
 			rh.Retry = 0
 		}
 		Retime(d.b, u, d.o.Endpoint)
 		return true
 	}
-	if d.o.Pass != nil && d.o.Pass(delivery) {
+	if d.o.Pass != nil && d.o.Pass(changes) {
 		return true
 	}
-	if len(delivery.Attributes) > 0 && d.users >= d.o.MaxUsers || delivery.Event != nil && d.events >= d.o.MaxEvents {
+	if len(changes.Attributes) > 0 && d.users >= d.o.MaxUsers || changes.Event != nil && d.events >= d.o.MaxEvents {
 		return false // another lane may have changes that this limit has room for
 	}
-	if !d.o.Fit(delivery) {
+	if !d.o.Fit(changes) {
 		d.full = true
 		return false
 	}
-	d.add(delivery, seats)
+	d.add(changes, seats)
 	return true
 }
 
-func (d *leaser) add(delivery domain.Delivery, seats state.LeasedDelivery) {
-	if len(delivery.Attributes) > 0 {
+func (d *leaser) add(changes domain.UserChanges, seats state.LeasedUser) {
+	if len(changes.Attributes) > 0 {
 		d.users++
 	}
-	if delivery.Event != nil {
+	if changes.Event != nil {
 		d.events++
 	}
-	d.Lease.Deliveries = append(d.Lease.Deliveries, delivery)
+	d.Lease.Users = append(d.Lease.Users, changes)
 	d.list = append(d.list, seats)
-	d.taken[delivery.User] = true
+	d.taken[changes.User] = true
 	d.full = d.users >= d.o.MaxUsers && d.events >= d.o.MaxEvents
 }
 

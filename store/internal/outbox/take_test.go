@@ -30,9 +30,9 @@ func TestATakeStaysWithinItsLimits(t *testing.T) {
 		want  string
 	}{
 		"users":  {func(o *domain.TakeOptions) { o.MaxUsers = 2 }, "user0=true user1=true"},
-		"fit":    {func(o *domain.TakeOptions) { o.Fit = func(d domain.Delivery) bool { return d.User < "user1" } }, "user0=true"},
+		"fit":    {func(o *domain.TakeOptions) { o.Fit = func(d domain.UserChanges) bool { return d.User < "user1" } }, "user0=true"},
 		"skip":   {func(o *domain.TakeOptions) { o.Skip = func(user string) bool { return user == "user1" } }, "user0=true user2=true user3=true"},
-		"pass":   {func(o *domain.TakeOptions) { o.Pass = func(d domain.Delivery) bool { return d.User == "user2" } }, "user0=true user1=true user3=true"},
+		"pass":   {func(o *domain.TakeOptions) { o.Pass = func(d domain.UserChanges) bool { return d.User == "user2" } }, "user0=true user1=true user3=true"},
 		"closed": {func(o *domain.TakeOptions) { o.Due = func(string) time.Time { return time.Time{} } }, ""},
 		"due":    {func(o *domain.TakeOptions) { o.Due = func(string) time.Time { return minute(1) } }, "user0=true user1=true"},
 		"other":  {func(o *domain.TakeOptions) { o.Endpoint = domain.EndpointCohort }, ""},
@@ -71,7 +71,7 @@ func TestALeaseOutlivesACrash(t *testing.T) {
 	b.wantState(event, domain.StatePending)
 	again := b.take(options(5))
 	b.wantSent(again, "ann=true ann!enter")
-	if d := again.Deliveries[0]; d.Attributes[0].ID != in || d.Attributes[0].Attempts != 1 || d.Event.ID != event || d.Event.Reason != "interrupted" {
+	if d := again.Users[0]; d.Attributes[0].ID != in || d.Attributes[0].Attempts != 1 || d.Event.ID != event || d.Event.Reason != "interrupted" {
 		t.Errorf("%+v", d)
 	}
 }

@@ -133,7 +133,7 @@ func TestWhatGoesBetweenTwoPagesIsNeitherRepeatedNorHidesOthers(t *testing.T) {
 	}{
 		{"pending", domain.StatePending, func(*room) {}, func(r *room) {
 			f := r.take(domain.EndpointTransition)
-			if f != nil && len(f.Deliveries) > 2 {
+			if f != nil && len(f.Users) > 2 {
 				r.settle(f, domain.Result{Verdict: domain.Untried})
 			}
 		}},

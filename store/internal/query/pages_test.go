@@ -243,7 +243,7 @@ func TestPreviewTakesNothing(t *testing.T) {
 	for range 2 {
 		f, err := r.Preview(everything(domain.EndpointTransition))
 		r.Must(err)
-		if f == nil || len(f.Deliveries) != 1 || f.Deliveries[0].User != "ann" {
+		if f == nil || len(f.Users) != 1 || f.Users[0].User != "ann" {
 			t.Errorf("a preview is %+v", f)
 		}
 	}

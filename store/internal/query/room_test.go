@@ -100,7 +100,7 @@ var later = receipt.Add(time.Hour)
 func everything(endpoint domain.Endpoint) domain.TakeOptions {
 	return domain.TakeOptions{
 		Endpoint: endpoint, Now: later, MaxUsers: 1000, MaxEvents: 1000,
-		Due: func(string) time.Time { return later }, Fit: func(domain.Delivery) bool { return true },
+		Due: func(string) time.Time { return later }, Fit: func(domain.UserChanges) bool { return true },
 	}
 }
 
@@ -112,9 +112,9 @@ func (r *room) take(endpoint domain.Endpoint) (f *domain.Lease) {
 
 func (r *room) settle(f *domain.Lease, one domain.Result) {
 	r.Helper()
-	o := domain.Settlement{Lease: f.ID, At: later, Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	o := domain.Settlement{Lease: f.ID, At: later, Results: make([]domain.UserResult, len(f.Users))}
 	for i := range o.Results {
-		o.Results[i] = domain.DeliveryResult{Attributes: one, Event: one}
+		o.Results[i] = domain.UserResult{Attributes: one, Event: one}
 	}
 	var parked state.NewlyParked
 	r.Do(func(tx *state.Tx) {

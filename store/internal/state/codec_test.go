@@ -90,7 +90,7 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzFlight(f *testing.F) {
-	f.Add(unsealed((&Lease{Endpoint: domain.EndpointTransition, List: []LeasedDelivery{{User: "ann", Attributes: []LeasedChange{{Number: 3, ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}}}}}}).Encode()))
+	f.Add(unsealed((&Lease{Endpoint: domain.EndpointTransition, List: []LeasedUser{{User: "ann", Attributes: []LeasedChange{{Number: 3, ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}}}}}}).Encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		flown, err := DecodeLease(1, resealed(body), epochs)
 		if err != nil {

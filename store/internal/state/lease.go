@@ -9,16 +9,16 @@ import (
 // Lease is a request in flight: its users and their changes. Its row is written before the request leaves, so one
 // that is found at the start is uncertain. A user in it is not leased again on its endpoint until it is settled.
 //
-//	flights: number -> frame( endpoint, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
+//	flights: number -> frame( endpoint, second, users x (user, attributes x (field, id), queued (lane, id), loose) )
 type Lease struct {
 	Number   uint64
 	Endpoint domain.Endpoint
 	Second   uint64 // unix second in which it counts against the rate limits
-	List     []LeasedDelivery
+	List     []LeasedUser
 }
 
-// LeasedDelivery is one user of a lease.
-type LeasedDelivery struct {
+// LeasedUser is one user of a lease.
+type LeasedUser struct {
 	User       string
 	Attributes []LeasedChange // by field
 	Queued     LeasedChange   // by lane; zero id: none
@@ -65,7 +65,7 @@ func DecodeLease(number uint64, frame []byte, epoch record.Epochs) (*Lease, erro
 	}
 	f := &Lease{Number: number, Endpoint: domain.Endpoint(r.Byte()), Second: r.Uint()}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
-		p := LeasedDelivery{User: r.Text()}
+		p := LeasedUser{User: r.Text()}
 		for m := r.Uint(); m > 0 && r.OK(); m-- {
 			p.Attributes = append(p.Attributes, readLeasedChange(&r, epoch))
 		}

@@ -28,10 +28,10 @@ type State struct {
 	LastLease     uint64   // number of the last lease
 	Closed        uint64   // number of the newest entry of the history
 	Leases        map[uint64]*Lease
-	InFlight      map[LeaseKey]*LeasedDelivery // users of the leases
-	CorruptLeases []uint64                     // leases whose row is corrupt
-	Salt          []byte                       // of the tombstones
-	Sweeping      []*Field                     // fields whose pending exits are being held; see ExitWindow
+	InFlight      map[LeaseKey]*LeasedUser // users of the leases
+	CorruptLeases []uint64                 // leases whose row is corrupt
+	Salt          []byte                   // of the tombstones
+	Sweeping      []*Field                 // fields whose pending exits are being held; see ExitWindow
 
 	jobNumbers map[string]uint32        // the same by name; nil until first used
 	lanes      [2]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until first used
@@ -149,7 +149,7 @@ func EpochsIn(tx engine.Tx) record.Epochs {
 
 // loadLeases reads every lease. A corrupt one is listed in CorruptLeases, and its users can be leased again.
 func (st *State) loadLeases(tx engine.Tx) error {
-	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedDelivery), nil
+	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedUser), nil
 	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
 		if f, err := DecodeLease(Number(k), frame, st.Epochs); err == nil {
 			st.AddLease(f)

@@ -462,7 +462,7 @@ func TestEpochsBeginWhereAStartSaysSo(t *testing.T) {
 
 func TestLeasesAreReadBack(t *testing.T) {
 	d := newDB(t)
-	one := &state.Lease{Number: 3, Endpoint: domain.EndpointTransition, Second: 9, List: []state.LeasedDelivery{
+	one := &state.Lease{Number: 3, Endpoint: domain.EndpointTransition, Second: 9, List: []state.LeasedUser{
 		{User: "ann", Attributes: []state.LeasedChange{{Number: 1, ID: domain.ID{Epoch: 7, Seq: 4}}}, Queued: state.LeasedChange{Number: 2, ID: domain.ID{Epoch: 7, Seq: 5, Slot: 1}}},
 		{User: "bob", Queued: state.LeasedChange{ID: domain.ID{Epoch: 7, Seq: 6}}, Loose: true},
 	}}

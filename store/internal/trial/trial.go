@@ -195,7 +195,7 @@ func (t *Trial) send(user string, seq uint64, received time.Time) (list []*domai
 			var lease *domain.Lease
 			o := domain.TakeOptions{
 				Endpoint: endpoint, Now: at, Force: true, MaxUsers: 1, MaxEvents: 1,
-				Due: func(string) time.Time { return at }, Fit: func(domain.Delivery) bool { return true },
+				Due: func(string) time.Time { return at }, Fit: func(domain.UserChanges) bool { return true },
 			}
 			if err := t.update(func(tx *state.Tx) { lease = outbox.TakeUser(tx, o, user) }); err != nil {
 				return nil, err
@@ -216,7 +216,7 @@ func (t *Trial) send(user string, seq uint64, received time.Time) (list []*domai
 
 // has reports whether a lease has a change of a record.
 func has(l *domain.Lease, seq uint64) bool {
-	return slices.ContainsFunc(l.Deliveries, func(d domain.Delivery) bool {
+	return slices.ContainsFunc(l.Users, func(d domain.UserChanges) bool {
 		return d.Event != nil && d.Event.ID.Seq == seq || slices.ContainsFunc(d.Attributes, func(c domain.Change) bool { return c.ID.Seq == seq })
 	})
 }
@@ -235,7 +235,7 @@ func (t *Trial) accept(l *state.Lease, at time.Time) error {
 	accepted := domain.Result{Verdict: domain.Delivered}
 	o := domain.Settlement{Lease: l.Number, At: at}
 	for range l.List {
-		o.Results = append(o.Results, domain.DeliveryResult{Attributes: accepted, Event: accepted})
+		o.Results = append(o.Results, domain.UserResult{Attributes: accepted, Event: accepted})
 	}
 	return t.update(func(tx *state.Tx) { outbox.Settle(tx, o) })
 }

@@ -43,7 +43,7 @@ func try(d *statetest.DB, t *Trial, e *domain.Event) (came domain.Outcome, value
 	r, err := t.Apply(e)
 	d.Must(err)
 	for _, l := range r.Leases {
-		for _, delivery := range l.Deliveries {
+		for _, delivery := range l.Users {
 			for _, c := range delivery.Attributes {
 				values = append(values, c.Name+"="+string(c.Value))
 			}
@@ -92,7 +92,7 @@ func TestWhatIsInFlightCountsAsAccepted(t *testing.T) {
 		now := statetest.Receipt.Add(time.Hour)
 		l, _ := outbox.Take(tx, domain.TakeOptions{
 			Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1, MaxEvents: 1,
-			Due: func(string) time.Time { return now }, Fit: func(domain.Delivery) bool { return true },
+			Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
 		})
 		if l == nil {
 			t.Fatal("nothing was taken")
@@ -122,19 +122,19 @@ func TestAChangeThatHasARetryTimeLeavesWithTheOthers(t *testing.T) {
 		for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 			l, _ := outbox.Take(tx, domain.TakeOptions{
 				Endpoint: endpoint, Now: now, MaxUsers: 1, MaxEvents: 1,
-				Due: func(string) time.Time { return now }, Fit: func(domain.Delivery) bool { return true },
+				Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
 			})
 			if l == nil {
 				continue
 			}
 			refused := domain.Result{Verdict: domain.Refused, RetryAt: now.Add(time.Hour), Reason: "http_503"}
-			outbox.Settle(tx, domain.Settlement{Lease: l.ID, At: now, Results: []domain.DeliveryResult{{Attributes: refused, Event: refused}}})
+			outbox.Settle(tx, domain.Settlement{Lease: l.ID, At: now, Results: []domain.UserResult{{Attributes: refused, Event: refused}}})
 		}
 	})
 	over(d, inbox(make([][]byte, 1)), func(trial *Trial) {
 		r, err := trial.Apply(statetest.Enter("ann", "vip", 5))
 		d.Must(err)
-		if len(r.Leases) != 2 || len(r.Leases[0].Deliveries[0].Attributes) != 2 || r.Leases[1].Endpoint != domain.EndpointCohort {
+		if len(r.Leases) != 2 || len(r.Leases[0].Users[0].Attributes) != 2 || r.Leases[1].Endpoint != domain.EndpointCohort {
 			t.Errorf("requests %+v, want both attributes, then the cohort", r.Leases)
 		}
 	})

@@ -77,7 +77,7 @@ func take(lease **domain.Lease) *Command {
 	return &Command{Do: func(tx *state.Tx) error {
 		*lease, _ = outbox.Take(tx, domain.TakeOptions{
 			Endpoint: domain.EndpointTransition, Now: due, MaxUsers: 10, MaxEvents: 10,
-			Due: func(string) time.Time { return due }, Fit: func(domain.Delivery) bool { return true },
+			Due: func(string) time.Time { return due }, Fit: func(domain.UserChanges) bool { return true },
 		})
 		return nil
 	}}
@@ -96,7 +96,7 @@ func TestALeaseThatNoSenderWasGivenIsReleased(t *testing.T) {
 	w.carry.unread, w.carry.lastLease = true, lease.ID-1
 	must(t, w.Write(false))
 	must(t, w.Write(false, take(&again)))
-	if again == nil || len(again.Deliveries) != 1 || again.Deliveries[0].Event.Attempts != 0 {
+	if again == nil || len(again.Users) != 1 || again.Users[0].Event.Attempts != 0 {
 		t.Errorf("taken again: %+v", again)
 	}
 }

@@ -65,8 +65,8 @@ func (ws *Warnings) Check(f *domain.Lease) []Warning {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.news = nil
-	for i := range f.Deliveries {
-		d := &f.Deliveries[i]
+	for i := range f.Users {
+		d := &f.Users[i]
 		for j := range d.Attributes {
 			ws.checkAttribute(&d.Attributes[j])
 		}

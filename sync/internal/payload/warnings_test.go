@@ -28,7 +28,7 @@ func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 		}
 	}
 	ws := NewWarnings()
-	f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{{Name: "bio", Value: []byte(`"` + long + `"`)}}}}}
+	f := &domain.Lease{Users: []domain.UserChanges{{User: "ann", Attributes: []domain.Change{{Name: "bio", Value: []byte(`"` + long + `"`)}}}}}
 	if got := fmt.Sprint(ws.Check(f), ws.Check(f)); got != "[{value_too_long bio}] []" {
 		t.Error(got)
 	}
@@ -39,7 +39,7 @@ func TestTheWorkspacesNamesAreCounted(t *testing.T) {
 	var f domain.Lease
 	for i := range 520 {
 		c := domain.Change{Name: fmt.Sprint("name ", i), Value: []byte("true")}
-		f.Deliveries = append(f.Deliveries, domain.Delivery{User: "ann", Attributes: []domain.Change{c}, Event: &c})
+		f.Users = append(f.Users, domain.UserChanges{User: "ann", Attributes: []domain.Change{c}, Event: &c})
 	}
 	counted := map[string]int{}
 	for _, c := range ws.Check(&f) {
@@ -73,7 +73,7 @@ func TestWhatMoEngageDropsOfAnEventIsSaid(t *testing.T) {
 		{"Moved", `{"` + strings.Repeat("p", 201) + `":1}`, "[{name_cut " + strings.Repeat("p", 200) + "}]"},
 	} {
 		ws := NewWarnings()
-		f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Event: &domain.Change{Name: tt.name, Props: []byte(tt.props)}}}}
+		f := &domain.Lease{Users: []domain.UserChanges{{User: "ann", Event: &domain.Change{Name: tt.name, Props: []byte(tt.props)}}}}
 		if got := fmt.Sprint(ws.Check(f)); got != tt.want {
 			t.Errorf("%.30s %.60s: %s, want %s", tt.name, tt.props, got, tt.want)
 		}
@@ -89,7 +89,7 @@ func TestARenamedAttributeIsSaid(t *testing.T) {
 		strings.Repeat("\u00e9", 200): "[]",
 	} {
 		ws := NewWarnings()
-		f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{{Name: name, Value: []byte("true")}}}}}
+		f := &domain.Lease{Users: []domain.UserChanges{{User: "ann", Attributes: []domain.Change{{Name: name, Value: []byte("true")}}}}}
 		if got := fmt.Sprint(ws.Check(f)); got != want {
 			t.Errorf("%.30s: %s, want %s", name, got, want)
 		}
@@ -100,7 +100,7 @@ func TestTheWorkspacesCohortsAreCounted(t *testing.T) {
 	ws := NewWarnings()
 	var f domain.Lease
 	for i := range 1002 {
-		f.Deliveries = append(f.Deliveries, domain.Delivery{User: "ann", Attributes: []domain.Change{{Kind: domain.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}}})
+		f.Users = append(f.Users, domain.UserChanges{User: "ann", Attributes: []domain.Change{{Kind: domain.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}}})
 	}
 	if got := fmt.Sprint(ws.Check(&f)); got != "[{cohort_limit c1000} {cohort_limit c1001}]" {
 		t.Error(got)
@@ -136,7 +136,7 @@ func TestWarningsAreBounded(t *testing.T) {
 	n := 0
 	for i := range maxWarnings + 10 {
 		c := domain.Change{Kind: domain.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}
-		n += len(ws.Check(&domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Event: &domain.Change{Name: fmt.Sprint("moe_", i)}}, {User: "ann", Attributes: []domain.Change{c}}}}))
+		n += len(ws.Check(&domain.Lease{Users: []domain.UserChanges{{User: "ann", Event: &domain.Change{Name: fmt.Sprint("moe_", i)}}, {User: "ann", Attributes: []domain.Change{c}}}}))
 	}
 	if n != maxWarnings {
 		t.Errorf("%d warnings, want %d", n, maxWarnings)

@@ -21,38 +21,38 @@ type TakeOptions struct {
 	// Force takes users whose retry time has not come, too: an operator's flush.
 	Force bool
 
-	// Skip, unless nil, leaves out users who may not be in this request. It must not call the store.
+	// Skip, unless nil, reports whether a user must be left out of this request. It must not call the store.
 	Skip func(user string) bool
 
-	// Pass, unless nil, leaves out a delivery that may not be in this request. It must not call the store.
-	Pass func(Delivery) bool
+	// Pass, unless nil, reports whether a user's changes must be left out of this request. It must not call the store.
+	Pass func(UserChanges) bool
 
-	MaxUsers  int // deliveries with attributes, at most
-	MaxEvents int // deliveries with an event, at most
+	MaxUsers  int // users with attributes, at most
+	MaxEvents int // users with an event, at most
 
-	// Fit is asked once about each delivery, in the order in which it would be sent. The deliveries that it accepts
-	// are the lease; the first false ends the request, and that delivery stays in the outbox. A delivery that fits no
+	// Fit is asked once about each user's changes, in the order in which they would be sent. Those that it accepts are
+	// the lease; the first false ends the request, and that user's changes stay in the outbox. Changes that fit no
 	// request even alone must be accepted and then settled as parked. Fit runs in the write transaction: it must not
 	// call the store, nor wait for a lock that is held for longer than a moment.
-	Fit func(Delivery) bool
+	Fit func(UserChanges) bool
 }
 
-// Delivery is what one request says of one user: attributes, then at most one event.
-type Delivery struct {
+// UserChanges is what one request says of one user: attributes, then at most one event.
+type UserChanges struct {
 	User       string
 	Attributes []Change
 	Event      *Change
 }
 
-// Lease is a set of deliveries that the state remembers as being under way. It stays until it is
-// settled; one found at start is settled as uncertain.
+// Lease is the changes that one request carries. It is on disk before the request leaves, and stays until it is
+// settled. One that is found at a start is settled as uncertain.
 type Lease struct {
-	ID         uint64
-	Endpoint   Endpoint
-	Deliveries []Delivery
+	ID       uint64
+	Endpoint Endpoint
+	Users    []UserChanges
 }
 
-// Verdict is what became of the attributes, or of the event, of one delivery.
+// Verdict is what became of the attributes, or of the event, of one user in a request.
 type Verdict uint8
 
 const (
@@ -73,9 +73,9 @@ type Result struct {
 	Answer   Answer
 }
 
-// DeliveryResult reports both halves of one delivery, in the order of Lease.Deliveries.
-type DeliveryResult struct {
-	Attributes Result // meaningless when the delivery had none
+// UserResult reports both halves of one user's changes, in the order of Lease.Users.
+type UserResult struct {
+	Attributes Result // meaningless when the user had none
 	Event      Result // likewise
 }
 
@@ -84,7 +84,7 @@ type Settlement struct {
 	Lease   uint64
 	At      time.Time
 	NotSent bool // the request certainly did not leave, so that no limit counts it
-	Results []DeliveryResult
+	Results []UserResult
 }
 
 // Next says what Take left behind.
