@@ -24,7 +24,7 @@ func audienceCommand(env *command.Env) *urfave.Command {
 				Usage: "list every audience and trait, with the number of members",
 				Description: "A computation appears with its first event. It needs no configuration. --wide also shows the ids.\n\n" +
 					"Example: personasync audience list",
-				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag(), command.CSVFlag()},
 				Action: env.Action(audienceList),
 			},
 			{
@@ -33,7 +33,7 @@ func audienceCommand(env *command.Env) *urfave.Command {
 				ArgsUsage: "KEY",
 				Description: "KEY is a key or an id. A trait has no members.\n\n" +
 					"Example: personasync audience members high_value_shoppers --limit 1000",
-				Flags:  []urfave.Flag{command.LimitFlag("members"), command.WideFlag(), command.JSONFlag()},
+				Flags:  []urfave.Flag{command.LimitFlag("members"), command.WideFlag(), command.JSONFlag(), command.CSVFlag()},
 				Action: env.Action(audienceMembers),
 			},
 			audienceHistoryCommand(env),
@@ -58,8 +58,8 @@ func audienceList(env *command.Env, c *urfave.Context) error {
 		if unseen := neverSeen(conf.Rules(), list); len(unseen) > 0 {
 			env.Remark("configured, but never seen in an event: %s", strings.Join(unseen, ", "))
 		}
-		if c.Bool("json") {
-			return term.PrintJSON(env.Out, list)
+		if asked, err := command.PrintData(env.Terminal, c, list); asked {
+			return err
 		}
 		keys := shared(list)
 		for _, l := range list {

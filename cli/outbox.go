@@ -28,7 +28,7 @@ func outboxCommand(env *command.Env) *urfave.Command {
 				Description: "Lists pending changes, oldest first. --state chooses another state.\n\n" +
 					"Example: personasync outbox list --state parked --computation high_value_shoppers",
 				Flags: append(append([]urfave.Flag{command.StateFlag("pending")}, command.FilterFlags()...),
-					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag()),
+					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag(), command.CSVFlag()),
 				Action: env.Action(outboxList),
 			},
 			{
@@ -49,7 +49,7 @@ func outboxCommand(env *command.Env) *urfave.Command {
 					"retry --reason` retries the parked changes of a reason, or of one cause as --wide and --json show\n" +
 					"it. Without --state, pending, held and parked changes are counted.\n\n" +
 					"Example: personasync outbox stats --wide",
-				Flags:  append(append([]urfave.Flag{command.StateFlag("")}, command.FilterFlags()...), command.WideFlag(), command.JSONFlag()),
+				Flags:  append(append([]urfave.Flag{command.StateFlag("")}, command.FilterFlags()...), command.WideFlag(), command.JSONFlag(), command.CSVFlag()),
 				Action: env.Action(outboxStats),
 			},
 			retryCommand(env),
@@ -267,8 +267,8 @@ func outboxStats(env *command.Env, c *urfave.Context) error {
 				return err
 			}
 		}
-		if c.Bool("json") {
-			return term.PrintJSON(env.Out, lines)
+		if asked, err := command.PrintData(env.Terminal, c, lines); asked {
+			return err
 		}
 		if len(lines) == 0 && filter == (domain.OutboxFilter{}) {
 			env.Remark("no change is pending, held or parked")

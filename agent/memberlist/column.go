@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"personasync/store/domain"
 )
 
 // idTitles are the titles of id columns as plainTitle returns them, best first. Segment's "key" is not among
@@ -171,7 +173,7 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 	}
 	for _, i := range c.ids {
 		if i < len(record) {
-			if id := plainCell(record[i]); id != "" {
+			if id := domain.FromSheetCell(plainCell(record[i])); id != "" { // `audience members --csv` may have guarded it
 				ids = append(ids, id)
 			}
 		}

@@ -56,7 +56,7 @@ func FuzzList(f *testing.F) {
 		w := csv.NewWriter(&file)
 		_ = w.Write([]string{"email", "user_id"})
 		for _, id := range want {
-			_ = w.Write([]string{column, id})
+			_ = w.Write([]string{column, domain.SheetCell(id)})
 		}
 		w.Flush()
 		if len(want) == 0 { // refused

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"math"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -15,6 +16,17 @@ func JSONFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
 }
 
+// CSVFlag is --csv, on listings. It lists every item unless --limit is given, because a file that is passed on must not
+// end where a screen does.
+func CSVFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "csv", Usage: "print CSV, every item unless --limit is given", DisableDefaultText: true, Action: func(c *urfave.Context, _ bool) error {
+		if c.Bool("json") {
+			return exit.Usage("--csv and --json exclude each other: give one of them")
+		}
+		return nil
+	}}
+}
+
 // LimitFlag is --limit, on listings. what names the items.
 func LimitFlag(what string) *urfave.IntFlag {
 	return &urfave.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: store.DefaultLimit, Usage: "show at most `N` " + what}
@@ -22,6 +34,9 @@ func LimitFlag(what string) *urfave.IntFlag {
 
 // Limit reads --limit.
 func Limit(c *urfave.Context) (int, error) {
+	if c.Bool("csv") && !c.IsSet("limit") {
+		return math.MaxInt, nil
+	}
 	n := c.Int("limit")
 	if n < 1 {
 		return 0, exit.Usage("--limit is at least 1, not %d", n)

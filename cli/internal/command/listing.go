@@ -19,19 +19,13 @@ type Listing[T any] struct {
 	Fetch func(want int) (page []T, more bool, err error)
 }
 
-// Print prints up to n items, as a table or as JSON.
+// Print prints up to n items, as a table, as JSON or as CSV.
 func (l *Listing[T]) Print(w *term.Terminal, c *urfave.Context, n int) error {
-	t := w.NewTable(c.Bool("wide"), l.Columns...)
-	list := &term.JSONList{W: w.Out}
+	add, end := l.form(w, c)
 	for shown := 0; ; {
 		page, more, err := l.Fetch(min(n-shown, pageSize))
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			err = addAll(list, page)
-		} else {
-			err = t.Print(l.rows(page))
+		if err == nil {
+			err = add(page)
 		}
 		if err != nil {
 			return err
@@ -40,11 +34,7 @@ func (l *Listing[T]) Print(w *term.Terminal, c *urfave.Context, n int) error {
 		if more && shown < n && len(page) > 0 {
 			continue
 		}
-		if c.Bool("json") {
-			err = list.End()
-		} else if shown == 0 {
-			w.Remark("none")
-		}
+		err = end(shown)
 		if err == nil && shown == 0 && l.Empty != nil {
 			err = l.Empty()
 		}
@@ -53,6 +43,36 @@ func (l *Listing[T]) Print(w *term.Terminal, c *urfave.Context, n int) error {
 		}
 		return err
 	}
+}
+
+// form returns what prints a page, and what ends the list.
+func (l *Listing[T]) form(w *term.Terminal, c *urfave.Context) (add func([]T) error, end func(shown int) error) {
+	none := func(shown int) error {
+		if shown == 0 {
+			w.Remark("none")
+		}
+		return nil
+	}
+	switch {
+	case c.Bool("json"):
+		list := &term.JSONList{W: w.Out}
+		return func(page []T) error { return addAll(list, page) }, func(int) error { return list.End() }
+	case c.Bool("csv"):
+		return term.NewCSVList[T](w.Out).Add, none
+	}
+	t := w.NewTable(c.Bool("wide"), l.Columns...)
+	return func(page []T) error { return t.Print(l.rows(page)) }, none
+}
+
+// PrintData prints a list as JSON or as CSV if a flag asks for it. printed is false if none does.
+func PrintData[T any](w *term.Terminal, c *urfave.Context, list []T) (printed bool, err error) {
+	switch {
+	case c.Bool("json"):
+		return true, term.PrintJSON(w.Out, list)
+	case c.Bool("csv"):
+		return true, term.NewCSVList[T](w.Out).Add(list)
+	}
+	return false, nil
 }
 
 func (l *Listing[T]) rows(page []T) [][]string {
