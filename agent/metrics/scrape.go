@@ -207,7 +207,7 @@ func (c *reading) counts(n *domain.Counts, now time.Time) {
 	ch := &n.Changes
 	for outcome, v := range map[string]uint64{
 		"delivered": ch.Delivered, "superseded": ch.Superseded, "cancelled": ch.Cancelled,
-		"dropped": ch.Dropped, "expired": ch.Expired, "forgotten": ch.Forgotten,
+		"dropped": ch.Dropped, "expired": ch.Expired, "withheld": ch.Withheld, "forgotten": ch.Forgotten,
 	} {
 		c.counter("personasync_changes_closed_total", v, outcome)
 	}

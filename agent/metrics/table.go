@@ -31,7 +31,7 @@ var Table = []Metric{
 	{"personasync_events_unapplied", "gauge", nil, "Received events that are not yet applied to the state."},
 
 	{"personasync_changes_created_total", "counter", nil, "Changes created for MoEngage, across restarts."},
-	{"personasync_changes_closed_total", "counter", []string{"outcome"}, "Completed changes: delivered, superseded, cancelled, dropped, expired, forgotten."},
+	{"personasync_changes_closed_total", "counter", []string{"outcome"}, "Completed changes: delivered, superseded, cancelled, dropped, expired, withheld, forgotten."},
 	{"personasync_changes_open", "gauge", []string{"state"}, "Changes that are not completed: pending, held, parked."},
 	{"personasync_oldest_pending_age_seconds", "gauge", nil, "Age of the oldest pending change since its receipt; 0 if none is pending. The most important metric to alert on."},
 	{"personasync_parked", "gauge", []string{"cause"}, "Parked events and changes by reason code. Counted at most every 5 s. Beyond 400,000 the rest has the cause \"uncounted\"."},

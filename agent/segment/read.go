@@ -108,7 +108,7 @@ type parts struct {
 	name                                 domain.Span
 	originalTimestamp, timestamp, sentAt domain.Span
 	context, traits, properties, group   domain.Span
-	contextTraits, personas              domain.Span
+	contextTraits, personas, consent     domain.Span
 	userIDIsOdd                          bool // it names a user but cannot be used
 	anonymousIDIsOdd, emailIsOdd         bool
 }
@@ -195,6 +195,7 @@ func (r *reader) envelope() {
 	e.User, t.userIDIsOdd = r.identifier(t.userID)
 	e.Anonymous, t.anonymousIDIsOdd = r.identifier(t.anonymousID)
 	e.Email, t.emailIsOdd = r.identifier(r.email())
+	e.Consent = r.preferences()
 }
 
 // context locates context.personas and context.traits.
@@ -205,6 +206,8 @@ func (r *reader) context() {
 			r.top.personas = m.value
 		case "traits":
 			r.top.contextTraits = m.value
+		case "consent":
+			r.top.consent = m.value
 		}
 	}
 }

@@ -80,9 +80,10 @@ const (
 	StateCancelled  State = 6 // no net change remained
 	StateDropped    State = 7 // an operator threw it away
 	StateExpired    State = 8 // parked longer than retention.parked
+	StateWithheld   State = 9 // the user has not given the consent that its computation asks for
 )
 
-var stateNames = [...]string{"", "pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired"}
+var stateNames = [...]string{"", "pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired", "withheld"}
 
 func (s State) String() string {
 	if int(s) < len(stateNames) {

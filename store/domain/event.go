@@ -161,6 +161,8 @@ type Event struct {
 	Object  Span     // the traits or properties object whole; Len 0 when there is none
 	LeftOut []Column // members of Object that can be neither kept nor sent: a number beyond a double, a name with half a character
 
+	Consent *Preferences // what the event says of the user's consent; nil: nothing
+
 	// Fault says why the event cannot be used, whatever the configuration says: it is parked as Fault
 	// (a reason code such as "undetermined" or "unverified_delete") with Sentence for people. With UnknownClass,
 	// Flag and Columns are what the event says if it is a membership, and if it is a trait.

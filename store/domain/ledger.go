@@ -60,6 +60,7 @@ type ChangeLedger struct {
 	Cancelled  uint64 `json:"cancelled"`
 	Dropped    uint64 `json:"dropped"`
 	Expired    uint64 `json:"expired"`
+	Withheld   uint64 `json:"withheld"` // for lack of consent
 	Forgotten  uint64 `json:"forgotten"`
 	Pending    uint64 `json:"pending"`
 	Held       uint64 `json:"held"`
@@ -84,6 +85,8 @@ func (c *ChangeLedger) Column(s State) *uint64 {
 		return &c.Cancelled
 	case StateDropped:
 		return &c.Dropped
+	case StateWithheld:
+		return &c.Withheld
 	default:
 		return &c.Expired
 	}
@@ -91,7 +94,7 @@ func (c *ChangeLedger) Column(s State) *uint64 {
 
 // Sum returns the sum of all columns but Created.
 func (l *ChangeLedger) Sum() uint64 {
-	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
+	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Withheld + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
 }
 
 // Balances reports whether Created is the sum of the other columns.

@@ -60,6 +60,7 @@ type Policy struct {
 	CohortName    string         `json:"cohort_name,omitempty"` // "": the computation's key
 	Job           string         `json:"job,omitempty"`         // "": the default schedule; else the name of its own
 	Unguarded     bool           `json:"unguarded,omitempty"`   // its exits are never held as a mass
+	Consent       []string       `json:"consent,omitempty"`     // categories that a user must have given, sorted; none: anybody is sent
 }
 
 // Section is the policy of one computation, named by key or by id.

@@ -77,7 +77,7 @@ func isValueFlag(word string, takesValue map[string]bool) bool {
 // valuesOf lists the values of a flag that has only a few.
 func valuesOf(flag string) []string {
 	if strings.TrimLeft(flag, "-") == "state" {
-		return []string{"pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired"}
+		return []string{"pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired", "withheld"}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func EventTerms(l domain.EventLedger) []Portion {
 // ChangeTerms lists the states of created changes.
 func ChangeTerms(l domain.ChangeLedger) []Portion {
 	return []Portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
-		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
+		{"expired", l.Expired}, {"withheld", l.Withheld}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
 }
 
 // Balance is the difference between a ledger's total and the sum of its terms.

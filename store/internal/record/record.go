@@ -21,6 +21,8 @@ const (
 	RecordErased byte = 7 // was applied, and was about an erased user: blank
 	recordEvent  byte = 8
 	recordAgain  byte = 9 // a parked event in a new reading
+
+	recordConsenting byte = 10 // an event that states consent; one that does not stays a recordEvent
 )
 
 // Record is one decoded record. One of its pointers is set. None is set for a lost or an erased record.
@@ -64,14 +66,18 @@ func (r *Record) Outsider() bool {
 	return r.Rules != nil || r.Repair != nil || r.Action != nil || r.Order != nil || r.Again != nil
 }
 
-// AppendEvent appends the frame of e. The last two parts are left out when they are empty.
+// AppendEvent appends the frame of e. The last two parts are left out when they are empty, except where consent follows.
 //
 //	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key,
 //	computation id, flags, columns x (name, off, len), object off, len, fault, sentence, raw,
-//	left-out values x (name, off, len), clock ahead
+//	left-out values x (name, off, len), clock ahead, [categories given]
 func AppendEvent(buf []byte, e *domain.Event) []byte {
 	start := len(buf)
-	buf = append(buf, recordEvent)
+	kind := recordEvent
+	if e.Consent != nil {
+		kind = recordConsenting
+	}
+	buf = append(buf, kind)
 	buf = wire.AppendTime(buf, e.Received)
 	buf = wire.AppendTime(buf, e.Time)
 	buf = append(buf, byte(e.TimeSource))
@@ -92,11 +98,14 @@ func AppendEvent(buf []byte, e *domain.Event) []byte {
 	buf = wire.AppendString(buf, e.Fault)
 	buf = wire.AppendString(buf, e.Sentence)
 	buf = wire.AppendBytes(buf, e.Raw)
-	if len(e.LeftOut) > 0 || e.ClockAhead != 0 {
+	if len(e.LeftOut) > 0 || e.ClockAhead != 0 || e.Consent != nil {
 		buf = putColumns(buf, e.LeftOut)
 	}
-	if e.ClockAhead != 0 {
+	if e.ClockAhead != 0 || e.Consent != nil {
 		buf = wire.AppendInt(buf, int64(e.ClockAhead))
+	}
+	if e.Consent != nil {
+		buf = wire.AppendTexts(buf, e.Consent.Given)
 	}
 	return wire.Seal(buf, start)
 }
@@ -160,6 +169,9 @@ func readEvent(r *wire.Reader, version byte) *domain.Event {
 	if version != RecordEvent1 && r.Len() > 0 {
 		e.ClockAhead = time.Duration(r.Int())
 	}
+	if version == recordConsenting {
+		e.Consent = &domain.Preferences{Given: r.Texts()}
+	}
 	return e
 }
 
@@ -186,7 +198,7 @@ func DecodeRecord(seq uint64, frame []byte) (Record, error) {
 	}
 	rec := Record{Seq: seq}
 	switch frame[0] {
-	case recordEvent, RecordEvent1:
+	case recordEvent, RecordEvent1, recordConsenting:
 		rec.Event = readEvent(&r, frame[0])
 	case recordRules:
 		rec.Rules = new(domain.Rules)
@@ -227,7 +239,7 @@ func weigh(frame []byte) int {
 
 // ReceiptOf reads the receipt of an event, in ns, without decoding the rest. For other records it returns was.
 func ReceiptOf(frame []byte, was int64) int64 {
-	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != RecordEvent1 {
+	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != RecordEvent1 && frame[0] != recordConsenting {
 		return was
 	}
 	r := wire.NewReader(frame[1:])

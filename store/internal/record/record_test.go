@@ -53,6 +53,11 @@ func enter() *domain.Event {
 	return e
 }
 
+func consenting(e *domain.Event, given ...string) *domain.Event {
+	e.Consent = &domain.Preferences{Given: given}
+	return e
+}
+
 func leftOut(e *domain.Event) *domain.Event {
 	e.LeftOut = []domain.Column{{Name: "score", Value: domain.Span{Off: 3, Len: 5}}}
 	return e
@@ -66,6 +71,8 @@ func FuzzRecord(f *testing.F) {
 		AppendEvent(nil, enter()),
 		AppendEvent(nil, leftOut(enter())),
 		AppendEvent(nil, trait("a", "1", "b", "2")),
+		AppendEvent(nil, consenting(enter(), "Advertising", "Marketing")),
+		AppendEvent(nil, consenting(enter())),
 		(&Action{Received: noon, Verb: ActionRetry, IDs: []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).Encode(nil),
 		(&Repair{Received: noon, Missing: []Told{{User: "ann", Field: 3}}}).Encode(nil),
 		AppendOrder(nil, &Order{Received: noon, Time: noon, Verb: OrderImport, Field: 2, Key: "vip", Words: []JobTarget{{User: "ann", In: true}, {User: "bea", In: false}}}),

@@ -19,6 +19,7 @@ func TestEveryRecordIsReadAsItWasWritten(t *testing.T) {
 	must(t, err)
 	late := enter()
 	late.ClockAhead = time.Hour // without left-out values before it
+	refusing := *late
 	for _, tc := range []struct {
 		name  string
 		frame []byte
@@ -28,6 +29,8 @@ func TestEveryRecordIsReadAsItWasWritten(t *testing.T) {
 		{"an event with columns", AppendEvent(nil, trait("a", "1", "b", `"x"`)), Record{Event: trait("a", "1", "b", `"x"`)}},
 		{"an event with values left out", AppendEvent(nil, leftOut(enter())), Record{Event: leftOut(enter())}},
 		{"an event of a clock that jumped", AppendEvent(nil, late), Record{Event: late}},
+		{"an event with consent", AppendEvent(nil, consenting(enter(), "Advertising", "Marketing")), Record{Event: consenting(enter(), "Advertising", "Marketing")}},
+		{"an event that refuses every category", AppendEvent(nil, consenting(&refusing)), Record{Event: consenting(&refusing)}},
 		{"rules", rules, Record{Rules: &domain.Rules{OnDelete: "ignore", MessageIDs: time.Hour, Defaults: domain.Policy{Send: domain.SendBoth}}}},
 		{"a retry", (&Action{Received: noon, Verb: ActionRetry, IDs: ids}).Encode(nil), Record{Action: &Action{Received: noon, Verb: ActionRetry, IDs: ids}}},
 		{"a drop of nothing", (&Action{Received: noon, Verb: ActionDrop}).Encode(nil), Record{Action: &Action{Received: noon, Verb: ActionDrop}}},

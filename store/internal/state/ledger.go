@@ -20,19 +20,20 @@ type Ledger struct {
 	Uncounted  bool // read from a version that did not count the backlog; see LoadCounted
 }
 
-// terms lists the numbers in the order of the frame. Version 1 had no backlog.
-func (l *Ledger) terms() [27]*uint64 {
+// terms lists the numbers in the order of the frame. Version 1 had no backlog, version 2 nothing withheld.
+func (l *Ledger) terms() [28]*uint64 {
 	e, c := &l.Events, &l.Changes
-	return [27]*uint64{
+	return [28]*uint64{
 		&e.Accepted, &e.Transitions, &e.Unchanged, &e.Duplicate, &e.Stale, &e.Ignored, &e.Parked, &e.Discarded,
 		&c.Created, &c.Delivered, &c.Superseded, &c.Cancelled, &c.Dropped, &c.Expired, &c.Forgotten, &c.Pending, &c.Held, &c.Parked,
 		&e.Lost, &c.Lost,
 		&l.Users, &l.Rejected, &l.Tombstones, &l.Damaged,
 		&l.Backlog.Users, &l.Backlog.Events, &l.Backlog.Members,
+		&c.Withheld,
 	}
 }
 
-const ledgerVersion byte = 2
+const ledgerVersion byte = 3
 
 // Encode returns the frame of the ledger.
 func (l *Ledger) Encode() []byte {
@@ -47,8 +48,11 @@ func (l *Ledger) Encode() []byte {
 func DecodeLedger(frame []byte) (l Ledger, err error) {
 	version, terms := ledgerVersion, l.terms()
 	known := terms[:]
-	if len(frame) > 0 && frame[0] == 1 {
+	switch {
+	case len(frame) > 0 && frame[0] == 1:
 		version, known, l.Uncounted = 1, terms[:24], true
+	case len(frame) > 0 && frame[0] == 2:
+		version, known = 2, terms[:27]
 	}
 	r, err := wire.Unseal(frame, version)
 	if err != nil {

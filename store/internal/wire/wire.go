@@ -151,6 +151,18 @@ func (r *Reader) Bytes() []byte {
 // Text reads a value written by AppendString and copies it.
 func (r *Reader) Text() string { return string(r.Bytes()) }
 
+// Texts reads a value written by AppendTexts, nil for an empty list.
+func (r *Reader) Texts() (list []string) {
+	n := r.Uint()
+	if n > uint64(len(r.b)) { // each takes a byte at least
+		r.Fail()
+	}
+	for ; n > 0 && r.OK(); n-- {
+		list = append(list, r.Text())
+	}
+	return list
+}
+
 // Time reads a value written by AppendTime, in UTC.
 func (r *Reader) Time() time.Time {
 	ns := r.Int()
@@ -171,6 +183,15 @@ func AppendBytes(b, v []byte) []byte { return append(AppendUint(b, uint64(len(v)
 
 // AppendString appends the length of v and v.
 func AppendString(b []byte, v string) []byte { return append(AppendUint(b, uint64(len(v))), v...) }
+
+// AppendTexts appends the number of texts and each text.
+func AppendTexts(b []byte, list []string) []byte {
+	b = AppendUint(b, uint64(len(list)))
+	for _, v := range list {
+		b = AppendString(b, v)
+	}
+	return b
+}
 
 // AppendTime appends t as nanoseconds since 1970, and the zero time as 0.
 func AppendTime(b []byte, t time.Time) []byte {
