@@ -6,8 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"personasync/agent/segment"
 )
 
 var (
@@ -65,33 +63,4 @@ func hasAnchor(text, anchor string) bool {
 		}
 	}
 	return false
-}
-
-// TestEveryReasonToParkIsExplained holds docs/troubleshooting.md to the codes there are.
-func TestEveryReasonToParkIsExplained(t *testing.T) {
-	text := read(t, "../docs/troubleshooting.md")
-	codes := []string{
-		segment.FaultInvalidJSON, segment.FaultNotAnObject, segment.FaultInvalidUTF8, segment.FaultTooDeep, segment.FaultUnknownClass,
-		segment.FaultMissingKey, segment.FaultNameTooLong, segment.FaultUnknownType, segment.FaultAccountLevel, segment.FaultBadUserID,
-		segment.FaultNoIdentifier, segment.FaultUndetermined, segment.FaultNoValues, segment.FaultTooManyVals, segment.FaultUnverified,
-		segment.FaultEventTooLarge, "anonymous", "email_only", "ambiguous_key", "too_many_names", "corrupt",
-	}
-	park := regexp.MustCompile(`(?m)^\t\{("?\w+"?), .*act(?:Park|Bisect|Suspect)\},$`)
-	answers := read(t, "../sync/failures.go")
-	rows := park.FindAllStringSubmatch(answers, -1)
-	if len(rows) < 8 {
-		t.Fatalf("the failure table has %d rows that park", len(rows))
-	}
-	for _, row := range rows {
-		code := strings.Trim(row[1], `"`)
-		if m := regexp.MustCompile(code + ` += "(\w+)"`).FindStringSubmatch(answers); m != nil {
-			code = m[1]
-		}
-		codes = append(codes, code)
-	}
-	for _, code := range codes {
-		if !strings.Contains(text, "`"+code+"`") {
-			t.Errorf("%s is not explained", code)
-		}
-	}
 }

@@ -31,7 +31,7 @@ type Options struct {
 	Parked        time.Duration
 	ExMembers     time.Duration // how long an exit is remembered
 
-	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See space.go.
+	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See internal/datadir/budget.go.
 	MaxDataBytes int64
 
 	// CheckInChild does what Check does for dir in a process of its own, which damage may kill: see

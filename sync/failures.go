@@ -84,6 +84,7 @@ var failureTable = []Meaning{
 	{codeServerError, "MoEngage, or a gateway in front of it, failed with another 5xx status. The request may have been accepted.", doUncertain, actUncertain},
 	{codeLost, "The connection broke after the request may have been sent, before an answer was read.", doUncertain, actUncertain},
 	{codeTimeout, "No answer came within moengage.timeout. The request may have been accepted.", doUncertain, actUncertain},
+	{"interrupted", "The agent stopped while the request was under way, so no answer was read.", "Marks the changes as uncertain at the next start, and sends them again: events may arrive twice.", actUncertain},
 	{codeUnreadable, "A 2xx status came with a body that is not MoEngage's JSON, as a proxy or a captive portal would answer.", doUncertain, actUncertain},
 	{codeSaysFail, "A 2xx status came with a body that does not say success.", doUncertain, actUncertain},
 
