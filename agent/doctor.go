@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/agent/api"
+	"personasync/agent/backup"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
@@ -219,9 +220,44 @@ func (d *doctor) checkStatus(s condition.Status) {
 	if s.Events.Balances() && s.Changes.Balances() {
 		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", s.Events.Accepted, s.Changes.Created)
 	}
+	d.checkBackup(s.Backup)
 	d.checkNotify(&s)
 	for i := range s.Conditions {
 		d.findCondition(&s.Conditions[i])
+	}
+}
+
+// statPatience is how long the doctor waits for a folder that may lie on a file system of the network.
+const statPatience = time.Second
+
+// checkBackup looks at the folder of the scheduled backups. A failed or overdue one is a condition of its own.
+func (d *doctor) checkBackup(b *condition.Backup) {
+	if b == nil {
+		d.find("backup", "ok", "", "none is scheduled; docs/operating.md says how to set up [backup]")
+		return
+	}
+	looked := make(chan error, 1)
+	shared := false
+	go func() {
+		same, err := backup.SameFileSystem(b.Dir, d.config.DataDir)
+		shared = same
+		looked <- err
+	}()
+	select {
+	case err := <-looked:
+		dir := domain.ShellWord(b.Dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			d.find("backup", "warn", "mount its disk, or install -d -m 700 -o USER "+dir+", with the user of the agent", "backup.dir %s is missing: the next backup will fail", b.Dir)
+		case err != nil:
+			d.find("backup", "skip", "", "backup.dir cannot be looked at by this user: %v", err)
+		case shared:
+			d.find("backup", "warn", "name a folder on another disk, or copy the backups to another host", "backup.dir %s is on the file system of data_dir: the loss of that disk takes both", b.Dir)
+		default:
+			d.find("backup", "ok", "", "scheduled, to %s", b.Dir)
+		}
+	case <-time.After(statPatience):
+		d.find("backup", "warn", "does its file system answer? findmnt -T "+domain.ShellWord(b.Dir), "backup.dir %s does not answer", b.Dir)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"personasync/agent/backup"
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/inspect"
 	"personasync/agent/sending"
@@ -15,12 +17,12 @@ import (
 
 // jobs returns every job of c for the running agent.
 func (p *parts) jobs(c *config.Config) ([]scheduler.Job, error) {
-	return jobsOf(c, p.senders, p.verifier, func() int { return p.config.Load().Verify.Sample })
+	return jobsOf(c, p.senders, p.keeper, p.verifier, func() int { return p.config.Load().Verify.Sample })
 }
 
-// jobsOf returns every job of c: the schedules by which changes leave, and the verification. A run of a schedule sends the
+// jobsOf returns every job of c: the schedules by which changes leave, the backup and the verification. A run of a schedule sends the
 // changes received until its time, and ends when none of them is left, however long MoEngage is unavailable.
-func jobsOf(c *config.Config, s *sending.Senders, v *verify.Verifier, sample func() int) ([]scheduler.Job, error) {
+func jobsOf(c *config.Config, s *sending.Senders, k *backup.Keeper, v *verify.Verifier, sample func() int) ([]scheduler.Job, error) {
 	all, err := sending.Schedules(c)
 	if err != nil {
 		return nil, err
@@ -33,6 +35,11 @@ func jobsOf(c *config.Config, s *sending.Senders, v *verify.Verifier, sample fun
 			Do:      func(ctx context.Context, scheduled time.Time) error { return s.Drain(ctx, one.Job, scheduled) },
 		})
 	}
+	backups, err := k.Jobs(c)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, backups...)
 	verify, err := v.Jobs(c.Verify.Schedule, c.Location(), sample)
 	return append(list, verify...), err
 }
@@ -40,7 +47,7 @@ func jobsOf(c *config.Config, s *sending.Senders, v *verify.Verifier, sample fun
 // nextFlush is the earliest planned run of a schedule by which changes leave; zero without one.
 func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	for _, p := range plan {
-		if p.Job != verify.Job && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
+		if p.Job != verify.Job && p.Job != condition.BackupJob && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
 			next = p.Next
 		}
 	}
@@ -81,7 +88,7 @@ func (p *parts) livePlan(*store.View) ([]inspect.Planned, error) {
 // filedPlan is the plan that the next start of the agent of c would make.
 func filedPlan(c *config.Config) func(v *store.View) ([]inspect.Planned, error) {
 	return func(v *store.View) ([]inspect.Planned, error) {
-		list, err := jobsOf(c, nil, nil, nil)
+		list, err := jobsOf(c, nil, nil, nil, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -78,13 +78,15 @@ the dashboard in [packaging/grafana](../packaging/grafana/personasync.json), and
 // busySite is an agent to which about everything has happened that a metric tells of.
 func busySite(t *testing.T) *started {
 	s := newSite(t)
-	a := s.start(s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s", "PERSONASYNC_NOTIFY_COMMAND=/bin/true"), RunOptions{})
+	a := s.start(s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s", "PERSONASYNC_NOTIFY_COMMAND=/bin/true",
+		"PERSONASYNC_BACKUP_SCHEDULE=@every 1s", "PERSONASYNC_BACKUP_DIR="+t.TempDir()), RunOptions{})
 	a.tell(news("ann", true, time.Now().Add(-time.Minute)))
 	a.tell(strings.ReplaceAll(news("bob", true, time.Now()), `"vip":true`, `"other":true`)) // undetermined
 	a.deliver("POST", "/segment/webhook", "{}")
 	waitFor(t, "a delivery, a verification, and a count of what is parked", func() bool {
 		text := scrape(t, "http://"+a.Admin.String()+"/metrics")
 		return strings.Contains(text, `personasync_changes_closed_total{outcome="delivered"} 1`) &&
+			strings.Contains(text, `personasync_backup_bytes `) &&
 			strings.Contains(text, `personasync_job_last_run_timestamp_seconds{`) &&
 			strings.Contains(text, `personasync_verify_differing_users{computation="vip"} 0`) &&
 			strings.Contains(text, `personasync_parked{cause="undetermined"} 1`)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 
+	"personasync/agent/backup"
 	"personasync/agent/config"
 	"personasync/store"
 )
@@ -34,6 +35,9 @@ type RunOptions struct {
 
 	// CheckInChild is that of store.Options; nil: files that may be damaged are checked in this process.
 	CheckInChild func(ctx context.Context, dir string) (*store.CheckReport, error)
+
+	// ProveInChild proves a backup in a process of its own, which a damaged file may end; nil: in this process.
+	ProveInChild backup.Prover
 
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"personasync/agent/backup"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/ingest"
@@ -36,6 +37,7 @@ type parts struct {
 	ingest    *ingest.Handler
 	senders   *sending.Senders
 	verifier  *verify.Verifier
+	keeper    *backup.Keeper
 	scheduler *scheduler.Scheduler
 	recorder  *page.Recorder
 	metrics   *metrics.Metrics

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/agent/api"
+	"personasync/agent/backup"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
@@ -132,6 +133,7 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 		return nil, err
 	}
 	p.verifier = verify.New(data, sending.Config(c, domain.EndpointTransition), o.Log.With("part", "verify"))
+	p.keeper = backup.New(data, o.ProveInChild, o.Log.With("part", "backup"))
 	list, err := p.jobs(c)
 	if err != nil {
 		return nil, err

@@ -57,12 +57,13 @@ agent/api: agent/condition agent/config agent/host store sync store/domain   # w
 agent/page: agent/api agent/condition scheduler store sync store/domain
 agent/metrics: agent/api agent/condition agent/config agent/ingest scheduler store sync store/domain
 agent/verify: agent/api agent/condition scheduler store sync store/domain
+agent/backup: agent/condition agent/config scheduler store store/domain
 agent/sending: agent/config scheduler sync store/domain
 agent/notify: agent/api agent/condition store
 agent/preview: agent/api agent/config agent/ingest agent/segment agent/sending store sync store/domain   # reads by ingest, applies by the store, builds by sync: has no rules
 agent/inspect: agent/api agent/condition agent/config agent/preview agent/sending scheduler store sync store/domain
-agent: agent/api agent/condition agent/config agent/host agent/ingest agent/inspect agent/metrics agent/notify agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
-cli: agent agent/api agent/condition agent/config agent/host agent/memberlist agent/preview cli/internal/argv cli/internal/cases cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/service cli/internal/term store sync sync/sandbox store/domain
+agent: agent/api agent/backup agent/condition agent/config agent/host agent/ingest agent/inspect agent/metrics agent/notify agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
+cli: agent agent/api agent/backup agent/condition agent/config agent/host agent/memberlist agent/preview cli/internal/argv cli/internal/cases cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/service cli/internal/term store sync sync/sandbox store/domain
 cli/internal/argv: agent/config/wording cli/internal/exit cli/internal/term
 cli/internal/cases: agent/api agent/config agent/preview cli/internal/exit cli/internal/term
 cli/internal/command: agent agent/api agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain

@@ -96,6 +96,7 @@ func newApp(env *command.Env) *urfave.App {
 			completionCommand(env),
 			manCommand(env),
 			checkFilesCommand(env),
+			proveBackupCommand(env),
 		},
 	}
 	tidy(app.Commands)

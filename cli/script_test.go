@@ -76,6 +76,9 @@ func TestMain(m *testing.M) {
 		if os.Getenv("SLOW_CHECK") != "" {
 			os.Exit(Main(slowly))
 		}
+		if os.Getenv("CHILDREN") != "" {
+			os.Exit(Main(children))
+		}
 		os.Exit(Main(nil))
 	}})
 }

@@ -77,6 +77,7 @@ var states = []stateCase{
 	{"completion bash", "0 complete", "0 complete", "0 complete", "0 complete"},
 	{"man", "0 EXIT STATUS", "0 EXIT STATUS", "0 EXIT STATUS", "0 EXIT STATUS"},
 	{"check-files data", `0 "error":.*in use`, `0 "report":`, `0 "report":`, `0 "report":`},
+	{"prove-backup {backup} scratch", `0 "report":`, `0 "report":`, `0 "report":`, `0 "report":`},
 }
 
 type stateCase struct{ line, up, down, starting, crashed string }
@@ -212,6 +213,13 @@ func (h *heard) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.text.String()
+}
+
+// children lets the program start itself, as it does outside of tests.
+func children(ctx context.Context, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	c.Args[0] = "personasync" // by which testscript knows what to be
+	return c
 }
 
 // slowly has the program check files, as a start after a power failure does, in a process that comes to

@@ -73,6 +73,8 @@ type (
 	ToldUser = query.ToldUser
 	// Verification is a comparison of a computation with what MoEngage holds.
 	Verification = query.Verification
+	// GoodBackup is the last scheduled backup that was proven.
+	GoodBackup = query.GoodBackup
 	// Notices are what one receiver of notifications was told last.
 	Notices = query.Notices
 	// Notice is the state of one condition as a receiver knows it.
@@ -145,6 +147,12 @@ func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 // AnswerCheck is the work of a checking process: it checks the files in dir and prints the report.
 func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	return repair.AnswerCheck(ctx, w, dir)
+}
+
+// AnswerProof is the work of a process that proves a backup for another one, which reads the report by CheckInChild.
+func AnswerProof(ctx context.Context, w io.Writer, path, scratch string) error {
+	r, err := ProveBackup(ctx, path, scratch)
+	return repair.Answer(w, r, err)
 }
 
 // IsChecking reports whether this process was started by CheckInChild.

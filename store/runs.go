@@ -48,6 +48,18 @@ func (s *Store) SetNotices(ctx context.Context, n query.Notices) error {
 	}, nil)
 }
 
+// SetGoodBackup keeps b as the last good scheduled backup.
+func (s *Store) SetGoodBackup(ctx context.Context, b query.GoodBackup) error {
+	text, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
+		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.BackupKey), text)
+		return nil
+	}, nil)
+}
+
 // SetPause keeps p as the pause of sending. A nil p ends it.
 func (s *Store) SetPause(ctx context.Context, p *domain.Pause) error {
 	text, err := json.Marshal(p)

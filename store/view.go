@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +88,15 @@ func (v *View) read(f func(tx *state.Tx) error) error { return v.r.Read(f) }
 // whether anything came.
 func (v *View) LastRecord() uint64 { return v.r.LastRecord() }
 
+// Epoch names the store: every change id begins with it. A restored store keeps it.
+func (v *View) Epoch() (epoch string, err error) {
+	err = v.look(func(tx engine.Tx) error {
+		epoch = fmt.Sprintf("%08x", binary.BigEndian.Uint32(tx.Bucket(state.BucketMeta).Get(boltfile.MetaEpoch)))
+		return nil
+	})
+	return epoch, err
+}
+
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (domain.Counts, error) { return v.r.Counts() }
 
@@ -169,6 +179,9 @@ func (v *View) Verifications() ([]query.Verification, error) { return v.r.Verifi
 
 // JobRuns lists the jobs' last runs, by name.
 func (v *View) JobRuns() ([]query.JobRun, error) { return v.r.JobRuns() }
+
+// GoodBackup returns the last scheduled backup that was proven; nil before the first.
+func (v *View) GoodBackup() (*query.GoodBackup, error) { return v.r.GoodBackup() }
 
 // Notices lists what each receiver of notifications was told last, by receiver.
 func (v *View) Notices() ([]query.Notices, error) { return v.r.Notices() }

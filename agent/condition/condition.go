@@ -74,6 +74,7 @@ var Kinds = []Kind{
 	{"parked", []string{warning}, "outbox", (*Facts).parked},
 	{"verify_differs", []string{warning, info}, "verify", (*Facts).verifyDiffers},
 	{"verify_impossible", []string{warning, info}, "verify", (*Facts).verifyImpossible},
+	{"backup", []string{warning}, "backup", (*Facts).backup},
 	{"job_failed", []string{warning}, "jobs", (*Facts).jobFailed},
 	{"runs_missed", []string{warning}, "jobs", (*Facts).runsMissed},
 	{"clock", []string{warning}, "clock", (*Facts).clock},

@@ -300,6 +300,12 @@ var conditionCases = []struct {
 	{"a job failed", func(f *Facts) {
 		f.Status.FailedJobs = []FailedJob{{Job: "[verify]", FailedAt: "2026-03-01T01:00:00Z", Code: "failed", Error: "no route"}, {Job: "b", FailedAt: "2026-02-01T01:00:00Z"}}
 	}, []string{"job_failed warning.*The last run of \\[verify\\], b failed. That of \\[verify\\], at 01:00:00 UTC, 1 March \\(failed\\): no route.*personasync schedule"}},
+	{"a scheduled backup failed, and one is good", func(f *Facts) {
+		f.Status.Backup = &Backup{Dir: "/mnt/b", Made: "2026-02-28T02:30:00Z", FailedAt: "2026-03-01T01:30:00Z", Error: "there is no room"}
+		f.Status.FailedJobs = []FailedJob{{Job: BackupJob, FailedAt: "2026-03-01T01:30:00Z"}}
+	}, []string{"backup warning The last scheduled backup failed, at 01:30:00 UTC, 1 March: there is no room. The last good one is of 02:30:00 UTC, 28 February: a restore.*personasync schedule;ls -la /mnt/b"}},
+	{"the first backup is overdue", func(f *Facts) { f.Status.Backup = &Backup{Dir: "/mnt/b", Overdue: true} }, []string{"backup warning A scheduled backup is overdue. There is no good backup yet. No run of it has succeeded since"}},
+	{"a backup is good", func(f *Facts) { f.Status.Backup = &Backup{Dir: "/mnt/b", Made: "2026-03-01T01:30:00Z"} }, nil},
 	{"a receiver of notifications failed once", func(f *Facts) {
 		f.Status.Notify = &Notify{Receivers: []Receiver{{Name: "url", Failures: 1, LastError: "it answered 500"}}}
 	}, nil},

@@ -132,7 +132,7 @@ func (f *Facts) configRefused() *Condition {
 }
 
 func (f *Facts) jobFailed() *Condition {
-	list := f.Status.FailedJobs
+	list := slices.DeleteFunc(slices.Clone(f.Status.FailedJobs), func(j FailedJob) bool { return j.Job == BackupJob }) // the condition backup
 	if len(list) == 0 {
 		return nil
 	}

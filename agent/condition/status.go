@@ -60,6 +60,8 @@ type Status struct {
 	// OldestDue is when the change that is most overdue should have left; null if none is.
 	OldestDue *time.Time `json:"oldest_due"`
 
+	Backup *Backup `json:"backup"` // null if none is scheduled
+
 	Notify *Notify `json:"notify"` // null if nobody is told
 
 	Expiring *store.Expiring `json:"expiring"` // parked items that expire within a week; null if none do

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ func check(r *report) {
 		r.refuseKey("retention.ex_members", `must be "0s", for ever, or 24h or more: late deliveries are recognised by it`)
 	}
 	checkSchedule(r)
+	checkBackup(r)
 	checkNotify(r)
 	checkPolicy(r, fields(&r.cfg.Defaults, "defaults."))
 	for i := range r.cfg.Computations {
@@ -167,6 +169,22 @@ func checkSchedule(r *report) {
 		if err := valid.CronSpec(v, r.cfg.Location()); err != nil {
 			r.refuseKey("verify.schedule", "%v", err)
 		}
+	}
+}
+
+// checkBackup refuses backups without a place, and a place that is lost together with the data.
+func checkBackup(r *report) {
+	b := &r.cfg.Backup
+	if b.Schedule != "" {
+		if err := valid.CronSpec(b.Schedule, r.cfg.Location()); err != nil {
+			r.refuseKey("backup.schedule", "%v", err)
+		}
+		if b.Dir == "" {
+			r.refuseKey(keyBackupDir, `must name a folder for the backups, such as "/var/backups/personasync", because backup.schedule is set`)
+		}
+	}
+	if inside, err := filepath.Rel(r.cfg.DataDir, b.Dir); b.Dir != "" && err == nil && filepath.IsLocal(inside) {
+		r.refuseKey(keyBackupDir, "must be outside of data_dir: the loss of that folder would take the backups too")
 	}
 }
 

@@ -36,16 +36,15 @@ type Config struct {
 	// Path is the file that was read, or "".
 	Path string `toml:"-"`
 
-	DataDir      string        `toml:"data_dir" path:"file"`
-	Log          Log           `toml:"log"`
-	Ingest       Ingest        `toml:"ingest"`
-	Admin        Admin         `toml:"admin"`
-	MoEngage     MoEngage      `toml:"moengage"`
-	Schedule     Schedule      `toml:"schedule"`
-	Retry        Retry         `toml:"retry"`
-	Retention    Retention     `toml:"retention"`
-	Verify       Verify        `toml:"verify"`
-	Notify       Notify        `toml:"notify"`
+	DataDir   string    `toml:"data_dir" path:"file"`
+	Log       Log       `toml:"log"`
+	Ingest    Ingest    `toml:"ingest"`
+	Admin     Admin     `toml:"admin"`
+	MoEngage  MoEngage  `toml:"moengage"`
+	Schedule  Schedule  `toml:"schedule"`
+	Retry     Retry     `toml:"retry"`
+	Retention Retention `toml:"retention"`
+	Upkeep
 	Defaults     Policy        `toml:"defaults"`
 	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
@@ -148,6 +147,20 @@ type Guard struct {
 type Verify struct {
 	Schedule string `toml:"schedule"` // cron spec; "": never
 	Sample   int    `toml:"sample" min:"1" max:"1000000"`
+}
+
+// Upkeep has the sections of what the agent does beside its work: verify, back up, tell people.
+type Upkeep struct {
+	Verify Verify `toml:"verify"`
+	Backup Backup `toml:"backup"`
+	Notify Notify `toml:"notify"`
+}
+
+// Backup schedules backups, each of which is proven by a restore.
+type Backup struct {
+	Schedule string `toml:"schedule"` // cron spec; "": never
+	Dir      string `toml:"dir" path:"file"`
+	Keep     int    `toml:"keep" min:"1" max:"10000"`
 }
 
 // Notify has the receivers of conditions, and the heartbeat. Addresses are secrets, because their paths are.
@@ -290,11 +303,14 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
-		Guard:  Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
-		Verify: Verify{Sample: 1000},
-		Notify: Notify{
-			Format: "json", After: Duration{2 * time.Minute},
-			HeartbeatEvery: Duration{time.Minute}, HeartbeatLag: Duration{15 * time.Minute},
+		Guard: Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
+		Upkeep: Upkeep{
+			Verify: Verify{Sample: 1000},
+			Backup: Backup{Keep: 7},
+			Notify: Notify{
+				Format: "json", After: Duration{2 * time.Minute},
+				HeartbeatEvery: Duration{time.Minute}, HeartbeatLag: Duration{15 * time.Minute},
+			},
 		},
 		Defaults: Policy{
 			Send:          domain.SendAsReceived,

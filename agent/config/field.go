@@ -30,6 +30,7 @@ const (
 	keyAdminSocket  = "admin.socket"
 	keyAdminListen  = "admin.listen"
 	keyBaseURL      = "moengage.base_url"
+	keyBackupDir    = "backup.dir"
 	keyNotifyURL    = "notify.url"
 	keyHeaders      = "notify.headers"
 	keyRoutingKey   = "notify.routing_key"

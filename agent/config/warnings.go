@@ -97,6 +97,9 @@ func (c *Config) warnSchedule(say sayer) {
 	if s := &c.Schedule; s.Mode != "cron" && s.Cron != Default().Schedule.Cron {
 		say("schedule.cron is not used, because schedule.mode is %q", s.Mode)
 	}
+	if b := &c.Backup; b.Schedule == "" && b.Dir != "" {
+		say("backup.dir is not used, because backup.schedule is not set: no backup is made")
+	}
 }
 
 func (c *Config) warnNotify(say sayer) {

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"personasync/agent/condition"
@@ -47,6 +48,9 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		s.FailedJobs = failedJobs(jobs)
+		if s.Backup, err = l.backup(v, jobs, now); err != nil {
+			return err
+		}
 		if s.Expiring, err = v.Expiring(now, l.from.Config().Retention.Parked.Duration); err != nil {
 			return err
 		}
@@ -71,4 +75,17 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		return nil
 	})
 	return s, err
+}
+
+// backup is how the scheduled backups stand; nil if none is scheduled.
+func (l *Local) backup(v *store.View, jobs []Planned, now time.Time) (*condition.Backup, error) {
+	i := slices.IndexFunc(jobs, func(p Planned) bool { return p.Job == condition.BackupJob })
+	if i < 0 {
+		return nil, nil
+	}
+	good, err := v.GoodBackup()
+	if err != nil {
+		return nil, err
+	}
+	return condition.NewBackup(l.from.Config().Backup, good, jobs[i].Planned, jobs[i].Schedule, now), nil
 }

@@ -77,6 +77,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		r.failed.Inc()
 		return
 	}
+	c.backup(status.Backup)
 	counts, err := r.Store.Counts()
 	if err != nil {
 		r.failed.Inc()
@@ -169,6 +170,17 @@ func (c *reading) space(s store.Space) {
 	c.gauge("personasync_inbox_bytes", float64(s.InboxBytes))
 	c.gauge("personasync_state_bytes", float64(s.StateBytes))
 	c.gauge("personasync_state_live_bytes", float64(s.LiveBytes))
+}
+
+func (c *reading) backup(b *condition.Backup) {
+	if b == nil {
+		return
+	}
+	c.truth("personasync_backup_failed", b.FailedAt != "")
+	if b.Made != "" {
+		c.gauge("personasync_backup_age_seconds", float64(b.AgeS))
+		c.gauge("personasync_backup_bytes", float64(b.Bytes))
+	}
 }
 
 func (c *reading) jobs() {

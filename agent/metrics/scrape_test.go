@@ -64,13 +64,16 @@ func scrape(t *testing.T, m *Metrics) string {
 
 func TestAScrapeReadsItsSource(t *testing.T) {
 	m := New()
-	m.Read(source(t, &inspector{status: condition.Status{Conditions: []condition.Condition{{Name: "lag", Severity: condition.Critical}}}}))
+	m.Read(source(t, &inspector{status: condition.Status{Backup: &condition.Backup{Made: "2026-03-01T01:30:00Z", AgeS: 90, Bytes: 7}, Conditions: []condition.Condition{{Name: "lag", Severity: condition.Critical}}}}))
 	m.Ingest(ingest.RouteWebhook, 200, time.Millisecond)
 	m.Post(syncer.Report{Code: "accepted", Users: 3, Events: 2, Bytes: 700})
 	text := scrape(t, m)
 	for _, line := range []string{
 		`personasync_build_info{goversion="`, `version="1.2.3"} 1`,
 		`personasync_ready 1`,
+		`personasync_backup_age_seconds 90`,
+		`personasync_backup_bytes 7`,
+		`personasync_backup_failed 0`,
 		`personasync_condition{name="lag",severity="critical"} 1`,
 		`personasync_condition{name="behind",severity="warning"} 0`,
 		`personasync_config_reload_refused 1`,

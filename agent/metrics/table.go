@@ -60,6 +60,10 @@ var Table = []Metric{
 	{"personasync_verify_last_timestamp_seconds", "gauge", []string{"computation"}, "Time at which that verification ended."},
 	{"personasync_verify_failed", "gauge", []string{"computation"}, "1 if the last verification failed, for example because MoEngage refuses to read users back. It then proves nothing, and the other values keep the earlier differences. `status` has the code."},
 
+	{"personasync_backup_age_seconds", "gauge", nil, "Age of the last scheduled backup that was proven by a restore. Absent without [backup], and before the first."},
+	{"personasync_backup_bytes", "gauge", nil, "Size of that backup."},
+	{"personasync_backup_failed", "gauge", nil, "1 if the last scheduled backup failed. Absent without [backup]."},
+
 	{"personasync_notify_messages_total", "counter", []string{"receiver", "result"}, "Messages to a receiver of notifications (url, command), and requests of the heartbeat, since the start: sent, or failed (each attempt)."},
 	{"personasync_notify_failing", "gauge", []string{"receiver"}, "1 while a receiver takes no message, or the heartbeat is not answered."},
 

@@ -18,6 +18,7 @@ func TestTheTemplateIsTheServiceWithItsName(t *testing.T) {
 		"/etc/personasync/agent.toml", "/etc/personasync/%i.toml",
 		"personasync.socket", "personasync@%i.socket",
 		"Directory=personasync\n", "Directory=personasync@%i\n",
+		"backups/personasync\n", "backups/personasync@%i\n",
 		":personasync.", ":personasync@%i.",
 		"MoEngage\n", "MoEngage (%i)\n",
 	)

@@ -21,6 +21,35 @@ const (
 // PauseKey is the key of the pause of sending, in the same bucket.
 const PauseKey = "pause"
 
+// BackupKey is the key of the last good scheduled backup, in the same bucket.
+const BackupKey = "backup"
+
+// GoodBackup is the last scheduled backup that was proven by a restore.
+type GoodBackup struct {
+	File   string        `json:"file"`   // its path
+	Made   time.Time     `json:"made"`   // the moment whose state is in it
+	Proven time.Time     `json:"proven"` // when it was counted as good
+	Bytes  int64         `json:"bytes"`
+	Users  uint64        `json:"users"`
+	Grew   int64         `json:"grew"` // bytes that state.db grew by while it was written
+	Took   time.Duration `json:"took_ns"`
+}
+
+// GoodBackup returns the last good scheduled backup, or nil.
+func (v *Reader) GoodBackup() (b *GoodBackup, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		text := tx.Bucket(state.BucketRuns).Get([]byte(BackupKey))
+		if text == nil {
+			return nil
+		}
+		if err := json.Unmarshal(text, &b); err != nil {
+			return fmt.Errorf("the record of the last backup: %w", err)
+		}
+		return nil
+	})
+	return b, err
+}
+
 // Pause returns the pause that an operator ordered last, which may be over, or nil.
 func (v *Reader) Pause() (p *domain.Pause, err error) {
 	err = v.Look(func(tx engine.Tx) error {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/wire"
@@ -31,7 +32,7 @@ type childAnswer struct {
 }
 
 // childErrors are the errors whose identity crosses from the child to the parent.
-var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, datadir.ErrNoData, datadir.ErrForeign, os.ErrPermission}
+var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, datadir.ErrNoData, datadir.ErrForeign, os.ErrPermission, domain.ErrFull}
 
 // ErrReaderDied means that the checking process was killed. Reading the files would do the same to the caller.
 var ErrReaderDied = errors.New("reading the files ended the process that did")
@@ -39,6 +40,11 @@ var ErrReaderDied = errors.New("reading the files ended the process that did")
 // AnswerCheck is the work of a checking process. It checks the files in dir and prints the report.
 func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	r, err := Check(ctx, dir, nil)
+	return Answer(w, r, err)
+}
+
+// Answer prints the report of a checking process, or why there is none.
+func Answer(w io.Writer, r *CheckReport, err error) error {
 	answer := childAnswer{Report: r}
 	if err != nil {
 		answer.Error = err.Error()
