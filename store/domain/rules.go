@@ -61,6 +61,10 @@ type Policy struct {
 	Job           string         `json:"job,omitempty"`         // "": the default schedule; else the name of its own
 	Unguarded     bool           `json:"unguarded,omitempty"`   // its exits are never held as a mass
 	Consent       []string       `json:"consent,omitempty"`     // categories that a user must have given, sorted; none: anybody is sent
+	Rollout       *Rollout       `json:"rollout,omitempty"`     // nil: anybody is sent
+
+	Of     string   `json:"-"` // key of the computation that For found it for, if it has a Rollout
+	Listed UserList `json:"-"` // the list of Rollout.List
 }
 
 // Section is the policy of one computation, named by key or by id.
@@ -80,6 +84,9 @@ type Rules struct {
 	Guard      Guard         `json:"guard"`
 	MessageIDs time.Duration `json:"message_ids"` // how long a pass-through event's messageId is remembered
 
+	// Lists are the sets of users that policies name. They are kept apart from the rest, which is written often.
+	Lists map[string]UserList `json:"lists,omitempty"`
+
 	// Names is the way in which names are compared. SetRules sets it, so that a version that compares them in another
 	// way decides again about changes that are held for a name.
 	Names int `json:"names,omitempty"`
@@ -91,20 +98,30 @@ const NamesAsSent = 1
 // For returns the policy of a computation: the section naming its id, else the one naming its key,
 // else the defaults.
 func (r *Rules) For(key, id string) Policy {
+	p := r.find(key, id)
+	if p.Rollout == nil {
+		return *p
+	}
+	own := *p
+	own.Of, own.Listed = key, r.Lists[p.Rollout.List]
+	return own
+}
+
+func (r *Rules) find(key, id string) *Policy {
 	byKey := -1
 	for i := range r.Sections {
 		s := &r.Sections[i]
 		if s.ID != "" && s.ID == id {
-			return s.Policy
+			return &s.Policy
 		}
 		if byKey < 0 && s.ID == "" && s.Key == key {
 			byKey = i
 		}
 	}
 	if byKey >= 0 {
-		return r.Sections[byKey].Policy
+		return &r.Sections[byKey].Policy
 	}
-	return r.Defaults
+	return &r.Defaults
 }
 
 // Guard is when an audience's exits are held. The zero value never does.
