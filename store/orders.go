@@ -96,6 +96,13 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 	return s.orders.Adopt(ctx, key, id, dryRun, progress)
 }
 
+// CompareConsent compares every user with the consent that the rules ask for, if they ask for other categories than
+// before, and reports whether they do. What was sent of one without consent is taken back, and what was withheld
+// of one with it is sent. One that was cut short goes on where it stopped.
+func (s *Store) CompareConsent(ctx context.Context) (some bool, err error) {
+	return s.orders.CompareConsent(ctx)
+}
+
 // Remove removes the computation of a key or an id, with its columns, or else the forwarded trait of a name. It must have
 // no members and no pending, held or parked changes.
 func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (MembershipReport, error) {

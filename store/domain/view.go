@@ -21,8 +21,16 @@ type Counts struct {
 	Changes ChangeLedger
 	Backlog Backlog `json:"-"`
 
+	Comparing *Comparing `json:"-"` // nil: all users are compared with the consent that the rules ask for
+
 	OldestPending time.Time            // receipt of the oldest pending change; zero when there is none
 	OldestOfJobs  map[string]time.Time `json:"-"` // the same of each job that has one; "" is the default schedule
+}
+
+// Comparing is how many of the users are compared, after a change of consent in the configuration.
+type Comparing struct {
+	Done  uint64 `json:"done"`
+	Users uint64 `json:"users"`
 }
 
 // ChangeInfo is one line of `outbox list`.

@@ -101,6 +101,7 @@ func takeOver(tx *state.Tx, u *state.User, into, from *state.Field, p *domain.Po
 	kept := e.Kept
 	e.Kept = [3]*domain.Assertion{}
 	outbox.UncountLeft(tx, from, e)
+	outbox.Unmark(tx, from, e)
 	tx.Write(u, from.Number)
 	for sort, s := range kept {
 		if s == nil {

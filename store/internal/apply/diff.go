@@ -46,6 +46,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	tx.Write(u, f.Number)
 	isIn := en.Newest().IsIn()
 	countMember(tx, f, wasIn, isIn)
+	outbox.Mark(tx, u, f, p, en)
 	switch {
 	case isIn || c.Unguarded:
 		outbox.UncountLeft(tx, f, en)
@@ -104,6 +105,7 @@ func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *out
 		return result
 	}
 	tx.Write(u, f.Number)
+	outbox.Mark(tx, u, f, p, en)
 	if result != domain.OutcomeTransition {
 		return result
 	}
@@ -208,9 +210,11 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	}
 	tx.State.Ledger.Changes.Created++
 	switch {
+	case !state.Allows(tx, u, p):
+		outbox.Withhold(tx, u, p, c, ch)
 	case tx.State.Registry.Conflicted(f, p, &tx.State.Rules):
 		outbox.HoldConflict(tx, u, f, ch, nil)
-	case outbox.Withholds(tx, f, p, c, t):
+	case outbox.GuardHolds(tx, u, f, p, c, t):
 		outbox.HoldExit(tx, u, f, ch, nil)
 	default:
 		if t == domain.TransitionExit { // released later, the held ones would leave behind this newer one

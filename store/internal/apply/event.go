@@ -25,7 +25,7 @@ func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 	case e.Call == domain.CallDelete:
 		return applyDelete(tx, c, park)
 	case e.Class == domain.ClassNone:
-		return domain.OutcomeIgnored
+		return applyOrdinary(tx, c)
 	}
 	f, ambiguous := tx.State.Registry.Find(e)
 	other := tx.State.Registry.OtherClass(f, e)
@@ -58,6 +58,7 @@ func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 		tx.Touch(f)
 	}
 	u := tx.User(who.ID)
+	hearConsent(tx, u, c)
 	if e.PassThrough {
 		return passThrough(tx, u, f, &p, c)
 	}

@@ -79,6 +79,7 @@ func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence strin
 func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	heard := heardUpTo(tx, u)
 	forgetRows(tx, u)
+	state.SetConsent(u, nil)
 	forgetQueue(tx, u)
 	forgetHistory(tx, u)
 	forgetDamaged(tx, u)
@@ -121,6 +122,7 @@ func forgetRows(tx *state.Tx, u *state.User) {
 			}
 			if f != nil {
 				outbox.UncountLeft(tx, f, e)
+				outbox.Unmark(tx, f, e)
 			}
 			forgetTicket(tx, &e.Waiting)
 			forgetTicket(tx, &e.InFlight)
@@ -138,7 +140,7 @@ func BlockNumbers(tx *state.Tx, u *state.User) []uint16 {
 	}
 	c := tx.Rows.Cursor()
 	for k, _ := c.Seek(u.Key); bytes.HasPrefix(k, u.Key); k, _ = c.Next() {
-		if number := binary.BigEndian.Uint16(k[len(u.Key):]); number != state.BlockIndex {
+		if number := binary.BigEndian.Uint16(k[len(u.Key):]); number < state.BlockConsent {
 			numbers = append(numbers, number)
 		}
 	}

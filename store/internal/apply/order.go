@@ -20,6 +20,10 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 		}
 		return
 	}
+	if o.Verb == record.OrderCompare {
+		compareNext(tx, seq, o)
+		return
+	}
 	f := tx.FieldOf(o.Field)
 	if f == nil {
 		return // only corruption explains this
@@ -124,6 +128,7 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 	outbox.UncountLeft(tx, f, en)
 	tx.Write(u, f.Number)
 	countMember(tx, f, wasIn, isIn)
+	outbox.Mark(tx, u, f, p, en)
 	if word.IsIn() {
 		outbox.CancelHeld(tx, u, f, en, state.KeptOne) // a held exit would undo it
 	}
@@ -151,6 +156,9 @@ func assume(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *st
 	outbox.CancelWaiting(tx, u, x, e)
 	if t == domain.TransitionEnter || e.LastSent.Kind != state.NeverSent {
 		e.LastSent = state.SentValue(value)
+	}
+	if !state.Allows(tx, u, p) {
+		outbox.TakeBack(tx, u, x, p, e, c)
 	}
 }
 

@@ -72,8 +72,12 @@ func applyRules(tx *state.Tx, r *domain.Rules) {
 		tx.Err = err
 		return
 	}
+	anew := askedAnew(tx.State.Registry, &tx.State.Rules, r)
 	tx.State.Rules = *r
 	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRules, text)
 	tx.State.Registry.SettleOwners(r)
 	outbox.ReleaseConflicts(tx)
+	if anew {
+		compareAnew(tx)
+	}
 }

@@ -83,9 +83,9 @@ func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *
 // ReasonMassExit is the reason of an exit that the mass-exit guard holds.
 const ReasonMassExit = "mass_exit"
 
-// Withholds reports whether the guard holds a transition of f.
-func Withholds(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
-	return t == domain.TransitionExit && !tx.State.Registry.Speaker(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p)
+// GuardHolds reports whether the guard holds a transition of f. It holds none of a user without consent.
+func GuardHolds(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
+	return t == domain.TransitionExit && !tx.State.Registry.Speaker(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p) && state.Allows(tx, u, p)
 }
 
 // HoldExit holds an exit until an operator decides. e is nil for a queued one.

@@ -81,8 +81,12 @@ func UncountLeft(tx *state.Tx, f *state.Field, en *state.Entry) {
 
 // HoldWaiting holds the pending exits of f for a user that records since from made. It leaves out in-flight exits
 // and those by an operator. It also leaves out an exit behind which the user's return is pending: released later, it
-// would leave after the return, and MoEngage would take a member for one who left.
+// would leave after the return, and MoEngage would take a member for one who left. Of a user without consent it holds
+// nothing: what is pending takes back what MoEngage may not have.
 func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
+	if p := state.PolicyOf(tx, f); !state.Allows(tx, u, &p) {
+		return
+	}
 	en := tx.Entry(u, f.Number)
 	for _, x := range tx.State.Registry.TargetFields(f) {
 		e := tx.Entry(u, x.Number)
@@ -358,6 +362,7 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 	}
 	dropParkedExits(tx, u, f, window)
 	tx.Write(u, f.Number)
+	Mark(tx, u, f, p, en)
 	if en.Newest().IsIn() {
 		UncountLeft(tx, f, en)
 		countReadmitted(tx, f, was)

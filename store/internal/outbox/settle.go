@@ -172,7 +172,7 @@ func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failur
 func (l *settler) dropNeedless(f *state.Field, e *state.Entry) {
 	p := l.b.State.Rules.For(f.Key, f.ID)
 	t := e.Waiting
-	if !t.Pending() || !needless(e, t.Transition, t.Value, p.UnknownExit) {
+	if !t.Pending() || !needless(e, t.Transition, t.Value, p.UnknownExit) && (state.Allows(l.b, l.u, &p) || !unheard(e, t.Value)) {
 		return
 	}
 	SettlePending(l.b, l.u, f, &t)

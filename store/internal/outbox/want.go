@@ -10,29 +10,36 @@ import (
 
 // WantAttribute makes the change by which the attribute, or the target, becomes want. It replaces an open change. If
 // MoEngage already has the value, or never knew the user in an audience that they left, the change is cancelled at
-// once. Cohorts and lists collapse whatever the policy says: adding and removing in turn informs nobody.
+// once. Cohorts and lists collapse whatever the policy says: adding and removing in turn informs nobody. Without the
+// user's consent nothing but a removal leaves.
 func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause, t domain.Transition, want []byte) {
 	ch := Draft(tx, u, f, p, c, f.Kind(), t)
 	ch.Name, ch.Value = f.Attribute(p), bytes.Clone(want)
 	tx.State.Ledger.Changes.Created++
+	allowed := state.Allows(tx, u, p)
+	if !allowed && !removes(f, p, t, want) {
+		Withhold(tx, u, p, c, ch)
+		TakeBack(tx, u, f, p, e, c)
+		return
+	}
 	switch {
 	case tx.State.Registry.Conflicted(f, p, &tx.State.Rules):
 		supersede(tx, u, f, e, ch.ID)
 		HoldConflict(tx, u, f, ch, e)
 		return
-	case Withholds(tx, f, p, c, t):
+	case GuardHolds(tx, u, f, p, c, t):
 		supersede(tx, u, f, e, ch.ID)
 		HoldExit(tx, u, f, ch, e)
 		return
 	}
-	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) { // changes queued before collapse was turned on leave first
+	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) && (allowed || !unheard(e, want)) { // changes queued before collapse was turned on leave first
 		ch.Loose = true
 		e.Loose++
 		Enqueue(tx, u, ch)
 		return
 	}
 	parked := supersede(tx, u, f, e, ch.ID)
-	if e.InFlight.ID.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+	if e.InFlight.ID.IsZero() && (needless(e, ch.Transition, ch.Value, p.UnknownExit) || !allowed && unheard(e, want)) {
 		tx.Locate(ch)
 		tx.Close(u, ch, domain.StateCancelled, c.Event.Received)
 		return
@@ -107,6 +114,12 @@ func RepeatCohorts(tx *state.Tx, c *Cause, was *state.Stored) {
 func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause, t domain.Transition, value []byte) {
 	if !en.Waiting.ID.IsZero() || en.Loose > 0 {
 		return
+	}
+	if !state.Allows(tx, u, p) { // a removal, where MoEngage may know otherwise
+		send := false
+		if t, value, send = removal(f, p); !send || en.LastSent.Kind == state.NeverSent {
+			return
+		}
 	}
 	en.LastSent = state.LastSent{Kind: state.UncertainlySent}
 	tx.Write(u, f.Number)

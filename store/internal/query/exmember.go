@@ -19,7 +19,7 @@ func (v *Reader) ExMembers(from []byte, before int64) (users []string, next []by
 				return nil
 			}
 			id, rest, ok := state.UserOf(k)
-			if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) == state.BlockIndex || len(users) > 0 && users[len(users)-1] == id {
+			if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) >= state.BlockConsent || len(users) > 0 && users[len(users)-1] == id {
 				continue
 			}
 			row, err := state.DecodeBlock(k, frame, tx.State.Epochs)

@@ -70,6 +70,9 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		}
 		c.Received = l.Events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(others, 0)))
 		c.OldestPending, c.OldestOfJobs = oldest(tx), oldestOfJobs(tx)
+		if at, under := state.ReadComparing(tx.Bucket(state.BucketMeta).Get(state.MetaConsent)); under {
+			c.Comparing = &domain.Comparing{Done: at.Done, Users: max(l.Users, at.Done)}
+		}
 		for _, f := range tx.State.Registry.Fields {
 			if f.Audience() {
 				c.Audiences++
@@ -78,6 +81,16 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		return nil
 	})
 	return c, err
+}
+
+// Comparing returns how far the comparison of users with a change of consent in the configuration is, and whether there
+// is one.
+func (v *Reader) Comparing() (c state.Comparing, under bool, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		c, under = state.ReadComparing(tx.Bucket(state.BucketMeta).Get(state.MetaConsent))
+		return nil
+	})
+	return c, under, err
 }
 
 // refusals lists the refused requests. A running store knows more of them than its file.

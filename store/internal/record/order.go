@@ -37,9 +37,10 @@ const (
 	OrderAdopt     verb = 8  // this computation takes over the users of another; without users: its id
 	OrderDiscarded verb = 9  // the discard has reached all who left
 	OrderForget    verb = 10 // the computation is removed, if its last event is of the order's time
+	OrderCompare   verb = 11 // the next users are compared with the consent that the rules ask for
 )
 
-var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget"}
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget", "consent"}
 
 // String returns the verb as the command line has it, "" for an unknown one.
 func (v verb) String() string {

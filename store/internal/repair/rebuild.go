@@ -181,8 +181,8 @@ func (r *rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
 func (r *rebuilder) row(tx *state.Tx, k, _ []byte) {
 	id, rest, _ := state.UserOf(k)
 	n := binary.BigEndian.Uint16(rest)
-	if n == state.BlockIndex {
-		return // made in this pass
+	if n >= state.BlockConsent {
+		return // made in this pass, or kept as it is
 	}
 	u := tx.User(id)
 	row := tx.Block(u, n)

@@ -40,12 +40,14 @@ type recount struct {
 	backlog domain.Backlog
 	members map[uint32]uint64 // by field, as the rows have them
 	held    map[uint32]uint64
-	there   [2]tally // changes that are parked and held …
-	meant   [2]tally // … and the changes that a row or a queue entry points at
-	located [2]tally // changes of users, and those that the locator knows
-	queued  uint64   // pending events, as the pending-index rows lead to them
-	due     uint64   // due entries that the pending-index rows ask for
-	user    checkedUser
+
+	withheld map[uint32]uint64 // likewise
+	there    [2]tally          // changes that are parked and held …
+	meant    [2]tally          // … and the changes that a row or a queue entry points at
+	located  [2]tally          // changes of users, and those that the locator knows
+	queued   uint64            // pending events, as the pending-index rows lead to them
+	due      uint64            // due entries that the pending-index rows ask for
+	user     checkedUser
 }
 
 // state checks the state. A state that cannot be loaded is a finding, and leaves c.st nil.
@@ -54,7 +56,7 @@ func (c *checker) state(tx engine.Tx) (err error) {
 		c.report.Find("frame", "%s: %v", datadir.StateFile, err)
 		return nil
 	}
-	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64)}
 	return r.run()
 }
 
@@ -172,11 +174,16 @@ func (c *recount) rows() error {
 		if key := k[:len(k)-2]; !bytes.Equal(key, c.user.key) {
 			c.begin(id, key)
 		}
-		if number := binary.BigEndian.Uint16(rest); number != state.BlockIndex {
+		switch number := binary.BigEndian.Uint16(rest); number {
+		case state.BlockIndex:
+			c.head(k, frame)
+		case state.BlockConsent:
+			if _, err := state.DecodeConsent(k, frame); err != nil {
+				c.report.Find("frame", "rows %x: %v", k, err)
+			}
+		default:
 			c.block(k, number, frame)
-			return
 		}
-		c.head(k, frame)
 	})
 	c.begin("", nil)
 	return err
@@ -199,6 +206,9 @@ func (c *recount) block(k []byte, number uint16, frame []byte) {
 		}
 		if c.st.Registry.Fields[field].Class != domain.ClassTrait && e.Newest().IsIn() {
 			c.members[field]++
+		}
+		if e.Withheld {
+			c.withheld[field]++
 		}
 		c.ticket(&e.Waiting, field)
 		c.ticket(&e.InFlight, field)
@@ -471,6 +481,9 @@ func (c *recount) fields() {
 	for _, f := range c.st.Registry.Fields {
 		if f.Members != c.members[f.Number] {
 			c.report.Find("members", "%q has %d members by its counter and %d by the rows", f.Key, f.Members, c.members[f.Number])
+		}
+		if f.Withheld != c.withheld[f.Number] {
+			c.report.Find("members", "%q has %d withheld by its counter and %d by the rows", f.Key, f.Withheld, c.withheld[f.Number])
 		}
 		if f.Held != c.held[f.Number] {
 			c.report.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])

@@ -182,7 +182,7 @@ func (q *stateScanner) take(path []string, k, v []byte) bool {
 			q.found.meta[string(k)] = bytes.Clone(v)
 		}
 		return true
-	case q.takeChange(k, v), q.takeRow(k, v):
+	case q.takeChange(k, v), q.takeRow(k, v), q.takeConsent(k, v):
 		return true
 	case len(k) == 4 && bucket != string(state.BucketJobs):
 		f, err := state.DecodeField(binary.BigEndian.Uint32(k), v)
@@ -248,7 +248,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 	return false
 }
 
-var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaFlight, state.MetaClosed, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome}
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaFlight, state.MetaClosed, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })
@@ -317,6 +317,23 @@ func (q *stateScanner) takeRow(k, v []byte) bool {
 	return q.putNewer(state.BucketRows, k, v, func(old []byte) bool {
 		n, _ := q.newestIn(k, old)
 		return n > newest
+	})
+}
+
+// takeConsent saves the consent of a user. Of two versions, the one with the newer statement is the newer.
+func (q *stateScanner) takeConsent(k, v []byte) bool {
+	id, rest, ok := state.UserOf(k)
+	if !ok || !bytes.Equal(rest, []byte{state.BlockConsent >> 8, state.BlockConsent & 0xFF}) || !bytes.HasPrefix(k, state.UserKey(id)) {
+		return false
+	}
+	c, err := state.DecodeConsent(k, v)
+	if err != nil {
+		return false
+	}
+	q.found.highest = max(q.found.highest, c.Seq)
+	return q.putNewer(state.BucketRows, k, v, func(old []byte) bool {
+		o, err := state.DecodeConsent(k, old)
+		return err == nil && o.Time > c.Time
 	})
 }
 

@@ -18,16 +18,17 @@ type totals struct {
 	closed                  domain.ChangeLedger // of the history, by state
 	in                      map[uint32]uint64   // members by field
 	held                    map[uint32]uint64
+	withheld                map[uint32]uint64
 }
 
 // countTotals counts everything once.
 func countTotals(tx *state.Tx) *totals {
-	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
 		row, err := state.DecodeBlock(k, frame, tx.State.Epochs)
 		if err != nil {
-			return nil // a pending-index row
+			return nil // a pending-index row, or consent
 		}
 		if user := k[:len(k)-2]; !bytes.Equal(user, last) {
 			c.users++
@@ -38,6 +39,9 @@ func countTotals(tx *state.Tx) *totals {
 			if f := tx.FieldOf(row.Field(e)); f != nil && f.Class != domain.ClassTrait && e.Newest().IsIn() {
 				c.in[f.Number]++
 				c.members++
+			}
+			if e.Withheld {
+				c.withheld[row.Field(e)]++
 			}
 		}
 		return nil
@@ -84,12 +88,15 @@ func (c *totals) settle(tx *state.Tx, was *state.Ledger, located uint64, report 
 	lost.Parked = less(was.Changes.Parked+was.Events.Parked, saved.Parked)
 	for _, f := range tx.State.Registry.Fields {
 		lost.Members += less(f.Members, c.in[f.Number])
-		f.Members, f.Held = c.in[f.Number], c.held[f.Number]
+		f.Members, f.Held, f.Withheld = c.in[f.Number], c.held[f.Number], c.withheld[f.Number]
 		tx.Touch(f)
 	}
 	gone := lost.Pending + lost.Held + less(was.Changes.Parked, c.changes[0])
 	lost.History = less(located, c.located+gone)
 
+	if tx.State.Rules.AsksConsent() { // the consent of some may be lost, and a row may be older than it
+		tx.Put(tx.Bucket(state.BucketMeta), state.MetaConsent, new(state.Comparing).Encode())
+	}
 	if report.LedgerLost {
 		l.Changes = c.closed
 	}

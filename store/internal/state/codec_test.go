@@ -41,7 +41,8 @@ var (
 )
 
 func FuzzRow(f *testing.F) {
-	f.Add([]byte{RowVersion, 3, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
+	f.Add([]byte{plainVersion, 3, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
+	f.Add([]byte{RowVersion, 3 | withheldBit, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		row, err := DecodeBlock(annsRow, rekeyed(body, annsRow), epochs)
 		if err != nil {
@@ -54,6 +55,24 @@ func FuzzRow(f *testing.F) {
 		again, err := DecodeBlock(annsRow, frame, epochs)
 		if err != nil || !bytes.Equal(again.Encode(nil, annsRow), frame) {
 			t.Errorf("row %x became %x: %v", body, frame, err)
+		}
+	})
+}
+
+func FuzzConsent(f *testing.F) {
+	key := RowKey(UserKey("ann"), BlockConsent)
+	f.Add(unsealed(EncodeConsent(nil, key, &domain.Consent{Preferences: domain.Preferences{Given: []string{"Marketing"}}, Time: 9, Since: 7, Seq: 3, Updated: true})))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := DecodeConsent(key, rekeyed(body, key))
+		if err != nil {
+			return
+		}
+		again, err := DecodeConsent(key, EncodeConsent(nil, key, c))
+		if err != nil || !reflect.DeepEqual(again, c) {
+			t.Errorf("%+v became %+v: %v", c, again, err)
+		}
+		if _, err := DecodeBlock(key, rekeyed(body, key), epochs); err == nil {
+			t.Error("consent is read as memberships")
 		}
 	})
 }

@@ -29,6 +29,7 @@ type Entry struct {
 	Waiting  Ticket // the open attribute change: pending, in-flight, parked or held
 	InFlight Ticket // an in-flight change that a newer one has overtaken
 	Loose    uint32 // changes in the queue instead, because the computation does not collapse
+	Withheld bool   // MoEngage is not told of the membership, or of the value, because the user's consent is missing
 	Left     uint64 // the record that ended the membership, as the guard counted it; 0 for a member
 }
 

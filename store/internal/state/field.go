@@ -35,6 +35,7 @@ type Field struct {
 	LastEvent time.Time // receipt of the newest event about it
 	Heard     byte      // calls that brought its membership, as bits 1<<KeptIdentify and 1<<KeptTrack; FormerMark, GoneMark
 	Watch     ExitWindow
+	Withheld  uint64 // entries of f that are Withheld
 }
 
 // A target is a way of sending a membership that has a memory of its own: what the cohort, or the list, was last
@@ -161,13 +162,14 @@ func SumHeld(fields []*Field) (held uint64) {
 	return held
 }
 
-// fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.
-const fieldVersion byte = 3
+// fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet; 3 does not count
+// what is withheld, and is still written where nothing is, so that an older program reads it.
+const fieldVersion byte = 4
 
 // Encode appends the frame of f, sealed under its key.
 func (f *Field) Encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(buf, fieldVersion, byte(f.Class))
+	buf = append(buf, fieldVersion-1, byte(f.Class))
 	for _, s := range [...]string{f.Space, f.Key, f.Column, f.ID} {
 		buf = wire.AppendString(buf, s)
 	}
@@ -175,6 +177,10 @@ func (f *Field) Encode(buf []byte) []byte {
 		buf = wire.AppendUint(buf, n)
 	}
 	buf = f.Watch.encode(append(wire.AppendTime(buf, f.LastEvent), f.Heard))
+	if f.Withheld > 0 {
+		buf[start] = fieldVersion
+		buf = wire.AppendUint(buf, f.Withheld)
+	}
 	return wire.SealKeyed(buf, start, FieldKey(f.Number))
 }
 
@@ -209,6 +215,9 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 		if w.Undone = (RecordRange{r.Uint(), r.Uint()}); w.counts() {
 			w.Until, w.Returning = 0, w.Until
 		}
+	}
+	if version > 3 {
+		f.Withheld = r.Uint()
 	}
 	return f, r.Done()
 }

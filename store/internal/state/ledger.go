@@ -20,7 +20,8 @@ type Ledger struct {
 	Uncounted  bool // read from a version that did not count the backlog; see LoadCounted
 }
 
-// terms lists the numbers in the order of the frame. Version 1 had no backlog, version 2 nothing withheld.
+// terms lists the numbers in the order of the frame. Version 1 had no backlog. Version 2 has nothing withheld, and is
+// still written where nothing is, so that an older program reads it.
 func (l *Ledger) terms() [28]*uint64 {
 	e, c := &l.Events, &l.Changes
 	return [28]*uint64{
@@ -37,8 +38,12 @@ const ledgerVersion byte = 3
 
 // Encode returns the frame of the ledger.
 func (l *Ledger) Encode() []byte {
-	buf := []byte{ledgerVersion}
-	for _, n := range l.terms() {
+	terms := l.terms()
+	buf, written := []byte{ledgerVersion}, terms[:]
+	if l.Changes.Withheld == 0 {
+		buf[0], written = 2, terms[:27]
+	}
+	for _, n := range written {
 		buf = wire.AppendUint(buf, *n)
 	}
 	return wire.Seal(buf, 0)

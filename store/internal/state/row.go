@@ -16,8 +16,14 @@ import (
 //	rows: userKey | block (2 bytes) -> frame( entry* )
 //	entry: column, shape, [assertion] x up to 3, [last sent], [waiting], [in-flight], [loose], [left]
 //
-// The row with block 0xFFFF is the user's PendingIndex. RowVersion 1 had no left.
-const RowVersion byte = 2
+// The row with block 0xFFFF is the user's PendingIndex, the one with 0xFFFE their consent. Version 1 had no left.
+// A row with a withheld entry has RowVersion, and withheldBit in the column of each. Any other has plainVersion, so that
+// an older program reads it.
+const (
+	plainVersion byte = 2
+	RowVersion   byte = 3
+	withheldBit  byte = 1 << 7
+)
 
 // block is one membership row in memory. Nearly every row has an entry or two, so they are a sorted slice.
 type block struct {
@@ -67,10 +73,14 @@ const (
 // Encode appends the row's frame, sealed under its key, or nothing when every entry is empty.
 func (b *block) Encode(buf, key []byte) []byte {
 	start := len(buf)
-	buf = append(buf, RowVersion)
+	buf = append(buf, plainVersion)
 	for _, e := range b.Entries {
-		if !e.empty() {
-			buf = e.encode(buf)
+		if e.empty() {
+			continue
+		}
+		buf = e.encode(buf)
+		if e.Withheld {
+			buf[start] = RowVersion
 		}
 	}
 	if len(buf) == start+1 {
@@ -101,7 +111,11 @@ func (e *Entry) encode(buf []byte) []byte {
 	if e.Left > 0 && e.Newest() != nil {
 		shape |= shapeLeft
 	}
-	buf = append(buf, e.Column, shape)
+	column := e.Column
+	if e.Withheld {
+		column |= withheldBit
+	}
+	buf = append(buf, column, shape)
 	for _, s := range e.Kept {
 		if s != nil {
 			buf = appendAssertion(buf, s)
@@ -174,8 +188,8 @@ func (t *Failures) encode(buf []byte) []byte {
 func DecodeBlock(key, frame []byte, epoch record.Epochs) (*block, error) {
 	b := &block{Number: binary.BigEndian.Uint16(key[len(key)-2:]), stored: true}
 	version := RowVersion
-	if len(frame) > 0 && frame[0] == 1 {
-		version = 1
+	if len(frame) > 0 && (frame[0] == 1 || frame[0] == plainVersion) {
+		version = frame[0]
 	}
 	r, err := wire.UnsealKeyed(frame, version, key)
 	if err != nil {
@@ -183,6 +197,10 @@ func DecodeBlock(key, frame []byte, epoch record.Epochs) (*block, error) {
 	}
 	for r.Len() > 0 && r.OK() {
 		e := &Entry{Column: r.Byte()}
+		if version == RowVersion {
+			e.Withheld = e.Column&withheldBit != 0
+			e.Column &^= withheldBit
+		}
 		readEntry(&r, e, epoch)
 		if s := e.Newest(); version == 1 && s != nil && !s.IsIn() && e.LastSent.Kind != NeverSent {
 			e.Left = s.Seq

@@ -102,6 +102,8 @@ type User struct {
 	Blocks []*block       // in the order of first use
 	Dirty  bool           // the pending index must be written, and perhaps the due index
 
+	consent consentRow
+
 	unread []rawRow // rows that were read and not decoded yet
 	whole  bool     // unread had every row
 	rows   int      // membership rows on disk, if whole
@@ -118,7 +120,7 @@ type rawRow struct {
 
 // changed reports whether anything of u must be written.
 func (u *User) changed() bool {
-	return u.Dirty || slices.ContainsFunc(u.Blocks, func(row *block) bool { return row.Dirty })
+	return u.Dirty || u.consent.dirty || slices.ContainsFunc(u.Blocks, func(row *block) bool { return row.Dirty })
 }
 
 // User returns a user by id, read on first use. A user without rows has an empty index.
@@ -153,6 +155,10 @@ func (tx *Tx) readRows(u *User) {
 		if number == BlockIndex {
 			tx.readIndex(u, frame)
 			break
+		}
+		if number == BlockConsent {
+			u.consent.frame = frame
+			continue
 		}
 		if len(u.unread) == rowsAtOnce {
 			u.unread = nil
@@ -327,6 +333,7 @@ func (tx *Tx) changedUsers() []*User {
 
 func (tx *Tx) flushUser(u *User) {
 	tx.flushBlocks(u)
+	tx.flushConsent(u)
 	if !u.Dirty {
 		return
 	}
@@ -370,7 +377,7 @@ func (tx *Tx) hasRows(u *User) bool {
 		return u.rows > 0
 	}
 	k, _ := tx.Rows.Cursor().Seek(u.Key)
-	return bytes.HasPrefix(k, u.Key) && len(k) == len(u.Key)+2 && binary.BigEndian.Uint16(k[len(u.Key):]) != BlockIndex
+	return bytes.HasPrefix(k, u.Key) && len(k) == len(u.Key)+2 && binary.BigEndian.Uint16(k[len(u.Key):]) < BlockConsent
 }
 
 // Reindex moves u in the due index from the places at the last read to those of the pending index.
