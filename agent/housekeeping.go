@@ -19,6 +19,7 @@ type housekeeper struct {
 	store  *store.Store
 	ingest *ingest.Handler
 	parked func() time.Duration // retention.parked of the configuration in force
+	rules  chan struct{}        // receives after rules were recorded
 
 	doubted string // why the clock may be wrong, as the log has it; belongs to run
 }
@@ -35,6 +36,7 @@ func (h *housekeeper) run(ctx context.Context) error {
 		if seen, err := h.store.Computations(); err == nil { // an error: prune reports it
 			h.ingest.Know(seen)
 		}
+		h.compareConsent(ctx)
 		if err := h.prune(ctx); err != nil {
 			h.log.Error("removing data past its retention failed; it is retried in a minute", "error", err)
 		}
@@ -47,8 +49,29 @@ func (h *housekeeper) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-h.rules:
 		case <-time.After(housekeepingEvery):
 		}
+	}
+}
+
+// compareConsent compares the users that a change of consent in the configuration is about. Until it has come to a user,
+// nothing is sent of them that may not be, and what was sent before is not taken back yet.
+func (h *housekeeper) compareConsent(ctx context.Context) {
+	some, err := h.store.CompareConsent(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		h.log.Error("comparing users with the consent that the configuration asks for stopped; it goes on in a minute", "error", err)
+	case err == nil && some:
+		h.log.Info("the consent that the configuration asks for changed, and every user was compared with it")
+	}
+}
+
+// noteRules has the next round begin now.
+func (h *housekeeper) noteRules() {
+	select {
+	case h.rules <- struct{}{}:
+	default:
 	}
 }
 

@@ -32,6 +32,7 @@ type reloader struct {
 	notifier  *notifier
 	load      func() (*config.Config, error)
 	relog     func(config.Log) // may be nil
+	recorded  func()           // is called once new rules are on disk
 	version   string
 	inherited bool // ingest listens where the service manager says
 }
@@ -87,6 +88,7 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 		return fmt.Errorf("record the rules: %w", err)
 	}
 
+	r.recorded()
 	r.config.Store(next)
 	r.certs.Use(pair)
 	r.ingest.Reconfigure(ingestConfig(next))
@@ -109,7 +111,7 @@ func (r *reloader) report(old, next *config.Config, kept []string) {
 		r.log.Warn("a changed setting takes effect at the next start only", "key", key)
 	}
 	if changed := changedRules(old.Rules(), next.Rules()); len(changed) > 0 {
-		r.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that",
+		r.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that, and a changed consent alone is compared with every user",
 			"computations", changed)
 	}
 }

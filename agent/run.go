@@ -121,6 +121,7 @@ func (p *process) accept(ctx context.Context) error {
 	if err := p.recordRules(ctx); err != nil {
 		return err
 	}
+	p.housekeeper.noteRules()
 	p.ready()
 	return p.reloader.run(ctx, p.o.Reload)
 }

@@ -262,6 +262,8 @@ func checkPolicy(r *report, policy []field) {
 			}
 		case "forward_traits":
 			err = valid.ForwardTraits(*f.ptr.(*[]string))
+		case "consent":
+			err = valid.Categories(*f.ptr.(*[]string))
 		}
 		if err != nil {
 			r.refuse(f, err.Error())

@@ -194,6 +194,7 @@ type Policy struct {
 	ExitEvent     string             `toml:"exit_event"`
 	TraitEvent    string             `toml:"trait_event"`
 	Collapse      bool               `toml:"collapse"`
+	Consent       []string           `toml:"consent"`
 }
 
 // Computation is one [[computation]] section. It applies to the computation with this ID, or with this Key if

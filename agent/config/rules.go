@@ -1,6 +1,10 @@
 package config
 
-import "personasync/store/domain"
+import (
+	"slices"
+
+	"personasync/store/domain"
+)
 
 // Rules returns the part of the configuration that decides the effect of an event, as the store's type.
 func (c *Config) Rules() domain.Rules {
@@ -41,7 +45,16 @@ func (p *Policy) rules() domain.Policy {
 		ExitEvent:     p.ExitEvent,
 		TraitEvent:    p.TraitEvent,
 		Collapse:      p.Collapse,
+		Consent:       sortedSet(p.Consent),
 	}
+}
+
+// sortedSet returns the texts in order, each once, and nil for none, so that equal policies compare as equal.
+func sortedSet(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
 // identity drops the kind of identifier from the word, because the key already states it.

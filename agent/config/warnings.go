@@ -155,6 +155,9 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 	if p.OnNull == "unset" && differs(func(d *Policy) bool { return d.OnNull == p.OnNull }) {
 		say(`%s.on_null is "unset": an early access feature, which MoEngage must enable for your workspace`, name)
 	}
+	if keeps := func(p *Policy) bool { return len(p.Consent) > 0 && p.OnNull == "skip" && sendsAttribute(p.Send) }; keeps(p) && differs(keeps) {
+		say(`%s.consent is set, and %s.on_null is "skip": the value of a computed trait stays at MoEngage when its user withdraws consent; on_null = "empty" or "unset" removes it`, name, name)
+	}
 	for _, event := range []struct {
 		key  string
 		name func(*Policy) string

@@ -78,6 +78,22 @@ func OddInEvent(name string) string {
 	return string(odd)
 }
 
+// Categories checks the ids of Segment's consent categories.
+func Categories(ids []string) error {
+	if len(ids) > domain.MaxCategories {
+		return fmt.Errorf("has %d categories, and at most %d are kept of a user", len(ids), domain.MaxCategories)
+	}
+	for _, id := range ids {
+		switch {
+		case id == "" || strings.TrimSpace(id) != id || !domain.Nameable(id):
+			return fmt.Errorf("%q is no category: write the id as Segment shows it in Privacy, Consent Management, without blanks around it", wording.Shorten(id))
+		case len(id) > domain.MaxCategory:
+			return fmt.Errorf("%q has %d bytes, and at most %d of a category's id are read", wording.Shorten(id), len(id), domain.MaxCategory)
+		}
+	}
+	return nil
+}
+
 // ForwardTraits checks the traits to forward; "*" means all.
 func ForwardTraits(names []string) error {
 	for _, name := range names {
