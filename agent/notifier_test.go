@@ -67,7 +67,7 @@ func TestServiceManagerHearsOfEveryPhase(t *testing.T) {
 		return nil, os.ErrInvalid
 	}})
 	message, before := m.await("READY=1")
-	if !strings.Contains(message, "STATUS=accepting events; 0 changes pending, 0 parked") || len(before) > 0 {
+	if !strings.Contains(message, "STATUS=accepting events; 0 changes pending, 0 parked; MoEngage unknown") || len(before) > 0 {
 		t.Errorf("told %q after %q", message, before)
 	}
 	for _, c := range []*config.Config{nil, s.load()} {

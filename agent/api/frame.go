@@ -49,12 +49,21 @@ func (f *frame) answer(ask Question) http.HandlerFunc {
 			writeJSON(w, http.StatusOK, v)
 			return
 		}
-		p, status := newProblem(err)
+		p, status := newProblem(stopped(r.Context(), err))
 		if p.Code == "internal" && !errors.Is(err, context.DeadlineExceeded) {
 			f.log.Error("an inspection failed", "path", r.URL.Path, "error", err)
 		}
 		WriteProblem(w, status, p)
 	}
+}
+
+// stopped returns the cause that ctx was ended with, such as a stop of the agent, in place of an err that only says that
+// it ended.
+func stopped(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
 }
 
 // WriteProblem answers with p and an HTTP status.

@@ -46,7 +46,7 @@ func (f *frame) stream(w http.ResponseWriter, r *http.Request, do func(ctx conte
 		end.Report, err = json.Marshal(report)
 	}
 	if err != nil {
-		p, _ := newProblem(err)
+		p, _ := newProblem(stopped(r.Context(), err))
 		if p.Code == "internal" {
 			f.log.Error("an order failed", "path", r.URL.Path, "error", err)
 		}
