@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func noSuchHost() error {
@@ -280,6 +281,9 @@ func TestClipKeepsCharactersWhole(t *testing.T) {
 			got := clip(s, n)
 			if len(got) > n || strings.ContainsRune(got, '\uFFFD') || !strings.HasPrefix(strings.ToValidUTF8(s, "?"), got) {
 				t.Errorf("clip(%q, %d) = %q", s, n, got)
+			}
+			if whole := strings.ToValidUTF8(s, "?"); n >= len(s) && got != whole || utf8.ValidString(s) && len(got) <= min(n, len(s))-utf8.UTFMax {
+				t.Errorf("clip(%q, %d) = %q cuts more than it must", s, n, got)
 			}
 		}
 	}

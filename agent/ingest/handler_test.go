@@ -172,6 +172,9 @@ func fixtures(t *testing.T) []fixture {
 	if err := json.Unmarshal(readPayload(t, "MANIFEST.json"), &m); err != nil {
 		t.Fatal(err)
 	}
+	if len(m.Files) == 0 {
+		t.Fatal("the manifest names no file")
+	}
 	return m.Files
 }
 

@@ -48,6 +48,9 @@ func readManifest(tb testing.TB) manifest {
 	if err := json.Unmarshal(payload(tb, "MANIFEST.json"), &m); err != nil {
 		tb.Fatal(err)
 	}
+	if len(m.Files) == 0 {
+		tb.Fatal("the manifest names no file")
+	}
 	return m
 }
 

@@ -197,3 +197,62 @@ func TestAUserInVeryManyAudiencesIsErasedWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestAnErasedUserNoLongerCountsAsOneWhoLeft: docs/semantics.md has the guard count nobody after their erasure.
+func TestAnErasedUserNoLongerCountsAsOneWhoLeft(t *testing.T) {
+	r := sending(t, domain.SendEvent, guarded) // two who leave are too many
+	for _, u := range []string{"ann", "bob", "cid", "dan"} {
+		r.event(enter(u, "vip", 1))
+	}
+	r.event(exit("ann", "vip", 2))
+	r.Do(func(tx *state.Tx) { Forget(tx, tx.User("ann"), receipt) })
+	r.event(exit("bob", "vip", 2))
+	if w := r.field("vip").Watch; w.Left != 1 || !w.Tripped.IsZero() {
+		t.Errorf("after an erasure and one exit the window is %+v", w)
+	}
+	r.event(exit("cid", "vip", 2))
+	if w := r.field("vip").Watch; w.Left != 2 || w.Tripped.IsZero() {
+		t.Errorf("after the second exit the window is %+v", w)
+	}
+}
+
+// TestAnErasedUsersChangesCannotBeNamed: an id that still led somewhere would tell that there was a user.
+func TestAnErasedUsersChangesCannotBeNamed(t *testing.T) {
+	r := sending(t, domain.SendBoth|domain.SendCohort, func(r *domain.Rules) { r.Defaults.Collapse = false })
+	r.event(enter("ann", "vip", 1))
+	r.deliver()
+	r.event(exit("ann", "vip", 2))
+	r.park()
+	r.events(enter("ann", "vip", 3), exit("ann", "vip", 4), enter("ann", "new", 5), enter("ann", "vip", 6, faulty("undetermined")))
+	r.Do(func(tx *state.Tx) { Forget(tx, tx.User("ann"), receipt) })
+	r.Balance()
+	for _, bucket := range [][]byte{state.BucketLocator, state.BucketParked, state.BucketHeld, state.BucketHistory, state.BucketQueue, state.BucketDue, state.BucketRows} {
+		if n := len(r.Keys(bucket)); n != 0 {
+			t.Errorf("%s has %d keys left", bucket, n)
+		}
+	}
+}
+
+// TestARetriedValueThatDoesNotCollapseIsCountedInTheQueue: a value that follows is sent after it.
+func TestARetriedValueThatDoesNotCollapseIsCountedInTheQueue(t *testing.T) {
+	r := sending(t, domain.SendAttribute, func(r *domain.Rules) { r.Defaults.Collapse = false })
+	r.event(enter("ann", "vip", 1))
+	r.park()
+	loose := func() (n uint32) {
+		r.Read(func(tx *state.Tx) { n = uint32(tx.Entry(tx.User("ann"), 0).Loose) })
+		return n
+	}
+	if n := loose(); n != 0 {
+		t.Errorf("while it is parked %d are in the queue", n)
+	}
+	r.action(record.Action{Verb: record.ActionRetry, IDs: r.ids(domain.StateParked)})
+	if n := loose(); n != 1 {
+		t.Errorf("after the retry %d are in the queue", n)
+	}
+	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("-ann")}, "vip")
+	r.wantTold("ann.vip=true ann.vip=false") // until it is sent, MoEngage may have either
+	r.deliver()
+	if n := loose(); n != 0 {
+		t.Errorf("after the delivery %d are in the queue", n)
+	}
+}

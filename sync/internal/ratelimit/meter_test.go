@@ -42,6 +42,9 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 				open = append(open, trip{g: g, left: now})
 			}
 		}
+		if len(done) == 0 {
+			t.Fatalf("limit %d: nothing was admitted", limit)
+		}
 		for i, first := range done {
 			in := 0
 			for _, later := range done[i:] {
