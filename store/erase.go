@@ -29,6 +29,7 @@ const upkeepPoll = 50 * time.Millisecond
 type ForgetReport struct {
 	Memberships int    `json:"memberships"`
 	Changes     uint64 `json:"changes"` // pending, held or parked ones
+	Journal     uint64 `json:"journal"` // enters and exits of the journal
 	Records     uint64 `json:"records"` // of the inbox that were blanked, those of other users forgotten lately included
 	Before      int64  `json:"before"`  // bytes of state.db
 	After       int64  `json:"after"`
@@ -47,6 +48,7 @@ func (u *upkeep) forget(ctx context.Context, user string) (r ForgetReport, err e
 		for _, n := range apply.BlockNumbers(tx, u) {
 			r.Memberships += len(tx.Block(u, n).Entries)
 		}
+		r.Journal = state.ForgetJournal(tx, u)
 		apply.Forget(tx, u, now)
 		r.Changes = tx.State.Ledger.Changes.Forgotten + tx.State.Ledger.Events.Discarded - before
 		return nil

@@ -279,7 +279,8 @@ func (e *everyday) window(key string) (from uint64, tripped bool) {
 func (e *everyday) readmit(key string, window uint64) {
 	for name, w := range e.model {
 		if name[6:] == key && !w.in && w.left >= window && w.left > 0 {
-			w.in, w.left = true, 0
+			w.move(true)
+			w.left = 0
 			w.at++
 		}
 	}

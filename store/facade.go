@@ -61,6 +61,8 @@ type (
 	Listing = query.Listing
 	// MemberListing is a listing of members that is read in parts.
 	MemberListing = query.MemberListing
+	// JournalListing is a page of the journal that is read in parts.
+	JournalListing = query.JournalListing
 	// Expiring says which parked changes expire soon.
 	Expiring = query.Expiring
 	// Sample is how things were at one minute.
@@ -116,6 +118,9 @@ func NewListing(f domain.OutboxFilter) (*Listing, error) { return query.NewListi
 func NewMemberListing(key, after string, limit int) *MemberListing {
 	return query.NewMemberListing(key, after, limit)
 }
+
+// NewJournalListing begins the page that f asks for.
+func NewJournalListing(f domain.JournalFilter) *JournalListing { return query.NewJournalListing(f) }
 
 // MergeStats adds up lines of one kind, in the order that a listing shows.
 func MergeStats(a, b []domain.StatLine) []domain.StatLine { return query.MergeStats(a, b) }

@@ -62,6 +62,17 @@ type word struct {
 	gone bool // forgotten
 
 	left uint64 // number of the record that ended the membership, 0 of a member and where a close ended it
+
+	moves []string // every enter and exit, in order
+}
+
+func (w *word) move(in bool) {
+	if in && !w.in {
+		w.moves = append(w.moves, "enter")
+	} else if !in && w.in {
+		w.moves = append(w.moves, "exit")
+	}
+	w.in = in
 }
 
 func (w *word) hear(at int, in bool) {
@@ -69,7 +80,8 @@ func (w *word) hear(at int, in bool) {
 		return
 	}
 	if at > w.at || at == w.at && !in {
-		w.at, w.in = at, in
+		w.at = at
+		w.move(in)
 	}
 }
 
@@ -179,7 +191,7 @@ func discardOf(b *bench, key string, model map[string]*word) {
 		}
 		for _, m := range info.Memberships {
 			if m.Computation == key && m.In && !w.in {
-				w.in = true
+				w.move(true)
 				w.at++
 			}
 		}
@@ -285,6 +297,9 @@ func compare(t *testing.T, b *bench, send domain.SendMethods, model map[string]*
 		if i < 0 || info.Memberships[i].In != w.in {
 			t.Errorf("%s: stored %+v, the newest word is %+v", name, info.Memberships, w)
 		}
+		if moves := movesOf(b, user, key); !slices.Equal(moves, w.moves) {
+			t.Errorf("%s: the journal has %v, there were %v", name, moves, w.moves)
+		}
 		told, was := them.attributes[name]
 		if send.Has(domain.SendAttribute) && (w.in && told != "true" || !w.in && was && told != "false") {
 			t.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
@@ -320,6 +335,27 @@ func compare(t *testing.T, b *bench, send domain.SendMethods, model map[string]*
 	}
 	checkIndex(t, b)
 	recount(t, b)
+}
+
+// journalOf returns what the journal has of a user, the newest first.
+func (b *bench) journalOf(user string) []domain.JournalInfo {
+	b.Helper()
+	l := NewJournalListing(domain.JournalFilter{User: user, Limit: 100_000})
+	for !l.Done() {
+		must(b, b.ReadJournal(l))
+	}
+	return l.Page().Items
+}
+
+// movesOf lists the enters and exits of a user and an audience by the journal, the oldest first.
+func movesOf(b *bench, user, key string) (moves []string) {
+	for _, i := range b.journalOf(user) {
+		if i.Moved && i.Computation == key {
+			moves = append(moves, i.Transition)
+		}
+	}
+	slices.Reverse(moves)
+	return moves
 }
 
 // recount fails the test for whatever does not add up in b.

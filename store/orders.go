@@ -9,6 +9,11 @@ import (
 	"personasync/store/internal/record"
 )
 
+// WithOperator returns a context in which orders are those of an operator with this login. The journal names them.
+func WithOperator(ctx context.Context, login string) context.Context {
+	return orders.WithOperator(ctx, login)
+}
+
 // Orders of an operator. Each returns once it is applied and so survives a crash. The error of one that was cut short
 // says how much of it is on disk, and what to do. progress may be nil; it is told of users done and users to do.
 

@@ -20,6 +20,7 @@ func (u *upkeep) prune(ctx context.Context, now time.Time) (more bool, err error
 		more = apply.PruneHistory(tx, now, keep.Delivered) || more
 		more = outbox.PruneParked(tx, now, keep.Parked) || more
 		more = apply.PruneMessages(tx, now) || more
+		more = apply.PruneJournal(tx, now, keep.Journal, keep.JournalBytes) || more
 		state.PruneVerdicts(tx, u.inbox.First())
 		return tx.Err
 	}, func(tx *state.Tx) { applied = tx.State.Applied })

@@ -30,6 +30,8 @@ type Options struct {
 	ReceivedBytes int64         // … and at most how many bytes of them
 	Parked        time.Duration
 	ExMembers     time.Duration // how long an exit is remembered
+	Journal       time.Duration // how long enters and exits stay in the journal; 0: there is none …
+	JournalBytes  uint64        // … and at most how many bytes of them; 0: no limit
 
 	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See internal/datadir/budget.go.
 	MaxDataBytes int64

@@ -38,7 +38,7 @@ func policy(send domain.SendMethods) domain.Policy {
 }
 
 func rules(send domain.SendMethods) domain.Rules {
-	return domain.Rules{Defaults: policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour}
+	return domain.Rules{Defaults: policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour, Journal: true}
 }
 
 // bench is a store with a hand on everything around it.
@@ -62,7 +62,7 @@ func (b *bench) reopen(r domain.Rules) {
 	if b.Store != nil {
 		must(b, b.Store.Close())
 	}
-	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler)})
+	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Journal: 400 * state.Day})
 	must(b, err)
 	b.Store = s
 	s.upkeep.now = func() time.Time { return noon.Add(31 * time.Minute) }

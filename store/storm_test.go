@@ -55,7 +55,7 @@ func (w *ward) begin() { w.left, w.trip, w.most = map[string]bool{}, false, w.me
 func (w *ward) discard() {
 	if w.trip {
 		for user := range w.left {
-			w.words[user].in = true
+			w.words[user].move(true)
 			w.words[user].at++
 		}
 	}

@@ -125,6 +125,10 @@ func (v *View) Members(key, after string, limit int) (page []domain.MemberInfo, 
 // ReadMembers reads on in a listing of members, for a moment; l.Done says whether that was all.
 func (v *View) ReadMembers(l *query.MemberListing) error { return l.Read(v.r) }
 
+// ReadJournal reads on in a page of the journal, for a moment; l.Done says whether that was all. An unknown user or
+// computation is ErrNotFound, an ambiguous one an *AmbiguousError, and a trait ErrNoMembers.
+func (v *View) ReadJournal(l *query.JournalListing) error { return l.Read(v.r) }
+
 // User returns everything known of one user, or ErrNotFound.
 func (v *View) User(id string) (*domain.UserInfo, error) { return v.r.User(id) }
 

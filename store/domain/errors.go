@@ -9,6 +9,8 @@ var (
 	ErrFull   = errors.New("the disk is full")
 
 	ErrNotFound = errors.New("not found")
+	// ErrNoMembers says that a computation is a trait, which has no members.
+	ErrNoMembers = errors.New("a computed trait has values and no members")
 
 	// ErrMoved says that a path no longer leads to the file that the agent opened.
 	ErrMoved = errors.New("the data was moved or removed while the agent runs")

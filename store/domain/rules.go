@@ -87,6 +87,9 @@ type Rules struct {
 	// Lists are the sets of users that policies name. They are kept apart from the rest, which is written often.
 	Lists map[string]UserList `json:"lists,omitempty"`
 
+	// Journal is whether enters and exits are written to the journal.
+	Journal bool `json:"journal,omitempty"`
+
 	// Names is the way in which names are compared. SetRules sets it, so that a version that compares them in another
 	// way decides again about changes that are held for a name.
 	Names int `json:"names,omitempty"`

@@ -66,6 +66,9 @@ var (
 	MetaEpoch  = []byte("epoch")
 )
 
+// BucketJournal only grows at its end, so an engine need not leave room in its pages.
+var BucketJournal = []byte("journal")
+
 // Count returns how many keys a bucket has. It visits them all.
 func Count(b Bucket) (n int) {
 	_ = b.ForEach(func(_, _ []byte) error { n++; return nil })

@@ -22,6 +22,9 @@ func (t *tx) Bucket(name []byte) engine.Bucket {
 	if b == nil {
 		return nil
 	}
+	if bytes.Equal(name, engine.BucketJournal) {
+		b.FillPercent = 1
+	}
 	return &bucket{Bucket: b, tx: t, at: DirtyKey{Bucket: string(name)}}
 }
 

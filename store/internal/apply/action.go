@@ -13,7 +13,7 @@ import (
 // applyAction retries or drops changes, as an operator decided.
 func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 	tx.Now = h.Received
-	c := &outbox.Cause{Seq: seq}
+	c := &outbox.Cause{Seq: seq, Why: domain.CauseRetry}
 	for _, id := range h.IDs {
 		id.Epoch = tx.State.Epochs.Of(id.Seq)
 		ch := state.Find(tx, id)

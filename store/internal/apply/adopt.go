@@ -94,10 +94,8 @@ func takeOver(tx *state.Tx, u *state.User, into, from *state.Field, p *domain.Po
 	}
 	cancelHeldEvents(tx, u, from)
 	e := tx.Entry(u, from.Number)
-	if e.Newest().IsIn() {
-		from.Leave()
-		tx.Touch(from)
-	}
+	c.Event = &domain.Event{Received: o.Received, Time: o.Received}
+	outbox.CountMember(tx, u, from, c, e.Newest().IsIn(), false)
 	kept := e.Kept
 	e.Kept = [3]*domain.Assertion{}
 	outbox.UncountLeft(tx, from, e)

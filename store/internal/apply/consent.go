@@ -62,6 +62,9 @@ const complyRoom = 3
 
 // comply compares what MoEngage is told of a user with their consent.
 func comply(tx *state.Tx, u *state.User, c *outbox.Cause) {
+	why := c.Why
+	c.Why = domain.CauseConsent
+	defer func() { c.Why = why }()
 	outbox.WithholdOpen(tx, u, c.Event.Received)
 	for _, number := range BlockNumbers(tx, u) {
 		row := tx.Block(u, number)

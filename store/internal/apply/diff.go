@@ -45,7 +45,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	}
 	tx.Write(u, f.Number)
 	isIn := en.Newest().IsIn()
-	countMember(tx, f, wasIn, isIn)
+	outbox.CountMember(tx, u, f, c, wasIn, isIn)
 	outbox.Mark(tx, u, f, p, en)
 	switch {
 	case isIn || c.Unguarded:
@@ -158,22 +158,6 @@ func sortOf(p *domain.Policy, e *domain.Event) int {
 	default:
 		return state.KeptIdentify
 	}
-}
-
-// countMember moves the counters of f by one user.
-func countMember(tx *state.Tx, f *state.Field, was, is bool) {
-	switch {
-	case is && !was:
-		f.Members++
-		f.Entered++
-		outbox.CountEnter(tx, f)
-	case was && !is:
-		f.Leave()
-		f.Exited++
-	default:
-		return
-	}
-	tx.Touch(f)
 }
 
 // emit makes the changes of a transition on the attribute and as an event, as far as the policy sends them.

@@ -82,6 +82,7 @@ func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	state.SetConsent(u, nil)
 	forgetQueue(tx, u)
 	forgetHistory(tx, u)
+	state.ForgetJournal(tx, u)
 	forgetDamaged(tx, u)
 	markErase(tx, at)
 	u.Index = new(state.PendingIndex)

@@ -10,6 +10,25 @@ import (
 	"personasync/store/internal/state"
 )
 
+// causeOf returns what the journal says of an order.
+func causeOf(o *record.Order) domain.JournalCause {
+	switch o.Verb {
+	case record.OrderImport:
+		return domain.CauseImport
+	case record.OrderBaseline:
+		return domain.CauseBaseline
+	case record.OrderReconcile:
+		return domain.CauseReconcile
+	case record.OrderClose:
+		return domain.CauseClose
+	case record.OrderDiscard:
+		return domain.CauseDiscard
+	case record.OrderAdopt:
+		return domain.CauseAdopt
+	}
+	return 0 // it makes no change
+}
+
 // ApplyOrder applies one record of an operator's order. The record has everything that was decided, so that applying
 // it again gives the same.
 func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
@@ -29,7 +48,7 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 		return // only corruption explains this
 	}
 	p := tx.State.Rules.For(f.Key, f.ID)
-	c := &outbox.Cause{Seq: seq, Unguarded: o.Verb == record.OrderClose || o.Verb == record.OrderBaseline}
+	c := &outbox.Cause{Seq: seq, Why: causeOf(o), By: o.By, Unguarded: o.Verb == record.OrderClose || o.Verb == record.OrderBaseline}
 	switch o.Verb {
 	case record.OrderRelease, record.OrderDiscard:
 		applyDecision(tx, f, &p, c, o)
@@ -127,7 +146,7 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 	isIn := en.Newest().IsIn()
 	outbox.UncountLeft(tx, f, en)
 	tx.Write(u, f.Number)
-	countMember(tx, f, wasIn, isIn)
+	outbox.CountMember(tx, u, f, c, wasIn, isIn)
 	outbox.Mark(tx, u, f, p, en)
 	if word.IsIn() {
 		outbox.CancelHeld(tx, u, f, en, state.KeptOne) // a held exit would undo it

@@ -40,7 +40,7 @@ func Record(tx *state.Tx, rec record.Record, frame []byte) {
 	}
 	tx.Now = rec.Event.Received
 	l.Accepted++
-	came := applyEvent(tx, &outbox.Cause{Seq: rec.Seq, Event: rec.Event}, frame)
+	came := applyEvent(tx, &outbox.Cause{Seq: rec.Seq, Why: domain.CauseEvent, Event: rec.Event}, frame)
 	tx.Verdict(rec.Seq, came)
 	l.Count(came)
 }

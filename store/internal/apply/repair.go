@@ -30,7 +30,7 @@ func ToldSince(tx *state.Tx, u *state.User, numbers map[uint32]bool, settled tim
 // on, so that nothing that follows is thought to be needless.
 func applyRepair(tx *state.Tx, seq uint64, r *record.Repair) {
 	tx.Now = r.Received
-	c := &outbox.Cause{Seq: seq}
+	c := &outbox.Cause{Seq: seq, Why: domain.CauseRepair}
 	for i := range r.Missing {
 		f, u := tx.FieldOf(r.Missing[i].Field), tx.User(r.Missing[i].User)
 		if f == nil {

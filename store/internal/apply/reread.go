@@ -38,6 +38,6 @@ func applyAgain(tx *state.Tx, seq uint64, a *record.Reread) {
 	if ch.User != "" && len(ch.User) <= domain.MaxUserID {
 		tx.Remove(tx.Queue, state.QueueKey(state.UserKey(ch.User), state.LaneParked, ch.ID))
 	}
-	came := applyEvent(tx, &outbox.Cause{Seq: seq, Event: a.Event, Parked: a.ID}, a.Frame)
+	came := applyEvent(tx, &outbox.Cause{Seq: seq, Why: domain.CauseEvent, Event: a.Event, Parked: a.ID}, a.Frame)
 	tx.State.Ledger.Events.Count(came)
 }

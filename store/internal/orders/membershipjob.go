@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNoMembers says that a computation is a trait, which has no members.
-var ErrNoMembers = errors.New("a computed trait has values and no members")
+var ErrNoMembers = domain.ErrNoMembers
 
 // Report says what an order on a computation comes to. A dry run of an import counts what the import would.
 type Report struct {
@@ -68,6 +68,7 @@ const usersAtOnce = 4096
 
 // newJob finds the computation that key names and prepares an order on it. create has an unknown key become one.
 func (rn *Runner) newJob(ctx context.Context, key string, o *record.Order, create, dry bool) (*membershipJob, error) {
+	o.By = operatorOf(ctx)
 	j := &membershipJob{Runner: rn, order: o, dry: dry}
 	err := j.load(ctx, key)
 	if errors.Is(err, domain.ErrNotFound) && create {

@@ -14,6 +14,9 @@ type Cause struct {
 	Slots uint16
 	Event *domain.Event
 
+	Why domain.JournalCause // of what the record does
+	By  string              // login of the operator who gave the order
+
 	Unguarded bool      // an operator decided: its exits are not held; see domain.ByOperator
 	Parked    domain.ID // the event was parked under this id and is read again; zero otherwise
 }
@@ -76,7 +79,36 @@ func Draft(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cau
 		ch.Endpoint = domain.EndpointCohort
 	}
 	ch.Lane = state.LaneOf(tx, u, f, p.Job, t)
+	note(tx, u, f, c, t, false)
 	return ch
+}
+
+// note writes to the journal that a record made a change, or moved a membership.
+func note(tx *state.Tx, u *state.User, f *state.Field, c *Cause, t domain.Transition, moved bool) {
+	e := state.JournalEntry{Transition: t, Moved: moved, Seq: c.Seq, At: tx.Now, EventTime: c.Event.Time, Cause: c.Why, Text: c.By}
+	if c.Event.Call != domain.CallUnknown { // an order has none
+		e.Text = c.Event.MessageID
+	}
+	state.NoteTransition(tx, u, f, e)
+}
+
+// CountMember counts a user who may have entered or left a computation, and writes that to the journal. Every change of a
+// membership is made known here, but that a user is forgotten.
+func CountMember(tx *state.Tx, u *state.User, f *state.Field, c *Cause, was, is bool) {
+	switch {
+	case is && !was:
+		f.Members++
+		f.Entered++
+		CountEnter(tx, f)
+		note(tx, u, f, c, domain.TransitionEnter, true)
+	case was && !is:
+		f.Leave()
+		f.Exited++
+		note(tx, u, f, c, domain.TransitionExit, true)
+	default:
+		return
+	}
+	tx.Touch(f)
 }
 
 // Second is t as the due index has it: unix seconds, rounded down.

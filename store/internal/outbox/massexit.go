@@ -363,16 +363,19 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 	dropParkedExits(tx, u, f, window)
 	tx.Write(u, f.Number)
 	Mark(tx, u, f, p, en)
+	again := &Cause{Seq: c.Seq, Slots: c.Slots, Why: domain.CauseDiscard, Event: &domain.Event{
+		Received: tx.Now, Time: time.Unix(0, en.Newest().Time).UTC(), Class: f.Class, MessageID: record.OrderDiscard.String(),
+	}}
+	if c.Why == domain.CauseDiscard {
+		again.By = c.By
+	}
 	if en.Newest().IsIn() {
 		UncountLeft(tx, f, en)
-		countReadmitted(tx, f, was)
+		countReadmitted(tx, u, f, again, was)
 		for _, x := range tx.State.Registry.TargetFields(f)[1:] {
 			closeHeld(tx, u, x, tx.Entry(u, x.Number), state.KeptOne, window.Until, domain.StateDropped)
 		}
 	}
-	again := &Cause{Seq: c.Seq, Slots: c.Slots, Event: &domain.Event{
-		Received: tx.Now, Time: time.Unix(0, en.Newest().Time).UTC(), Class: f.Class, MessageID: record.OrderDiscard.String(),
-	}}
 	UpdateTargets(tx, u, f, p, en, again)
 	if said := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); said.IsIn() {
 		WantMember(tx, u, f, p, en, again)
@@ -396,11 +399,11 @@ func dropParkedExits(tx *state.Tx, u *state.User, f *state.Field, window state.R
 }
 
 // countReadmitted counts a user who turned out to be a member all along.
-func countReadmitted(tx *state.Tx, f *state.Field, was bool) {
+func countReadmitted(tx *state.Tx, u *state.User, f *state.Field, c *Cause, was bool) {
 	if was {
 		return
 	}
-	f.Members++
+	CountMember(tx, u, f, c, false, true)
+	f.Entered--
 	f.Exited--
-	CountEnter(tx, f)
 }

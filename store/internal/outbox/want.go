@@ -94,7 +94,7 @@ func RepeatCohorts(tx *state.Tx, c *Cause, was *state.Stored) {
 			"change", was.ID.String())
 		return
 	}
-	again := &Cause{Seq: c.Seq, Slots: c.Slots, Unguarded: true} // an exit that was sent is sent again
+	again := &Cause{Seq: c.Seq, Slots: c.Slots, Why: domain.CauseRetry, By: c.By, Unguarded: true} // an exit that was sent is sent again
 	defer func() { c.Slots = again.Slots }()
 	for _, x := range tx.State.Registry.Cohorts {
 		f := tx.State.Registry.Speaker(x)

@@ -20,6 +20,7 @@ type Order struct {
 	Words    []JobTarget
 	IDs      []domain.ID // of changes, for OrderRelease and OrderDiscard
 	Other    uint32      // field, for OrderAdopt
+	By       string      // login of the operator; "": not known
 }
 
 // verb is the effect of an order.
@@ -68,10 +69,15 @@ const (
 
 // AppendOrder appends the frame of o.
 //
-//	received, time, verb, events, field, key, users x (in, user), ids, and for OrderAdopt the other field
+//	received, time, verb, events, field, key, users x (in, user), ids, for OrderAdopt the other field, and, under a kind of
+//	its own, the operator
 func AppendOrder(buf []byte, o *Order) []byte {
 	start := len(buf)
-	buf = append(buf, recordOrder)
+	kind := recordOrder
+	if o.By != "" {
+		kind = recordOrderBy
+	}
+	buf = append(buf, kind)
 	buf = wire.AppendTime(wire.AppendTime(buf, o.Received), o.Time)
 	buf = append(buf, byte(o.Verb), BoolByte(o.Events))
 	buf = wire.AppendUint(buf, uint64(o.Field))
@@ -86,6 +92,9 @@ func AppendOrder(buf []byte, o *Order) []byte {
 	}
 	if o.Verb == OrderAdopt {
 		buf = wire.AppendUint(buf, uint64(o.Other))
+	}
+	if o.By != "" {
+		buf = wire.AppendString(buf, o.By)
 	}
 	return wire.Seal(buf, start)
 }

@@ -23,6 +23,7 @@ const (
 	recordAgain  byte = 9 // a parked event in a new reading
 
 	recordConsenting byte = 10 // an event that states consent; one that does not stays a recordEvent
+	recordOrderBy    byte = 11 // an order with the operator's login at its end; one without stays a recordOrder
 )
 
 // Record is one decoded record. One of its pointers is set. None is set for a lost or an erased record.
@@ -211,8 +212,10 @@ func DecodeRecord(seq uint64, frame []byte) (Record, error) {
 		rec.Repair = readRepair(&r)
 	case recordAction:
 		rec.Action = readAction(&r, nil)
-	case recordOrder:
-		rec.Order = readOrder(&r)
+	case recordOrder, recordOrderBy:
+		if rec.Order = readOrder(&r); frame[0] == recordOrderBy {
+			rec.Order.By = r.Text()
+		}
 	case recordAgain:
 		rec.Again = readAgain(&r, seq)
 	case RecordErased:
@@ -233,7 +236,7 @@ var InboxRecords = wal.Records{
 
 // weigh returns the cost of applying a record, in bytes of an event.
 func weigh(frame []byte) int {
-	if len(frame) > 0 && frame[0] == recordOrder {
+	if len(frame) > 0 && (frame[0] == recordOrder || frame[0] == recordOrderBy) {
 		return len(frame) * orderWeight
 	}
 	return len(frame)

@@ -41,6 +41,7 @@ func TestEveryRecordIsReadAsItWasWritten(t *testing.T) {
 		{"a name", AppendOrder(nil, &Order{Verb: OrderName, Received: noon, Key: "vip"}), Record{Order: &Order{Verb: OrderName, Received: noon, Key: "vip", Words: []JobTarget{}}}},
 		{"a release", AppendOrder(nil, &Order{Verb: OrderRelease, Received: noon, IDs: ids}), Record{Order: &Order{Verb: OrderRelease, Received: noon, IDs: ids, Words: []JobTarget{}}}},
 		{"an adoption", AppendOrder(nil, &Order{Verb: OrderAdopt, Received: noon, Other: 12}), Record{Order: &Order{Verb: OrderAdopt, Received: noon, Other: 12, Words: []JobTarget{}}}},
+		{"an order of a known operator", AppendOrder(nil, &Order{Verb: OrderAdopt, Received: noon, Other: 12, By: "olga"}), Record{Order: &Order{Verb: OrderAdopt, Received: noon, Other: 12, By: "olga", Words: []JobTarget{}}}},
 		{"another order has no other field", AppendOrder(nil, &Order{Verb: OrderForget, Received: noon, Other: 12}), Record{Order: &Order{Verb: OrderForget, Received: noon, Words: []JobTarget{}}}},
 		{"a parked event in a new reading", (&Reread{Received: noon, ID: ids[1], Event: enter()}).Encode(nil),
 			Record{Again: &Reread{Received: noon, ID: ids[1], Event: enter(), Frame: AppendEvent(nil, enter())}}},

@@ -25,6 +25,7 @@ type CheckReport struct {
 	Held     uint64    `json:"held"`
 	Parked   uint64    `json:"parked"`
 	History  uint64    `json:"history"`
+	Journal  uint64    `json:"journal"` // transitions in it
 	Queued   uint64    `json:"queued"`
 	Due      uint64    `json:"due"`
 	Records  uint64    `json:"records"`  // in the inbox

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"log/slog"
+	"slices"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
+	"personasync/store/internal/apply"
 	"personasync/store/internal/state"
 )
 
@@ -16,7 +18,7 @@ import (
 // lost row of its user.
 //
 //	1 computations   one for every number that a row or a change names
-//	2 history        the users' chains
+//	2 history, journal  the users' chains
 //	3 rows           pending attributes; those of an interrupted request are uncertain
 //	4 parked, held   the pointers to them
 //	5 queue          pending events
@@ -52,12 +54,15 @@ func (r *rebuilder) run() error {
 		return err
 	}
 	was := r.st.Ledger
+	if err := r.in(state.RecountJournal); err != nil {
+		return err
+	}
 	r.st.Ledger.Backlog, r.st.Ledger.Uncounted = domain.Backlog{}, false // counted again with the pending-index rows
 	for _, step := range []struct {
 		bucket []byte
 		do     func(tx *state.Tx, k, v []byte)
 	}{
-		{state.BucketHistory, r.closed}, {state.BucketRows, r.row}, {state.BucketParked, r.kept}, {state.BucketHeld, r.kept}, {state.BucketQueue, r.queued},
+		{state.BucketHistory, r.closed}, {state.BucketJournal, r.chunk}, {state.BucketRows, r.row}, {state.BucketParked, r.kept}, {state.BucketHeld, r.kept}, {state.BucketQueue, r.queued},
 	} {
 		if err := r.each(step.bucket, step.do); err != nil {
 			return err
@@ -142,6 +147,26 @@ func (r *rebuilder) closed(tx *state.Tx, k, frame []byte) {
 	}
 	u.Index.History, u.Dirty = state.Number(k), true
 	r.learn(tx, u, ch)
+}
+
+// chunk puts the entries of a chunk of the journal at the ends of their users' chains. It erases those whose user is not
+// known, because the entries before them are lost, or was forgotten.
+func (r *rebuilder) chunk(tx *state.Tx, k, _ []byte) {
+	stones := tx.Bucket(state.BucketTombstones)
+	state.RewriteJournal(tx, state.Number(k), func(e *state.JournalEntry) (changed bool) {
+		id := e.User
+		if e.Outcome() {
+			id = state.JournalOwner(tx, e.Prev)
+		}
+		forgotten := slices.ContainsFunc(apply.StoneTimes(stones.Get(apply.Tombstone(tx.State.Salt, id))), func(stone int64) bool { return e.At.UnixNano() <= stone })
+		if e.Erased = id == "" || forgotten; e.Erased {
+			return true
+		}
+		u := tx.User(id)
+		changed = e.Prev != u.Index.Journal
+		e.Prev, u.Index.Journal, u.Dirty = u.Index.Journal, e.Number, true
+		return changed
+	})
 }
 
 // learn restores the assertion that a change was made of, if the row is lost. The value last sent to MoEngage is unknown

@@ -61,7 +61,7 @@ func (c *checker) state(tx engine.Tx) (err error) {
 }
 
 func (c *recount) run() error {
-	for _, part := range []func() error{c.kept, c.closed, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
+	for _, part := range []func() error{c.kept, c.closed, c.journal, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -137,6 +137,32 @@ func (c *recount) closed() error {
 			c.report.Find("pointer", "entry %d of the history lies behind its end at %d", state.Number(k), c.st.Closed)
 		}
 	})
+}
+
+// journal checks the chunks of the journal, and counts them.
+func (c *recount) journal() error {
+	if c.tx.Bucket(state.BucketJournal) == nil {
+		return nil // an older version wrote none
+	}
+	size, last := uint64(0), uint64(0)
+	err := c.each(state.BucketJournal, func(k, frame []byte) {
+		size += uint64(len(k) + len(frame))
+		entries, err := state.JournalChunk(k, frame)
+		if err != nil {
+			c.report.Find("frame", "journal %x: %v", k, err)
+			return
+		}
+		for i := range entries {
+			if last = entries[i].Number; !entries[i].Erased && !entries[i].Outcome() {
+				c.report.Journal++
+			}
+		}
+	})
+	c.equal("bytes of the journal", c.st.Journal.Bytes, size)
+	if last > c.st.Journal.Last {
+		c.report.Find("pointer", "entry %d of the journal lies behind its end at %d", last, c.st.Journal.Last)
+	}
+	return err
 }
 
 // checkedUser is what the rows of a user add up to. It is compared with the queue and the pending-index row, which comes
@@ -302,6 +328,9 @@ func (c *recount) head(k, frame []byte) {
 	}
 	if h.History != 0 && c.tx.Bucket(state.BucketHistory).Get(state.NumberKey(h.History)) == nil {
 		c.report.Find("pointer", "head %x begins its history with entry %d, which is not there", k, h.History)
+	}
+	if h.Journal > c.st.Journal.Last {
+		c.report.Find("pointer", "head %x begins its journal with entry %d, behind its end at %d", k, h.Journal, c.st.Journal.Last)
 	}
 }
 

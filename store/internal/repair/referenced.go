@@ -77,6 +77,13 @@ func (s *referencedIDs) read(tx engine.Tx) {
 		_, _, frame := state.ParseQueueValue(v)
 		return change(k, frame)
 	})
+	_ = tx.Bucket(state.BucketJournal).ForEach(func(k, frame []byte) error {
+		entries, _ := state.JournalChunk(k, frame)
+		for i := range entries {
+			s.fields = max(s.fields, entries[i].Field+1)
+		}
+		return nil
+	})
 	_ = tx.Bucket(state.BucketRows).ForEach(func(k, frame []byte) error {
 		row, err := state.DecodeBlock(k, frame, record.Epochs{{First: 0, Epoch: s.epoch}})
 		if err != nil {

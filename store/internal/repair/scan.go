@@ -190,6 +190,8 @@ func (q *stateScanner) take(path []string, k, v []byte) bool {
 			o, err := state.DecodeField(f.Number, old)
 			return err == nil && o.LastEvent.After(f.LastEvent)
 		})
+	case len(k) == 8 && (bucket == string(state.BucketJournal) || bucket == "") && q.takeJournal(k, v):
+		return true
 	case len(k) == 8 && (bucket == string(state.BucketFlights) || bucket == ""):
 		if _, err := state.DecodeLease(state.Number(k), v, record.Epochs{{First: 0, Epoch: q.epoch}}); err == nil {
 			return q.put(state.BucketFlights, k, v)
@@ -248,7 +250,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 	return false
 }
 
-var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaFlight, state.MetaClosed, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent}
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaFlight, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })
@@ -305,6 +307,22 @@ func (q *stateScanner) takeChange(k, v []byte) bool {
 	}
 	q.found.newest = max(q.found.newest, n)
 	return q.put(state.BucketHistory, k, frame)
+}
+
+// takeJournal saves a chunk of the journal. Of two versions, the one with more entries is the newer; of equal ones, that of
+// the tree.
+func (q *stateScanner) takeJournal(k, v []byte) bool {
+	entries, err := state.JournalChunk(k, v)
+	if err != nil {
+		return false
+	}
+	for i := range entries {
+		q.found.highest = max(q.found.highest, entries[i].Seq)
+	}
+	return q.putNewer(state.BucketJournal, k, v, func(old []byte) bool {
+		was, err := state.JournalChunk(k, old)
+		return err == nil && (len(was) > len(entries) || q.orphan && len(was) == len(entries))
+	})
 }
 
 // takeRow saves a row. Of two versions, the one that names the newer record is the newer.

@@ -12,10 +12,10 @@ var (
 	BucketFields = []byte("fields")
 
 	StateBuckets = [][]byte{BucketFields, BucketRows, BucketQueue, BucketDue, BucketLocator, BucketParked, BucketHeld, BucketHistory,
-		BucketFlights, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketDamaged}
+		BucketFlights, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDamaged}
 
 	// LateBuckets came after the first version: a file that it wrote lacks them until it is opened.
-	LateBuckets = [][]byte{BucketSamples, BucketVerdicts}
+	LateBuckets = [][]byte{BucketSamples, BucketVerdicts, BucketJournal}
 
 	MetaApplied = []byte("applied")
 	MetaLedger  = []byte("ledger")
@@ -23,6 +23,7 @@ var (
 	MetaSalt    = []byte("salt")
 	MetaFlight  = []byte("flight")
 	MetaClosed  = []byte("closed")
+	MetaJournal = []byte("journal")
 )
 
 // The buckets of state.db. FORMAT.md, in the package store, describes them.
@@ -43,6 +44,7 @@ var (
 	BucketRuns       = []byte("runs")
 	BucketSamples    = []byte("samples")
 	BucketVerdicts   = []byte("verdicts")
+	BucketJournal    = engine.BucketJournal
 	BucketDamaged    = []byte("damaged")
 )
 

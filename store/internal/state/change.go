@@ -137,6 +137,12 @@ func (tx *Tx) Close(u *User, ch *Stored, s domain.State, at time.Time) {
 	u.Dirty = true
 	*tx.State.Ledger.Changes.Column(s)++
 	tx.Put(tx.History, NumberKey(tx.State.Closed), tx.Frame(ch.Encode))
+	if journals(tx, tx.FieldOf(ch.Field)) {
+		AppendJournal(tx, u, &JournalEntry{
+			Transition: ch.Transition, Seq: ch.ID.Seq, At: at, Field: ch.Field,
+			JournalOutcome: JournalOutcome{State: s, Kind: ch.Kind, Slot: ch.ID.Slot, Reason: ch.Reason},
+		})
+	}
 }
 
 // Find returns a change by its id, nil when there is none. It looks among the parked and the held, then at the place

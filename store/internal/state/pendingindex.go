@@ -10,10 +10,10 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A PendingIndex is the row of a user that counts the pending changes and has the end of the user's history. A user
-// without either has none, and costs nothing but membership rows.
+// A PendingIndex is the row of a user that counts the pending changes and has the ends of the user's history and journal. A user
+// without any has none, and costs nothing but membership rows.
 //
-//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), endpoints x (retry, lanes), accepted, deferred )
+//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), endpoints x (retry, lanes), accepted, deferred, journal )
 //
 // The user's places in the due index are a function of this row (DuePlaces), so the two cannot disagree.
 type PendingIndex struct {
@@ -23,6 +23,8 @@ type PendingIndex struct {
 
 	Accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
 	Deferred uint32 // unix second before which no cohort change leaves; 0: none is deferred
+
+	Journal uint64 // number of the newest journal entry of the user; 0: none
 }
 
 // pendingBlock is a membership row in which attribute changes are pending: a bit for each column.
@@ -31,8 +33,8 @@ type pendingBlock struct {
 	Bits   uint64
 }
 
-// indexVersion 1 ended with the endpoints.
-const indexVersion byte = 2
+// indexVersion 1 ended with the endpoints, 2 had no journal.
+const indexVersion byte = 3
 
 // EndpointIndex is the pending changes of one endpoint.
 type EndpointIndex struct {
@@ -219,7 +221,7 @@ func (h *PendingIndex) Backlog() (b domain.Backlog) {
 
 // Empty reports whether the row is not needed.
 func (h *PendingIndex) Empty() bool {
-	return h.History == 0 && len(h.Blocks) == 0 && len(h.Endpoints[0].Lanes) == 0 && len(h.Endpoints[1].Lanes) == 0
+	return h.History == 0 && h.Journal == 0 && len(h.Blocks) == 0 && len(h.Endpoints[0].Lanes) == 0 && len(h.Endpoints[1].Lanes) == 0
 }
 
 // Encode appends the row's frame, sealed under its key, or nothing when it is empty.
@@ -242,7 +244,8 @@ func (h *PendingIndex) Encode(buf, key []byte) []byte {
 			buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(l.Number)), uint64(l.Due)), uint64(l.Count))
 		}
 	}
-	return wire.SealKeyed(wire.AppendUint(wire.AppendUint(buf, uint64(h.Accepted)), uint64(h.Deferred)), start, key)
+	buf = wire.AppendUint(wire.AppendUint(buf, uint64(h.Accepted)), uint64(h.Deferred))
+	return wire.SealKeyed(wire.AppendUint(buf, h.Journal), start, key)
 }
 
 // DecodeIndex reads a pending-index row of any version.
@@ -277,6 +280,9 @@ func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
 	}
 	if version > 1 {
 		h.Accepted, h.Deferred = uint32(r.Uint()), uint32(r.Uint())
+	}
+	if version > 2 {
+		h.Journal = r.Uint()
 	}
 	return h, r.Done()
 }

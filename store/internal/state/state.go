@@ -27,6 +27,7 @@ type State struct {
 	jobs          []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
 	LastLease     uint64   // number of the last lease
 	Closed        uint64   // number of the newest entry of the history
+	Journal       journalPosition
 	Leases        map[uint64]*Lease
 	InFlight      map[LeaseKey]*LeasedUser // users of the leases
 	CorruptLeases []uint64                 // leases whose row is corrupt
@@ -94,6 +95,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 	st.Applied = Number(meta.Get(MetaApplied))
 	st.LastLease = Number(meta.Get(MetaFlight))
 	st.Closed = Number(meta.Get(MetaClosed))
+	st.Journal = readPosition(meta.Get(MetaJournal))
 	if err := st.loadLeases(tx); err != nil {
 		return nil, err
 	}

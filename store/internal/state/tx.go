@@ -23,8 +23,9 @@ type Tx struct {
 	Log   *slog.Logger
 
 	Buckets
-	users userSet
-	moved map[*Field]bool // fields to write
+	users   userSet
+	moved   map[*Field]bool // fields to write
+	journal journalTail
 	memory
 	outcomes
 	NewlyParked
@@ -107,6 +108,8 @@ type User struct {
 	unread []rawRow // rows that were read and not decoded yet
 	whole  bool     // unread had every row
 	rows   int      // membership rows on disk, if whole
+
+	journaled JournalEntry // the newest transition that this transaction wrote to the journal
 
 	dueRoom [placesAtOnce]DuePlace // memory of WasDue, enough for nearly every user
 	rowRoom [rowsAtOnce]rawRow
@@ -312,6 +315,7 @@ func (tx *Tx) Flush() error {
 	}
 	tx.users = userSet{byID: make(map[string]*User)}
 	tx.flushVerdicts()
+	flushJournal(tx)
 	fields := tx.Bucket(BucketFields)
 	for f := range tx.moved {
 		tx.Put(fields, binary.BigEndian.AppendUint32(nil, f.Number), f.Encode(nil))
@@ -321,6 +325,9 @@ func (tx *Tx) Flush() error {
 	tx.Put(meta, MetaLedger, tx.State.Ledger.Encode())
 	tx.Put(meta, MetaApplied, NumberKey(tx.State.Applied))
 	tx.Put(meta, MetaClosed, NumberKey(tx.State.Closed))
+	if tx.State.Journal != (journalPosition{}) {
+		tx.Put(meta, MetaJournal, tx.State.Journal.encode())
+	}
 	return tx.Err
 }
 

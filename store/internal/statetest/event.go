@@ -17,7 +17,7 @@ var (
 
 // Rules are the rules that the agent ships with, but for the way of sending.
 func Rules(send domain.SendMethods) domain.Rules {
-	return domain.Rules{Defaults: Policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour}
+	return domain.Rules{Defaults: Policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour, Journal: true}
 }
 
 // Policy is the default policy that the agent ships with, but for the way of sending.

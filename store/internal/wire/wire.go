@@ -138,7 +138,11 @@ func (r *Reader) Uint64() uint64 {
 
 // Bytes reads a value written by AppendBytes. It shares memory with the frame.
 func (r *Reader) Bytes() []byte {
-	n := r.Uint()
+	return r.Take(r.Uint())
+}
+
+// Take reads n bytes, without copying them.
+func (r *Reader) Take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.Fail()
 		return nil
