@@ -92,7 +92,11 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 			v, more, err := i.Members(ctx, "k", "u&v", 9)
 			return answer{v, more, err}
 		},
-		"user":    func(i Inspector) answer { v, err := i.User(ctx, "../u?x=%2f"); return answer{v, false, err} },
+		"user": func(i Inspector) answer { v, err := i.User(ctx, "../u?x=%2f"); return answer{v, false, err} },
+		"journal": func(i Inspector) answer {
+			v, err := i.Journal(ctx, domain.JournalFilter{User: "u&x", Computation: "k", Since: next, Limit: 9, Before: 12})
+			return answer{v, false, err}
+		},
 		"dry run": func(i Inspector) answer { v, err := i.DryRun(ctx, "k", 3); return answer{v, false, err} },
 		"preview": func(i Inspector) answer {
 			v, err := i.Preview(ctx, PreviewQuery{Body: []byte("[{\"a\":\"ü\"}]\x00"), Path: "/v1/track?x&y", Received: next})

@@ -34,6 +34,10 @@ type Inspector interface {
 	// ambiguous one a *store.AmbiguousError.
 	Members(ctx context.Context, key, after string, limit int) (page []domain.MemberInfo, more bool, err error)
 
+	// Journal lists one page of the enters and exits of a user or of an audience, the newest first. An unknown one is
+	// store.ErrNotFound, an ambiguous one a *store.AmbiguousError, and a trait store.ErrNoMembers.
+	Journal(ctx context.Context, f domain.JournalFilter) (domain.JournalPage, error)
+
 	// User shows one user, or store.ErrNotFound.
 	User(ctx context.Context, id string) (*domain.UserInfo, error)
 

@@ -81,6 +81,15 @@ func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]d
 	return condition.Whole(p.Items), p.More, err
 }
 
+// Journal implements Inspector.
+func (c *Client) Journal(ctx context.Context, f domain.JournalFilter) (p domain.JournalPage, err error) {
+	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "since": {domain.Timestamp(f.Since)}, "until": {domain.Timestamp(f.Until)},
+		"limit": {strconv.Itoa(f.Limit)}, "before": {strconv.FormatUint(f.Before, 10)}}
+	err = c.get(ctx, "/api/journal", q, &p)
+	p.Items = condition.Whole(p.Items)
+	return p, err
+}
+
 // User implements Inspector.
 func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) {
 	return one[domain.UserInfo](ctx, c, "/api/user", url.Values{"id": {id}})
@@ -127,12 +136,8 @@ func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
 	if f.Limit, err = readLimit(q); err != nil {
 		return f, err
 	}
-	for name, at := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
-		if text := q.Get(name); text != "" {
-			if *at, err = time.Parse(time.RFC3339Nano, text); err != nil {
-				return f, fmt.Errorf("%w: %s %q is no time", ErrUsage, name, text)
-			}
-		}
+	if err = readTimes(q, &f.Since, &f.Until); err != nil {
+		return f, err
 	}
 	if name := q.Get("state"); name != "" {
 		state, ok := domain.ParseState(name)
@@ -143,6 +148,18 @@ func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
 	}
 	f.Cursor = q.Get("cursor")
 	return f, nil
+}
+
+// readTimes reads the times between which something is asked for.
+func readTimes(q url.Values, since, until *time.Time) (err error) {
+	for name, at := range map[string]*time.Time{"since": since, "until": until} {
+		if text := q.Get(name); text != "" {
+			if *at, err = time.Parse(time.RFC3339Nano, text); err != nil {
+				return fmt.Errorf("%w: %s %q is no time", ErrUsage, name, text)
+			}
+		}
+	}
+	return nil
 }
 
 func readLimit(q url.Values) (int, error) {
@@ -173,6 +190,27 @@ func (i questions) members(r *http.Request) (any, error) {
 	}
 	items, more, err := i.Inspector.Members(r.Context(), q.Get("key"), q.Get("after"), limit)
 	return page[domain.MemberInfo]{Items: items, More: more}, err
+}
+
+func (i questions) journal(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	f := domain.JournalFilter{User: q.Get("user"), Computation: q.Get("computation")}
+	var err error
+	if f.Limit, err = readLimit(q); err != nil {
+		return nil, err
+	}
+	if err = readTimes(q, &f.Since, &f.Until); err != nil {
+		return nil, err
+	}
+	if text := q.Get("before"); text != "" {
+		if f.Before, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return nil, fmt.Errorf("%w: before %q is no number", ErrUsage, text)
+		}
+	}
+	if f.User == "" && f.Computation == "" {
+		return nil, fmt.Errorf("%w: name a user or a computation", ErrUsage)
+	}
+	return i.Inspector.Journal(r.Context(), f)
 }
 
 func (i questions) user(r *http.Request) (any, error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -56,6 +57,10 @@ func (a *answers) Computations(context.Context) ([]domain.ComputationInfo, error
 func (a *answers) Members(_ context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
 	a.asked, a.limit = key+" after "+after, limit
 	return a.members, a.more, a.err
+}
+func (a *answers) Journal(_ context.Context, f domain.JournalFilter) (domain.JournalPage, error) {
+	a.asked, a.limit = fmt.Sprint(f.User, " ", f.Computation, " ", f.Before, " ", domain.Timestamp(f.Since), " ", domain.Timestamp(f.Until)), f.Limit
+	return domain.JournalPage{Items: []domain.JournalInfo{{User: f.User, Told: []domain.JournalTold{{Change: "1-2-3"}}}}, Next: 7, From: "then"}, a.err
 }
 func (a *answers) Activity(context.Context, store.ActivityFilter) (store.Activity, error) {
 	return store.Activity{Items: []store.ActivityEntry{}}, a.err
@@ -174,7 +179,7 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 }
 
 func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
-	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/user?id=u", "/api/dry-run"} {
+	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/journal?user=u", "/api/user?id=u", "/api/dry-run"} {
 		a := testServer(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &DryRunResult{}})
 		if got := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
 			t.Errorf("%s answered %d while users are not shown, want 403", path, got)
@@ -208,7 +213,7 @@ func TestBadQuestionsAreRefused(t *testing.T) {
 	a := testServer(&answers{})
 	for _, path := range []string{
 		"/api/changes?state=lost", "/api/changes?limit=x", "/api/changes?limit=-1",
-		"/api/change?id=", "/api/members?key=k&limit=many", "/api/dry-run?limit=1.5",
+		"/api/change?id=", "/api/members?key=k&limit=many", "/api/journal?user=u&limit=many", "/api/journal?user=u&before=x", "/api/journal?user=u&since=x", "/api/journal", "/api/dry-run?limit=1.5",
 	} {
 		w := ask(a.Socket(), http.MethodGet, "http://personasync"+path)
 		var p Problem

@@ -170,6 +170,34 @@ func (l *Local) Members(ctx context.Context, key, after string, limit int) (page
 	return condition.Whole(page), more, nil
 }
 
+// Journal implements Inspector.
+func (l *Local) Journal(ctx context.Context, f domain.JournalFilter) (page domain.JournalPage, err error) {
+	journal := store.NewJournalListing(f)
+	err = l.inParts(ctx, func(v *store.View) error {
+		if err := v.ReadJournal(journal); err != nil || !journal.Done() || f.User == "" {
+			return err
+		}
+		return l.explainOpen(v, journal.Page().Items)
+	}, journal.Done)
+	return journal.Page(), err
+}
+
+// explainOpen says of each change that has not ended why that is.
+func (l *Local) explainOpen(v *store.View, items []domain.JournalInfo) error {
+	plan, err := l.from.Plan(v)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		for j := range items[i].Told {
+			if t := &items[i].Told[j]; t.Open != nil {
+				t.Waits = waitText(t.Open, plan)
+			}
+		}
+	}
+	return nil
+}
+
 // User implements Inspector.
 func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err error) {
 	err = l.look(ctx, func(v *store.View) error {
