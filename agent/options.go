@@ -30,6 +30,9 @@ type RunOptions struct {
 	// Relog applies [log] of a new configuration to Log; may be nil.
 	Relog func(config.Log)
 
+	// ConfigFile is the path that the configuration was read from, for the commands that the status page shows. "": none.
+	ConfigFile string
+
 	// LinesDropped counts the lines that Log lost because its reader stopped; nil: it loses none.
 	LinesDropped func() uint64
 

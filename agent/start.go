@@ -162,6 +162,8 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 		Inspect: questions, Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		PerMinute: func() int { m := p.config.Load().MoEngage; return min(m.UsersPerMinute, m.EventsPerMinute) },
+		Command:   commandTo(p.o.ConfigFile), Explain: ExplainCode,
+		Setup: func() page.Setup { return setup(p.config.Load()) },
 	})
 	p.listeners.unreachable = p.readiness.miss
 	if err := p.listeners.open(ctx, c, p.o.Ingest, p.ingest, p.adminSide(questions, shown)); err != nil {

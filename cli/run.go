@@ -55,7 +55,7 @@ func runAgent(env *command.Env, c *urfave.Context) error {
 		return exit.Incurable(err)
 	}
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: env.Version, LinesDropped: queue.Dropped, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.Hangup,
+		Log: log, Relog: relog, Version: env.Version, LinesDropped: queue.Dropped, ConfigFile: env.ConfigFile, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.Hangup,
 		Load:         func() (*config.Config, error) { return reload(env, c) },
 		CheckInChild: checker(env), ProveInChild: prover(env),
 	})

@@ -1,6 +1,6 @@
-// The status page of a real agent, in a real browser: it renders, its charts have data, it follows what
-// happens, it says nothing in the console and asks nobody else, axe finds no serious fault, and history
-// is there after a restart.
+// The status page of a real agent, in a real browser: it says how to begin, what is wrong and what to type, its charts
+// have data and gaps, it follows what happens, it does not stay green without an answer, it says nothing in the console and
+// asks nobody else, axe finds no serious fault, and history is there after a restart.
 //
 //   node check.mjs PATH-TO-PERSONASYNC PATH-TO-CHROMIUM
 //
@@ -25,6 +25,7 @@ const folder = mkdtempSync(join(tmpdir(), 'page-'))
 const children = []
 let browser, ingest, admin
 let serial = 0 // of the events posted
+const long = 'customers_who_bought_in_the_last_thirty_days_'.repeat(6)
 
 try {
   await check()
@@ -58,25 +59,25 @@ api_key = "not-a-secret"
 base_url = "http://127.0.0.1:${moengage}"
 [schedule]
 max_delay = "50ms"
+[guard]
+exit_count = 30
 [[computation]]
 key = "nightly_winback"
 schedule = "0 3 * * *"
 `, { mode: 0o600 })
   let agent = start('run', '--config', config)
   await ready()
-  await traffic()
-
   browser = await chromium.launch({ executablePath: browserPath, args: ['--no-sandbox', '--disable-background-networking'] })
   const faults = []
   const page = await look({ width: 1280, height: 900 }, 'light', faults)
   await page.goto(`http://127.0.0.1:${admin}/`)
   await page.waitForSelector('#live.on')
-  await page.waitForSelector('#audiences tbody tr')
-  const audiences = await page.locator('#audiences tbody tr').count()
-  expect(audiences === 4, `4 computations are listed, not ${audiences}`)
-  await shows(page, '#verdicts', 'parked')
-  await shows(page, '#parked', 'undetermined')
-  await shows(page, '#parked', '<img src=x onerror=alert(1)>') // as text
+  await begins(page, faults)
+  await traffic()
+  await page.waitForSelector('#setup', { state: 'hidden' })
+  await wrong(page, config)
+  await itemsOfACause(page)
+  await manyAudiences(page)
   await shows(page, '#jobs', 'nightly_winback')
   await page.click('button[data-seconds="900"]')
   await until('each chart to have a line', async () => (await page.locator('#charts figure').count()) === 4
@@ -87,7 +88,9 @@ schedule = "0 3 * * *"
   const before = await figure(page, 'Received a minute')
   await post(audience('late_riser', 'ann', true, 1))
   await until('the new event to be shown', async () => (await figure(page, 'Received a minute')) !== before)
+  await page.fill('#filter', 'late_riser')
   await shows(page, '#audiences', 'late_riser')
+  await page.fill('#filter', '')
 
   // A user, masked.
   await page.fill('#user-id', 'usr_1')
@@ -105,17 +108,20 @@ schedule = "0 3 * * *"
 
   await accessible(page, 'light, 1280')
   await shot(page, 'light-1280')
-  for (const [scheme, width] of [['dark', 1280], ['light', 390], ['dark', 390]]) {
+  for (const [scheme, width] of [['dark', 1280], ['light', 768], ['dark', 768], ['light', 390], ['dark', 390]]) {
     const other = await look({ width, height: 844 }, scheme, faults)
     await other.goto(`http://127.0.0.1:${admin}/`)
     await other.waitForSelector('#audiences tbody tr')
     await other.waitForSelector('#charts path.line, #charts circle.spot')
+    await other.click('#causes summary')
+    await other.waitForSelector('#causes .items tbody tr')
     const wide = await other.evaluate(() => document.documentElement.scrollWidth - innerWidth)
     expect(wide <= 0, `at ${width} px nothing sticks out, not ${wide} px`)
     await accessible(other, `${scheme}, ${width}`)
     await shot(other, `${scheme}-${width}`)
     await other.context().close()
   }
+  await gaps(faults)
   expect(faults.length === 0, `the console is silent and nobody else is asked: ${faults.join('; ')}`)
 
   // The agent goes away, and comes back with its history.
@@ -123,6 +129,7 @@ schedule = "0 3 * * *"
   agent.process.kill('SIGTERM')
   await agent.gone
   await noticed
+  await stale(page, config)
   agent = start('run', '--config', config)
   await ready()
   const kept = await (await fetch(`http://127.0.0.1:${admin}/api/page/series?seconds=3600`)).json()
@@ -133,6 +140,107 @@ schedule = "0 3 * * *"
   for (const headers of [{ Host: 'evil.example' }, { Origin: 'https://evil.example' }]) {
     expect(await status('/api/page', headers) === 403, `${JSON.stringify(headers)} is refused`)
   }
+}
+
+// begins: before the first event the page says how to begin, and calls nothing good.
+async function begins(page, faults) {
+  await shows(page, '#steps', `the agent listens at 127.0.0.1:${ingest}`)
+  for (const text of ['/segment/webhook', 'ingest.shared_secret is set', 'preview -', 'tail --follow', 'doctor']) await shows(page, '#steps', text)
+  expect(!(await page.textContent('#verdicts')).includes('Good'), 'nothing is called good before the first event')
+  await accessible(page, 'before the first event')
+  await shot(page, 'begin-1280')
+  const phone = await look({ width: 390, height: 844 }, 'dark', faults)
+  await phone.goto(`http://127.0.0.1:${admin}/`)
+  await phone.waitForSelector('#steps li')
+  expect(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the first steps fit a phone')
+  await accessible(phone, 'before the first event, 390')
+  await phone.context().close()
+}
+
+// wrong: each condition says what is lost, since when, what happens by itself and what to type, and a key copies that.
+async function wrong(page, config) {
+  for (const text of ['Warning:', 'Too many members left at once', 'parked until you decide', 'docs/operating.md#personasyncheld']) await shows(page, '#verdicts', text)
+  const held = page.locator('#verdicts li[data-key=held]')
+  const facts = await held.locator('dl').innerText()
+  for (const text of ['Lost', 'Nothing. The changes are held', 'Since', ' UTC, for ', 'By itself', 'until you decide']) expect(facts.includes(text), `the condition says ${text}, not ${facts}`)
+  const release = `personasync --config ${config} audience release high_value_shoppers`
+  const button = held.locator('button').first()
+  await button.focus()
+  const before = await page.textContent('#tiles')
+  await post(audience('cart_abandoners', 'focus', true, 20))
+  await until('a change of the page', async () => (await page.textContent('#tiles')) !== before)
+  expect(await button.evaluate((b) => b === document.activeElement), 'the focus stays through an update')
+  await page.keyboard.press('Enter')
+  await shows(page, '#told', 'Copied: ' + release)
+  expect(await page.evaluate(() => navigator.clipboard.readText()) === release, 'the whole command is copied')
+}
+
+// itemsOfACause: a cause unfolds by keyboard to its items, none of which names a user, and stays unfolded.
+async function itemsOfACause(page) {
+  for (const text of ['held', 'mass_exit', 'parked', 'undetermined', '<img src=x onerror=alert(1)>', '\\u202eevil']) await shows(page, '#causes', text) // as text
+  const cause = page.locator('#causes details', { hasText: 'undetermined' }).filter({ hasText: 'high_value_shoppers' })
+  await cause.locator('summary').focus()
+  await page.keyboard.press('Enter')
+  await until('the items', async () => (await cause.locator('.items tbody tr').count()) === 1)
+  const text = await cause.textContent()
+  expect(text.includes('u•••') && !text.includes('usr_1'), 'the user of an item is masked')
+  for (const part of ['does not say whether the user is in it', 'outbox retry --reason undetermined --computation high_value_shoppers']) expect(text.includes(part), `the cause says ${part}`)
+  await new Promise((r) => setTimeout(r, 2500)) // an update
+  expect(await cause.getAttribute('open') !== null && await cause.locator('.items tbody tr').count() === 1, 'an update folds nothing')
+  const exits = page.locator('#causes details', { hasText: 'mass_exit' })
+  await exits.locator('summary').click()
+  await until('a page of exits', async () => (await exits.locator('.items tbody tr').count()) === 20)
+  await exits.locator('.more').click()
+  await until('more exits', async () => (await exits.locator('.items tbody tr').count()) > 20)
+  await accessible(page, 'causes unfolded')
+  await exits.locator('summary').click()
+}
+
+// manyAudiences: sixty are folded to a few, those with held changes first, and a filter finds any.
+async function manyAudiences(page) {
+  const names = () => page.locator('#audiences tbody th').allTextContents()
+  expect((await names()).length === 12 && (await names())[0] === 'high_value_shoppers', `12 rows are shown, the one that is held first, not ${await names()}`)
+  await page.click('#fold')
+  expect((await names()).length > 60, 'all are shown')
+  for (const key of ['3_' + long, '<script>alert(1)</script>', '\\u202ertl🛒']) expect((await names()).includes(key), `${key} is listed as text`)
+  await page.click('#fold')
+  await page.fill('#filter', 'AUDIENCE_59')
+  await until('the filter to find one', async () => (await names()).join() === 'audience_59')
+  await page.fill('#filter', '')
+  await until('the rows to be back', async () => (await names()).length === 12)
+}
+
+// gaps: a line ends where nothing is known, and does not reach the present without samples.
+async function gaps(faults) {
+  const page = await look({ width: 1280, height: 900 }, 'light', faults)
+  const now = Date.now(), n = 60
+  const at = Array.from({ length: n }, (_, i) => now - (n - i + 30) * 10e3) // the last five minutes ago
+  const column = (of) => at.map((_, i) => of(i))
+  const series = { at, audiences: [], pending: column(() => 5), parked: column(() => 0), held: column(() => 0), oldest_s: column(() => 1), received: column(() => 9), delivered: column((i) => i < 20 ? 9 : 0),
+    p50_ms: column((i) => i < 20 || i >= 40 ? 30 : null), p95_ms: column(() => null) }
+  await page.route('**/api/page/series*', (r) => r.fulfill({ json: series }))
+  await page.goto(`http://127.0.0.1:${admin}/`)
+  await page.waitForSelector('#charts path.line', { state: 'attached' })
+  const chart = (i) => page.locator('#charts figure').nth(i)
+  expect(await chart(3).locator('path.line.a').count() === 2 && await chart(3).locator('path.line.b').count() === 0, 'no line is drawn through an outage')
+  const end = await chart(0).locator('path.line.a').evaluate((p) => p.getBBox().x + p.getBBox().width)
+  const shade = await chart(0).locator('rect.unknown').evaluate((r) => [r.getBBox().x, r.getBBox().width])
+  expect(Math.abs(end - shade[0]) < 2 && shade[1] > 50, `the line ends where the samples do: ${end}, ${shade}`)
+  expect((await chart(0).locator('svg').getAttribute('aria-label')).includes('pending unknown since'), 'the label says that the present is unknown')
+  await page.context().close()
+}
+
+// stale: without an answer nothing stays green, and the page says what is old and what to type.
+async function stale(page, config) {
+  await shows(page, '#gone', 'The agent does not answer this page since')
+  for (const text of ['Nothing yet. Segment sends the events again', `personasync --config ${config} status`, 'systemctl status personasync', 'docs/operating.md#personasyncdown']) await shows(page, '#gone', text)
+  await shows(page, '#as-of', 'As it was at')
+  expect((await page.title()).startsWith('✖ no answer'), 'the title says so')
+  expect(!/accepted|answers$/m.test(await page.locator('#tiles dd.words').allInnerTexts().then((t) => t.join('\n'))), 'no tile claims that events are accepted')
+  const ok = await page.evaluate(() => getComputedStyle(document.body).getPropertyValue('--ok'))
+  expect(ok === await page.evaluate(() => getComputedStyle(document.body).getPropertyValue('--soft')), 'nothing is green')
+  await accessible(page, 'without an answer')
+  await shot(page, 'stale-1280')
 }
 
 // traffic is Segment for some seconds: enters and exits of three audiences, and an event that says nothing.
@@ -148,6 +256,9 @@ async function traffic() {
     for (const e of events) await post(e)
     await new Promise((r) => setTimeout(r, 1000))
   }
+  for (const key of [...Array.from({ length: 60 }, (_, i) => i % 3 ? `audience_${i}` : i + '_' + long), '<script>alert(1)</script>', '\u202ertl🛒']) await post(audience(key, 'usr_1', true, 1))
+  for (let u = 0; u < 60; u++) await post(audience('high_value_shoppers', `usr_${u}`, false, 30)) // more than the guard lets go
+  await post({ ...audience('\u202eevil', 'usr_1', true, 99), traits: {} })
   const { traits, ...empty } = audience('high_value_shoppers', 'usr_1', true, 99)
   await post({ ...empty, traits: {} })
   await post({ ...audience('<img src=x onerror=alert(1)>', 'usr_1', true, 99), traits: {} })
@@ -175,7 +286,7 @@ async function post(event) {
 
 // look opens a page that notes everything which should not be.
 async function look(viewport, colorScheme, faults) {
-  const context = await browser.newContext({ viewport, colorScheme })
+  const context = await browser.newContext({ viewport, colorScheme, permissions: ['clipboard-read', 'clipboard-write'] })
   const page = await context.newPage()
   page.on('console', (m) => { if (!/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|404 \(Not Found\)/.test(m.text())) faults.push(`console: ${m.text()}`) })
   page.on('pageerror', (e) => faults.push(`script: ${e.message}`))

@@ -18,6 +18,10 @@ type Condition struct {
 	Text     string   `json:"text"`     // what happened, to what, and what that costs
 	Commands []string `json:"commands"` // what to type, each whole
 	Since    string   `json:"since"`    // RFC 3339; "" if unknown
+
+	Lost   string `json:"lost"`      // what is lost while it holds, or that nothing is: a sentence
+	Itself string `json:"by_itself"` // what happens if nobody does anything: a sentence
+	Next   string `json:"next"`      // when that happens next, RFC 3339; "" if unknown
 }
 
 // Severities, by the loss if nobody acts: events or correct memberships; nothing yet; nothing at all.
@@ -112,7 +116,7 @@ func (f *Facts) Judge() []Condition {
 		}
 		if c := k.judge(f); c != nil {
 			c.Name, c.Commands = k.Name, Whole(c.Commands)
-			list = append(list, *c)
+			list = append(list, c.Costed())
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Condition) int { return cmp.Compare(Weight(b.Severity), Weight(a.Severity)) })
@@ -126,6 +130,12 @@ func Weight(severity string) int {
 
 func condition(severity, since string, commands []string, text string, args ...any) *Condition {
 	return &Condition{Severity: severity, Since: since, Commands: commands, Text: strings.TrimSpace(fmt.Sprintf(text, args...))}
+}
+
+// within adds to a condition what its judgement knows of its cost. Empty sentences are those of costs.
+func (c *Condition) within(lost, itself, next string) *Condition {
+	c.Lost, c.Itself, c.Next = lost, itself, next
+	return c
 }
 
 // running reports whether the facts are a running agent's own.

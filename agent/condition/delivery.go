@@ -15,7 +15,7 @@ import (
 func (f *Facts) moengageRefusing() *Condition {
 	if m := &f.Status.MoEngage; m.State == "failing" && m.Stopped {
 		return condition(Critical, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
-			"MoEngage refuses everything%s. %sNothing is lost: changes wait, and one request a minute tries whether it is over%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m))
+			"MoEngage refuses everything%s. %sNothing is lost: changes wait, and one request a minute tries whether it is over%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m)).within("", "", m.NextTry)
 	}
 	return nil
 }
@@ -23,7 +23,7 @@ func (f *Facts) moengageRefusing() *Condition {
 func (f *Facts) moengageFailing() *Condition {
 	if m := &f.Status.MoEngage; m.State == "failing" && !m.Stopped {
 		return condition(warning, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
-			"MoEngage does not take requests%s. %sChanges wait and are retried%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m))
+			"MoEngage does not take requests%s. %sChanges wait and are retried%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m)).within("", "", m.NextTry)
 	}
 	return nil
 }
@@ -58,16 +58,16 @@ func (f *Facts) paused() *Condition {
 	if p == nil {
 		return nil
 	}
-	end := "until it is resumed"
+	end, itself, next := "until it is resumed", "", Timestamp(p.Until.Truncate(time.Second))
 	if !p.Until.IsZero() {
-		end = "until " + atOf(Timestamp(p.Until.Truncate(time.Second)))
+		end, itself = "until "+atOf(next), "The pause ends, and changes leave."
 	}
 	by := ""
 	if p.By != "" {
 		by = " by " + p.By
 	}
 	return condition(warning, Timestamp(p.Since.Truncate(time.Second)), []string{"personasync outbox resume"},
-		"Sending to MoEngage is paused%s, %s: %s. Events are accepted and kept. Of a value that changes meanwhile, only the last is sent.", by, end, p.Why)
+		"Sending to MoEngage is paused%s, %s: %s. Events are accepted and kept. Of a value that changes meanwhile, only the last is sent.", by, end, p.Why).within("", itself, next)
 }
 
 // lag holds where a change waits for longer than it should, be it for the next run of its schedule.
@@ -203,11 +203,12 @@ func (f *Facts) parked() *Condition {
 	if st.Parked == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", Quantity(st.Parked, "item"))
+	text, expire := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", Quantity(st.Parked, "item")), ""
 	if e := st.Expiring; e != nil {
+		expire = Timestamp(e.First.Truncate(time.Second))
 		text += fmt.Sprintf(" Undecided, %s within a week, the first on %s.", expiryOf(e), e.First.UTC().Format("2 January"))
 	}
-	return condition(warning, "", []string{"personasync outbox stats", "personasync outbox list --state parked"}, "%s", text)
+	return condition(warning, "", []string{"personasync outbox stats", "personasync outbox list --state parked"}, "%s", text).within("", "", expire)
 }
 
 // manyDiffer is the share, one in so many, beyond which differences are no accident of the sample.

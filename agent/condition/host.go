@@ -61,13 +61,13 @@ func (f *Facts) socketLost() *Condition {
 		return nil
 	}
 	worst := max(0, slices.IndexFunc(list, func(s LostSocket) bool { return s.Ingest }))
-	s, severity, cost := &list[worst], warning, "No command reaches the agent; events are taken and sent."
+	s, severity, cost, lost := &list[worst], warning, "No command reaches the agent; events are taken and sent.", "Nothing. Events are accepted and changes leave."
 	if s.Ingest {
-		severity, cost = Critical, "Segment's deliveries do not arrive; it sends them again for about four hours."
+		severity, cost, lost = Critical, "Segment's deliveries do not arrive; it sends them again for about four hours.", ""
 	}
 	path := domain.ShellWord(s.Path)
 	return condition(severity, Timestamp(s.Since.Truncate(time.Second)), []string{"ls -ld " + path, "mv " + path + " " + domain.ShellWord(s.Path+".aside")},
-		"%s Nobody can connect to %s: %sThe agent makes its socket again within a second once the name is free.", cost, s.Path, ended(s.Why))
+		"%s Nobody can connect to %s: %sThe agent makes its socket again within a second once the name is free.", cost, s.Path, ended(s.Why)).within(lost, "", "")
 }
 
 // quoted lists the commands that a sentence quotes.
@@ -97,7 +97,8 @@ func (f *Facts) disk() *Condition {
 	case s.MaxDataBytes > 0 && s.DataBytes > s.MaxDataBytes/10*8:
 		return condition(Critical, "", commands, "The data takes %s of the %s that retention.max_data_bytes allows: from nine tenths events are refused with 503. Raise it, or lower retention.received_bytes, and reload.", domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes))
 	case soon > 0 && soon < diskSoon:
-		return condition(warning, "", commands, "At the growth of the last hour the disk lasts %s. Then events are refused with 503.", f.Process.Forecast.Disk)
+		return condition(warning, "", commands, "At the growth of the last hour the disk lasts %s. Then events are refused with 503.", f.Process.Forecast.Disk).
+			within("Nothing.", "The disk becomes full, and events are refused.", Timestamp(f.Now.Add(soon).Truncate(time.Minute)))
 	}
 	return nil
 }
@@ -113,13 +114,13 @@ func (f *Facts) damage() *Condition {
 	if len(f.Status.Salvages) == 0 {
 		return nil
 	}
-	s, severity, lost := &f.Status.Salvages[0], warning, "Nothing was lost"
+	s, severity, lost, cost := &f.Status.Salvages[0], warning, "Nothing was lost", "Nothing."
 	if i := slices.IndexFunc(f.Status.Salvages, func(s store.Salvage) bool { return !s.Whole() }); i >= 0 {
-		s, severity = &f.Status.Salvages[i], Critical
+		s, severity, cost = &f.Status.Salvages[i], Critical, ""
 		lost = "`personasync status` lists what was lost: memberships among it are wrong until the users' next events, or until `personasync audience import KEY FILE` takes a full list"
 	}
 	return condition(severity, Timestamp(s.At), []string{"personasync status"},
-		"%s was damaged and made anew. %s; remove %s when you have looked at it.", s.File, lost, s.KeptAs)
+		"%s was damaged and made anew. %s; remove %s when you have looked at it.", s.File, lost, s.KeptAs).within(cost, "", "")
 }
 
 func (f *Facts) configRefused() *Condition {

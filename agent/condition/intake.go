@@ -36,7 +36,9 @@ func (f *Facts) intakeRefused() (all *Condition) {
 		case c.Severity == Critical:
 			all.Severity = Critical
 		}
-		all.Text += " " + c.Text
+		if all.Text += " " + c.Text; c.Lost == "" {
+			all.Lost = "" // events are lost on one of the routes
+		}
 	}
 	return all
 }
@@ -57,14 +59,15 @@ func (f *Facts) routeRefused(name string) *Condition {
 		return nil
 	}
 	slices.SortStableFunc(kinds, func(a, b domain.Refusal) int { return b.Last.Compare(a.Last) })
-	severity := warning
+	severity, lost := warning, ""
 	switch all := route.Lost + route.Accepted; {
 	case route.Lost > 0 && route.Strangers == route.Lost: // nothing says that events are lost
+		lost = "Perhaps nothing: none of the senders looks like Segment."
 	case !healed, all > 0 && route.Lost*manyRefused >= all:
 		severity = Critical
 	}
 	return condition(severity, Timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
-		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), curesOf(kinds, &route))
+		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), curesOf(kinds, &route)).within(lost, "", "")
 }
 
 // route is the recent traffic of a route, and when it last accepted a delivery. A wrong URL is healed once the right one

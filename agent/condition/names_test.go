@@ -67,3 +67,17 @@ func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryConditionSaysWhatItCosts: an operator who is woken asks first what is lost, and whether it heals by itself.
+func TestEveryConditionSaysWhatItCosts(t *testing.T) {
+	if len(costs) != len(Kinds) {
+		t.Errorf("%d costs for %d conditions", len(costs), len(Kinds))
+	}
+	for _, k := range Kinds {
+		for _, sentence := range []string{costs[k.Name].lost, costs[k.Name].itself} {
+			if !strings.HasSuffix(sentence, ".") || sentence[0] < 'A' || sentence[0] > 'Z' {
+				t.Errorf("%s: %q is no sentence", k.Name, sentence)
+			}
+		}
+	}
+}

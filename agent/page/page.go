@@ -16,7 +16,7 @@ import (
 
 // pageFiles are the page: they load nothing from elsewhere, and read JSON and a stream of server-sent events.
 //
-//go:embed index.html page.css page.js icon.svg
+//go:embed index.html page.css page.js charts.js dom.js icon.svg
 var pageFiles embed.FS
 
 const (
@@ -49,10 +49,12 @@ func (s *Page) Close() { s.once.Do(func() { close(s.closed) }) }
 // Routes adds the page to admin.listen.
 func (s *Page) Routes(mux *http.ServeMux, answer func(api.Question) http.HandlerFunc) {
 	for path, file := range map[string]struct{ name, kind string }{
-		"GET /{$}":      {"index.html", "text/html; charset=utf-8"},
-		"GET /page.css": {"page.css", "text/css; charset=utf-8"},
-		"GET /page.js":  {"page.js", "text/javascript; charset=utf-8"},
-		"GET /icon.svg": {"icon.svg", "image/svg+xml"},
+		"GET /{$}":       {"index.html", "text/html; charset=utf-8"},
+		"GET /page.css":  {"page.css", "text/css; charset=utf-8"},
+		"GET /page.js":   {"page.js", "text/javascript; charset=utf-8"},
+		"GET /charts.js": {"charts.js", "text/javascript; charset=utf-8"},
+		"GET /dom.js":    {"dom.js", "text/javascript; charset=utf-8"},
+		"GET /icon.svg":  {"icon.svg", "image/svg+xml"},
 	} {
 		text, err := pageFiles.ReadFile(file.name)
 		if err != nil {
@@ -66,6 +68,7 @@ func (s *Page) Routes(mux *http.ServeMux, answer func(api.Question) http.Handler
 	mux.HandleFunc("GET /api/page", answer(func(*http.Request) (any, error) { return s.snapshot(time.Now()) }))
 	mux.HandleFunc("GET /api/page/series", answer(s.series))
 	mux.HandleFunc("GET /api/page/user", answer(s.user))
+	mux.HandleFunc("GET /api/page/items", answer(s.items))
 	mux.HandleFunc("GET /api/page/stream", s.stream)
 }
 
@@ -134,14 +137,18 @@ func (s *Page) stream(w http.ResponseWriter, r *http.Request) {
 
 // tell sends one snapshot. A browser that reads nothing for ten seconds is disconnected.
 func (s *Page) tell(w http.ResponseWriter, control *http.ResponseController) error {
+	event := "now"
 	text, err := s.current(time.Now())
 	if err != nil {
-		return err
+		event = "fault" // the agent runs, and its store gives no answer: the condition store_unreadable
+		if text, err = json.Marshal(s.unreadable(err)); err != nil {
+			return err
+		}
 	}
 	if err := control.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "event: now\ndata: %s\n\n", text); err != nil {
+	if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, text); err != nil {
 		return err
 	}
 	return control.Flush()

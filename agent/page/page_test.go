@@ -18,6 +18,7 @@ import (
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
+	syncer "personasync/sync"
 )
 
 // agent is an Inspector that knows its status and one user.
@@ -52,6 +53,9 @@ func serve(t *testing.T, showUsers bool) (*Page, *httptest.Server) {
 		Plan:      func() []scheduler.Planned { return nil },
 		ShowUsers: func() bool { return showUsers },
 		PerMinute: func() int { return 100 },
+		Command:   "personasync --config /srv/agent.toml",
+		Explain:   func(string) (syncer.Explanation, bool) { return syncer.Explanation{}, false },
+		Setup:     func() Setup { return Setup{URL: "https://example/segment/webhook"} },
 	})
 	side := &api.Server{
 		Inspect: agent{}, Running: (*api.Client)(nil), Version: "1.0", Log: log, Page: p.Routes,
@@ -108,6 +112,38 @@ func TestAStreamFollowsUntilThePageCloses(t *testing.T) {
 	}
 	if err := lines.Err(); err != nil {
 		t.Errorf("a closed page ends its stream with %v", err)
+	}
+}
+
+// TestAStoreThatGivesNoAnswerIsSaid: a stream that only ended would look like an agent that is gone.
+func TestAStoreThatGivesNoAnswerIsSaid(t *testing.T) {
+	p, server := serve(t, false)
+	if err := p.Store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(server.URL + "/api/page/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	var event string
+	for lines.Scan() {
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			event = name
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var v Verdict
+		if err := json.Unmarshal([]byte(data), &v); err != nil {
+			t.Fatal(err)
+		}
+		if event != "fault" || v.Name != condition.Unreadable || v.Level != "bad" || v.Lost == "" || v.Command != "personasync --config /srv/agent.toml db check" {
+			t.Errorf("it is told as %s: %+v", event, v)
+		}
+		break
 	}
 }
 

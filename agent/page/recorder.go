@@ -25,13 +25,13 @@ const (
 	maxCalls = 2048
 )
 
-// Recorder keeps samples for the charts of the status page, and counts parked changes by cause. Its methods may be called
+// Recorder keeps samples for the charts of the status page, and counts held and parked changes by cause. Its methods may be called
 // concurrently.
 type Recorder struct {
 	store *store.Store
 	log   *slog.Logger
 
-	parked causes
+	causes causes
 
 	mu      sync.Mutex // covers what follows
 	recent  []store.Sample
@@ -54,7 +54,7 @@ func NewRecorder(s *store.Store, log *slog.Logger, now time.Time, settled func(d
 	if err != nil {
 		return nil, err
 	}
-	return &Recorder{store: s, log: log, minutes: minutes, parked: causes{store: s, settled: settled}}, nil
+	return &Recorder{store: s, log: log, minutes: minutes, causes: causes{store: s, settled: settled}}, nil
 }
 
 // Run takes samples until ctx is done.
@@ -84,7 +84,7 @@ func (r *Recorder) sample(ctx context.Context, now time.Time) error {
 		r.minutes = since(append(r.minutes, s), now.Add(-minutesKept))
 	}
 	r.mu.Unlock()
-	if err := r.parked.count(ctx, now); err != nil {
+	if err := r.causes.count(ctx, now); err != nil {
 		return err
 	}
 	if !keep {
@@ -182,7 +182,7 @@ func (r *Recorder) UsualSilence() time.Duration {
 }
 
 // ParkedByReason counts parked events and changes by reason code. The source has a bounded number of codes.
-func (r *Recorder) ParkedByReason() map[string]uint64 { return r.parked.byReason() }
+func (r *Recorder) ParkedByReason() map[string]uint64 { return r.causes.parkedByReason() }
 
 // Forecast looks ahead from the growth of the last hour. limit is the smaller of MoEngage's limits, in elements a minute.
 // Before the first sample the forecast is empty.

@@ -56,17 +56,17 @@ func TestAStopDoesNotWaitUntilWhatIsParkedIsCounted(t *testing.T) {
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := r.parked.count(stopped, two); !errors.Is(err, context.Canceled) || r.parked.parked() == nil || len(r.parked.parked()) != 0 {
-		t.Errorf("counting after the stop: %v, %+v", err, r.parked.parked())
+	if err := r.causes.count(stopped, two); !errors.Is(err, context.Canceled) || r.causes.all() == nil || len(r.causes.all()) != 0 {
+		t.Errorf("counting after the stop: %v, %+v", err, r.causes.all())
 	}
 	// A page reads four megabytes at most, so there are several, and nothing is left out.
 	if _, next, err := s.StatsPage(domain.OutboxFilter{}, "parked:"); err != nil || next == "" {
 		t.Errorf("all 16 MB were read in one transaction (%v)", err)
 	}
-	if err := r.parked.count(t.Context(), two); err != nil {
+	if err := r.causes.count(t.Context(), two); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.parked.parked(); len(got) != 1 || got[0].Count != 500 {
+	if got := r.causes.all(); len(got) != 1 || got[0].Count != 500 {
 		t.Errorf("counted %+v, want 500 of one cause", got)
 	}
 }

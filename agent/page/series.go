@@ -16,8 +16,10 @@ type Series struct {
 	OldestS   []float64 `json:"oldest_s"`
 	Received  []float64 `json:"received"`
 	Delivered []float64 `json:"delivered"`
-	P50Ms     []float64 `json:"p50_ms"`
-	P95Ms     []float64 `json:"p95_ms"`
+
+	// P50Ms and P95Ms are null for a minute in which MoEngage accepted nothing: during an outage there is no time to draw.
+	P50Ms []*float64 `json:"p50_ms"`
+	P95Ms []*float64 `json:"p95_ms"`
 
 	Audiences []AudienceSeries `json:"audiences"`
 }
@@ -35,7 +37,7 @@ type AudienceSeries struct {
 func newSeries(samples []store.Sample) *Series {
 	s := &Series{
 		At: []int64{}, Pending: []uint64{}, Parked: []uint64{}, Held: []uint64{}, OldestS: []float64{},
-		Received: []float64{}, Delivered: []float64{}, P50Ms: []float64{}, P95Ms: []float64{}, Audiences: []AudienceSeries{},
+		Received: []float64{}, Delivered: []float64{}, P50Ms: []*float64{}, P95Ms: []*float64{}, Audiences: []AudienceSeries{},
 	}
 	for i := range samples {
 		now, before := &samples[i], &samples[max(i-1, 0)]
@@ -46,8 +48,8 @@ func newSeries(samples []store.Sample) *Series {
 		s.OldestS = append(s.OldestS, now.OldestPending.Truncate(100*time.Millisecond).Seconds())
 		s.Received = append(s.Received, rate(before, now, before.Received, now.Received))
 		s.Delivered = append(s.Delivered, rate(before, now, before.Delivered, now.Delivered))
-		s.P50Ms = append(s.P50Ms, milliseconds(now.LatencyP50))
-		s.P95Ms = append(s.P95Ms, milliseconds(now.LatencyP95))
+		s.P50Ms = append(s.P50Ms, answered(now.LatencyP50))
+		s.P95Ms = append(s.P95Ms, answered(now.LatencyP95))
 	}
 	s.audiences(samples)
 	return s
@@ -121,3 +123,12 @@ func perMinute(samples []store.Sample, of func(*store.Sample) uint64) float64 {
 func round(f float64) float64 { return float64(int64(f*10+0.5)) / 10 }
 
 func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
+
+// answered is a latency in milliseconds; nil if no request was accepted.
+func answered(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	ms := milliseconds(d)
+	return &ms
+}

@@ -63,8 +63,8 @@ func TestSeries(t *testing.T) {
 	if n := perMinute([]store.Sample{{At: two, Received: 5}, {At: two.Add(time.Second), Received: 7}}, func(s *store.Sample) uint64 { return s.Received }); n != 2 {
 		t.Errorf("two events in the first second are %v a minute", n)
 	}
-	if got.P95Ms[2] != 1.5 {
-		t.Errorf("1.5 ms are %v", got.P95Ms[2])
+	if got.P95Ms[1] != nil || *got.P95Ms[2] != 1.5 {
+		t.Errorf("a minute without an answer and one with 1.5 ms are %v and %v", got.P95Ms[1], got.P95Ms[2])
 	}
 	if len(got.Audiences) != 1 || got.Audiences[0].Members[0] != nil || *got.Audiences[0].Members[2] != 4 {
 		t.Fatalf("audiences: %+v", got.Audiences)

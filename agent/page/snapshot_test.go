@@ -11,6 +11,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/scheduler"
+	"personasync/store/domain"
 )
 
 func TestThePageNeedsNothingFromOutside(t *testing.T) {
@@ -60,15 +61,46 @@ func TestThePageShowsEveryConditionAsItIs(t *testing.T) {
 	for _, k := range condition.Kinds {
 		for _, severity := range k.Severities {
 			c := condition.Condition{Name: k.Name, Severity: severity, Text: "It is so.", Commands: []string{"personasync status"}}
-			shown := verdicts(&condition.Status{Conditions: []condition.Condition{c}})
+			shown := new(Source).verdicts(&condition.Status{Conditions: []condition.Condition{c}})
 			if len(shown) != 1 || shown[0].Level == "ok" || shown[0].Severity != severity {
 				t.Errorf("of %s, %s, the page says %+v", k.Name, severity, shown)
 			}
 		}
 	}
 	for _, pending := range []uint64{0, 2} {
-		if shown := verdicts(&condition.Status{Pending: pending}); len(shown) != 1 || shown[0].Level != "ok" {
+		if shown := new(Source).verdicts(&condition.Status{Pending: pending}); len(shown) != 1 || shown[0].Level != "ok" {
 			t.Errorf("of %d changes on their way the page says %+v", pending, shown)
 		}
+	}
+}
+
+// TestACommandReachesThisAgent: one that is copied finds the agent whose page it stands on.
+func TestACommandReachesThisAgent(t *testing.T) {
+	s := &Source{Command: "personasync --config /srv/a.toml"}
+	shown := s.verdicts(&condition.Status{Conditions: []condition.Condition{{Name: "damage", Severity: condition.Critical, Text: "See `personasync status`.", Lost: "As `personasync status` says.",
+		Itself: "Nothing.", Since: "2026-03-01T02:00:00Z", Next: "2026-03-01T03:00:00Z", Commands: []string{"df -h /srv", "personasync status"}}}})[0]
+	want := Verdict{Name: "damage", Level: "bad", Severity: "critical", Text: "See `personasync --config /srv/a.toml status`.", Lost: "As `personasync --config /srv/a.toml status` says.", Itself: "Nothing.",
+		Since: "2026-03-01T02:00:00Z", Next: "2026-03-01T03:00:00Z", Command: "df -h /srv", Commands: []string{"df -h /srv", "personasync --config /srv/a.toml status"}, Runbook: "docs/operating.md#personasyncdamage"}
+	if d := cmp.Diff(want, shown); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestAWaitingDecisionHasTheTimeOfItsOldest: the conditions know none of what is parked.
+func TestAWaitingDecisionHasTheTimeOfItsOldest(t *testing.T) {
+	causes := []Cause{{State: "held", First: "2026-03-01T01:00:00Z"}, {State: "parked", First: "2026-03-01T03:00:00Z"}, {State: "parked", First: "2026-03-01T02:00:00Z"}, {State: "parked"}}
+	got := sinceOldest([]Verdict{{Name: "parked", Severity: "warning"}, {Name: "held", Severity: "warning", Since: "2026-03-01T00:00:00Z"}, {Name: "disk", Severity: "warning"}}, causes)
+	if got[0].Since != "2026-03-01T02:00:00Z" || got[1].Since != "2026-03-01T00:00:00Z" || got[2].Since != "" {
+		t.Errorf("they hold since %+v", got)
+	}
+}
+
+func TestAudiencesWithHeldChangesComeFirst(t *testing.T) {
+	var keys []string
+	for _, c := range byMembers([]domain.ComputationInfo{{Key: "b", Members: 9}, {Key: "", Members: 99}, {Key: "c", Members: 1, Held: 2}, {Key: "d", Members: 3, Held: 1}, {Key: "a", Members: 9}}) {
+		keys = append(keys, c.Key)
+	}
+	if d := cmp.Diff([]string{"d", "c", "a", "b"}, keys); d != "" {
+		t.Error(d)
 	}
 }

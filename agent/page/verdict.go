@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"strings"
 
 	"personasync/agent/condition"
 )
@@ -14,18 +15,25 @@ type Verdict struct {
 	Text     string   `json:"text"`
 	Command  string   `json:"command"`  // the first of them; may be empty
 	Commands []string `json:"commands"` // commands to run
+
+	Lost    string `json:"lost"`
+	Since   string `json:"since"` // RFC 3339; "" if unknown
+	Itself  string `json:"by_itself"`
+	Next    string `json:"next"`    // when that happens next, RFC 3339; "" if unknown
+	Runbook string `json:"runbook"` // the section about it
 }
 
 // verdicts are the conditions. Only without one is the level ok.
-func verdicts(st *condition.Status) []Verdict {
+func (s *Source) verdicts(st *condition.Status) []Verdict {
 	var all []Verdict
 	for _, c := range st.Conditions {
-		v := Verdict{Name: c.Name, Level: "warn", Severity: c.Severity, Text: c.Text, Commands: c.Commands}
+		v := Verdict{Name: c.Name, Level: "warn", Severity: c.Severity, Text: s.typed(c.Text), Commands: s.commands(c.Commands),
+			Lost: s.typed(c.Lost), Since: c.Since, Itself: c.Itself, Next: c.Next, Runbook: condition.Runbook(c.Name, c.Severity)}
 		if c.Severity == condition.Critical {
 			v.Level = "bad"
 		}
-		if len(c.Commands) > 0 {
-			v.Command = c.Commands[0]
+		if len(v.Commands) > 0 {
+			v.Command = v.Commands[0]
 		}
 		all = append(all, v)
 	}
@@ -33,7 +41,33 @@ func verdicts(st *condition.Status) []Verdict {
 	case len(all) > 0:
 		return all
 	case st.Pending > 0:
-		return []Verdict{{Level: "ok", Text: fmt.Sprintf("%s on the way to MoEngage. Nothing is stuck.", condition.Are(st.Pending, "change")), Commands: []string{}}}
+		return []Verdict{{Level: "ok", Text: fmt.Sprintf("%s on the way to MoEngage. Nothing is stuck, and nothing is lost.", condition.Are(st.Pending, "change")), Commands: []string{}}}
 	}
-	return []Verdict{{Level: "ok", Text: "MoEngage was told everything. Nothing waits, nothing is parked.", Commands: []string{}}}
+	return []Verdict{{Level: "ok", Text: "MoEngage was told everything. Nothing is parked or held, and nothing is lost.", Commands: []string{}}}
+}
+
+// unreadable is the verdict on a store that gives no answer, which judges nothing itself.
+func (s *Source) unreadable(err error) Verdict {
+	c := condition.Condition{Name: condition.Unreadable, Severity: condition.Critical, Text: "The store gives no answer: " + err.Error() + ".",
+		Commands: []string{"personasync db check", "personasync doctor"}}
+	return s.verdicts(&condition.Status{Conditions: []condition.Condition{c.Costed()}})[0]
+}
+
+const program = "personasync "
+
+// commands adds --config to the commands of this program, if they need it to find this agent.
+func (s *Source) commands(list []string) []string {
+	whole := []string{}
+	for _, c := range list {
+		if rest, ours := strings.CutPrefix(c, program); ours {
+			c = s.Command + " " + rest
+		}
+		whole = append(whole, c)
+	}
+	return whole
+}
+
+// typed does the same to the commands in a text.
+func (s *Source) typed(text string) string {
+	return strings.ReplaceAll(text, "`"+program, "`"+s.Command+" ")
 }

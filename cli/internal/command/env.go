@@ -25,6 +25,8 @@ type Env struct {
 	// AtEnd is called after the command has ended and its error was reported. It may be nil.
 	AtEnd func()
 
+	ConfigFile string // path of the configuration that was read last; "" if there was no file
+
 	warned bool // see warnOnce
 }
 

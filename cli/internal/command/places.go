@@ -82,6 +82,7 @@ func (env *Env) Load(c *urfave.Context, load func(string, []string) (*config.Con
 	if err != nil {
 		return nil, err
 	}
+	env.ConfigFile = path
 	conf, err := load(path, env.Environ)
 	return conf, exit.Incurable(err)
 }
