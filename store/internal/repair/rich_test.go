@@ -49,7 +49,8 @@ func rich(t *testing.T) *dirtest.Dir {
 		d.Receive(list...)
 		d.Apply()
 	}
-	receive(statetest.Enter("ann", "vip", 1), statetest.Enter("gone", "vip", 1))
+	silent := func(e *domain.Event) { e.Flag = domain.FlagSilent } // gil has a history and no membership
+	receive(statetest.Enter("gil", "vip", 1, statetest.AsStep("Step", "step-0"), silent), statetest.Enter("ann", "vip", 1), statetest.Enter("gone", "vip", 1))
 	for _, at := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 		d.Write(func(tx *state.Tx) { settled(tx, leased(tx, at, 9), domain.Result{Verdict: domain.Delivered}) })
 	}
@@ -79,8 +80,10 @@ func contents(d *dirtest.Dir) map[string]string {
 		for _, name := range state.StateBuckets {
 			var b strings.Builder
 			err := kv.Bucket(name).ForEach(func(k, v []byte) error {
-				if bytes.Equal(k, binary.BigEndian.AppendUint16(state.UserKey("ann"), state.BlockIndex)) {
-					return nil // it also says when MoEngage accepted something of hers, which nothing else does
+				for _, user := range []string{"ann", "gil"} {
+					if bytes.Equal(k, binary.BigEndian.AppendUint16(state.UserKey(user), state.BlockIndex)) {
+						return nil // it also says when MoEngage accepted something of them, which nothing else does
+					}
 				}
 				if v != nil || !bytes.Equal(name, state.BucketMessages) {
 					_, err := fmt.Fprintf(&b, "%x=%x\n", k, v)

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
@@ -26,9 +27,12 @@ func countTotals(tx *state.Tx) *totals {
 	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
+		if binary.BigEndian.Uint16(k[len(k)-2:]) >= state.BlockConsent {
+			return nil // some pending-index rows can be read as a membership row
+		}
 		row, err := state.DecodeBlock(k, frame, tx.State.Epochs)
 		if err != nil {
-			return nil // a pending-index row, or consent
+			return nil
 		}
 		if user := k[:len(k)-2]; !bytes.Equal(user, last) {
 			c.users++
