@@ -677,6 +677,26 @@ func TestTimesThatLookRight(t *testing.T) {
 	}
 }
 
+// TestATimeThatIsCutShortIsNotATime, unless it is a whole one without seconds, or with fewer digits.
+func TestATimeThatIsCutShortIsNotATime(t *testing.T) {
+	for text, whole := range map[string]map[int]string{
+		"2026-03-14T09:26:53.58Z": {16: "2026-03-14T09:26:00Z", 19: "2026-03-14T09:26:53Z", 21: "2026-03-14T09:26:53.5Z", 22: "2026-03-14T09:26:53.58Z"},
+		"2026-03-14T9:26:53Z":     {15: "2026-03-14T09:26:00Z", 18: "2026-03-14T09:26:53Z"},
+		"20260314T092653Z":        {13: "2026-03-14T09:26:00Z", 15: "2026-03-14T09:26:53Z"},
+	} {
+		for n := 1; n < len(text); n++ {
+			e := Read([]byte(`{"timestamp":"`+text[:n]+`"}`), Reading{Received: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)})
+			got := ""
+			if e.TimeSource == domain.TimeOwn || e.TimeSource == domain.TimeSecond {
+				got = e.Time.Format(time.RFC3339Nano)
+			}
+			if want := whole[n]; got != want && (want != "" || n < 16) {
+				t.Errorf("%s: %q (%s), want %q", text[:n], got, e.TimeSource, want)
+			}
+		}
+	}
+}
+
 func TestTextsThatAreNotJSON(t *testing.T) {
 	for _, raw := range []string{`{"a":"\`, `{"a":"\u00e`, `{"a":"\x"}`, `{"a":"`, `{"a`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{,}`, `{"a":01}`, `{"a":1.}`, `{"a":1e}`, `{"a":-}`, `{"a":tru}`, `{"a":[1}`, "{\"a\":\"\n\"}"} {
 		if e := Read([]byte(raw), Reading{}); e.Fault != FaultInvalidJSON || e.MessageID != nameless([]byte(raw)) {

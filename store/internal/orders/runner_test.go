@@ -2,6 +2,7 @@ package orders
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +14,10 @@ import (
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
+	"personasync/store/internal/apply"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/dirtest"
+	"personasync/store/internal/outbox"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -44,12 +47,30 @@ func (l *fragile) AppendOther(ctx context.Context, frames ...[]byte) error {
 	return l.err
 }
 
+// unreadable is a state that fails one read: the cut-th from now on. 0: none.
+type unreadable struct {
+	engine.State
+	cut, reads int
+	failed     bool
+}
+
+var errUnread = errors.New("the disk does not answer")
+
+func (s *unreadable) View(f func(engine.Tx) error) error {
+	if s.reads++; s.reads == s.cut {
+		s.failed = true
+		return errUnread
+	}
+	return s.State.View(f)
+}
+
 // room is a running writer, and the runner of its orders.
 type room struct {
 	testing.TB
 	*Runner
-	log *fragile
-	db  *bolt.State
+	log   *fragile
+	state *unreadable
+	own   *query.Reader // of the test, which no read fails
 }
 
 // newRoom starts a writer on a directory of its own.
@@ -80,8 +101,8 @@ func newRoom(t testing.TB, change func(r *domain.Rules)) *room {
 		inbox.Close()
 		must(t, errors.Join(db.Close(), marker.Close()))
 	})
-	r := &room{TB: t, log: &fragile{Log: inbox}, db: db}
-	r.Runner = &Runner{Dir: d.Path, Reader: &query.Reader{State: db, Inbox: inbox, Parkings: parkings, Refused: refused}, Inbox: r.log, Budget: datadir.NewDiskBudget(0), Writer: w}
+	r := &room{TB: t, log: &fragile{Log: inbox}, state: &unreadable{State: db}, own: &query.Reader{State: db, Inbox: inbox, Parkings: parkings, Refused: refused}}
+	r.Runner = &Runner{Dir: d.Path, Reader: &query.Reader{State: r.state, Inbox: inbox, Parkings: parkings, Refused: refused}, Inbox: r.log, Budget: datadir.NewDiskBudget(0), Writer: w}
 	return r
 }
 
@@ -94,6 +115,24 @@ func (r *room) receive(events ...*domain.Event) {
 	}
 	must(r, r.log.Append(context.Background(), frames...))
 	must(r, r.CaughtUp(context.Background()))
+}
+
+// deliver has MoEngage accept what is due of at most so many users.
+func (r *room) deliver(users int) {
+	r.Helper()
+	now := time.Now()
+	must(r, r.Writer.Do(context.Background(), func(tx *state.Tx) error {
+		f, _ := outbox.Take(tx, domain.TakeOptions{
+			Endpoint: domain.EndpointTransition, Now: now, MaxUsers: users, MaxEvents: users,
+			Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
+		})
+		o := domain.Settlement{Lease: f.ID, At: now}
+		for range f.Users {
+			o.Results = append(o.Results, domain.UserResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}})
+		}
+		outbox.Settle(tx, o)
+		return nil
+	}, nil))
 }
 
 // audience has users 0 to n-1 be members of vip.
@@ -109,11 +148,14 @@ func (r *room) audience(n int) {
 // members returns the users in an audience, sorted.
 func (r *room) members(key string) (list []string) {
 	r.Helper()
-	must(r, r.Reader.Read(func(tx *state.Tx) error {
+	must(r, r.own.Read(func(tx *state.Tx) error {
 		return tx.Rows.ForEach(func(k, frame []byte) error {
+			if binary.BigEndian.Uint16(k[len(k)-2:]) >= state.BlockConsent {
+				return nil // not a membership row
+			}
 			row, err := state.DecodeBlock(k, frame, tx.State.Epochs)
 			if err != nil {
-				return nil // a pending-index row
+				return err
 			}
 			for _, e := range row.Entries {
 				if f := tx.FieldOf(row.Field(e)); f.Key == key && !f.Former() && e.Newest().IsIn() {
@@ -130,7 +172,7 @@ func (r *room) members(key string) (list []string) {
 
 func (r *room) ledger() (l state.Ledger) {
 	r.Helper()
-	must(r, r.Reader.Read(func(tx *state.Tx) error { l = tx.State.Ledger; return nil }))
+	must(r, r.own.Read(func(tx *state.Tx) error { l = tx.State.Ledger; return nil }))
 	if !l.Changes.Balances() || !l.Events.Balances() {
 		r.Errorf("the ledger does not balance: %+v", l)
 	}
@@ -140,7 +182,7 @@ func (r *room) ledger() (l state.Ledger) {
 // parked returns the ids of all parked changes.
 func (r *room) parked() (ids []domain.ID) {
 	r.Helper()
-	must(r, r.Reader.Read(func(tx *state.Tx) error {
+	must(r, r.own.Read(func(tx *state.Tx) error {
 		return tx.Parked.ForEach(func(k, _ []byte) error {
 			ids = append(ids, state.IDFromKey(k, tx.State.Epochs))
 			return nil
@@ -159,18 +201,20 @@ func users(list ...string) func(yield func(string, error) bool) {
 	}
 }
 
-// TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain cuts each order at each of its appends, by a disk that
-// is full and by one whose answer is lost, and gives it again. It ends as one that was never cut.
-func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T) {
+// order is an order on a room that was set up for it.
+type order struct {
+	name  string
+	rules func(r *domain.Rules)
+	setup func(r *room)
+	give  func(r *room) error
+}
+
+// everyOrder returns one order of each kind.
+func everyOrder() []order {
 	ctx := context.Background()
 	again := func(e *domain.Event) { e.ComputationID = "aud_again" }
 	late := time.Now().Add(-time.Hour)
-	for _, tc := range []struct {
-		name  string
-		rules func(r *domain.Rules)
-		setup func(r *room)
-		give  func(r *room) error
-	}{
+	return []order{
 		{"import", nil, func(r *room) { r.audience(4) }, func(r *room) error {
 			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Users: users("user0003", "user0002", "new", "other")})
 			return err
@@ -189,6 +233,10 @@ func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T)
 		}},
 		{"reconcile", nil, func(r *room) { r.audience(4) }, func(r *room) error {
 			_, err := r.Reconcile(ctx, "vip", false, false, nil)
+			return err
+		}},
+		{"reconcile by the time of sending", nil, func(r *room) { r.audience(4); r.deliver(3) }, func(r *room) error {
+			_, err := r.ReconcileTold(ctx, "vip", time.Time{}, time.Now(), false, false, nil)
 			return err
 		}},
 		{"adopt", nil, func(r *room) {
@@ -216,7 +264,14 @@ func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T)
 			_, err := r.Decide(ctx, "vip", true, false, nil)
 			return err
 		}},
-	} {
+	}
+}
+
+// TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain cuts each order at each of its appends, by a disk that
+// is full and by one whose answer is lost, and gives it again. It ends as one that was never cut.
+func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T) {
+	ctx := context.Background()
+	for _, tc := range everyOrder() {
 		t.Run(tc.name, func(t *testing.T) {
 			whole := newRoom(t, tc.rules)
 			tc.setup(whole)
@@ -224,7 +279,7 @@ func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T)
 			whole.log.appends = 0
 			must(t, tc.give(whole))
 			appends := whole.log.appends
-			if appends == 0 || tc.name != "reconcile" && tc.name != "baseline" && tc.name != "remove" && fmt.Sprint(before) == fmt.Sprint(whole.ledger()) {
+			if appends == 0 || !strings.HasPrefix(tc.name, "reconcile") && tc.name != "baseline" && tc.name != "remove" && fmt.Sprint(before) == fmt.Sprint(whole.ledger()) {
 				t.Fatalf("%d appends and no difference show nothing", appends)
 			}
 			for cut := 1; cut <= appends; cut++ {
@@ -262,6 +317,130 @@ func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T)
 	}
 }
 
+// TestAnOrderThatCannotReadTheStateSaysSo fails each read of each order, and gives it again.
+func TestAnOrderThatCannotReadTheStateSaysSo(t *testing.T) {
+	for _, tc := range everyOrder() {
+		t.Run(tc.name, func(t *testing.T) {
+			whole := newRoom(t, tc.rules)
+			tc.setup(whole)
+			whole.state.reads = 0
+			must(t, tc.give(whole))
+			for cut := 1; cut <= whole.state.reads; cut++ {
+				r := newRoom(t, tc.rules)
+				tc.setup(r)
+				r.state.reads, r.state.cut = 0, cut
+				if err := tc.give(r); r.state.failed && !errors.Is(err, errUnread) {
+					t.Errorf("read %d of %d fails: %v", cut, whole.state.reads, err)
+				}
+				must(t, r.CaughtUp(t.Context()))
+				must(t, tc.give(r))
+				if got, want := r.members("vip"), whole.members("vip"); !slices.Equal(got, want) {
+					t.Errorf("after read %d failed and the order was given again: members %v, want %v", cut, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestAReportSaysWhatAnOrderCameTo, see "Operations on memberships" in docs/semantics.md.
+func TestAReportSaysWhatAnOrderCameTo(t *testing.T) {
+	ctx := context.Background()
+	r := newRoom(t, nil)
+	asOf := statetest.Noon.Add(10 * time.Minute)
+	r.receive(statetest.Enter("stays", "vip", 1), statetest.Enter("leaves", "vip", 1), statetest.Enter("comes later", "vip", 20),
+		statetest.Enter("left", "vip", 1), statetest.Exit("left", "vip", 2), statetest.Enter("left later", "vip", 1), statetest.Exit("left later", "vip", 20),
+		statetest.Enter("left then", "vip", 1), statetest.Exit("left then", "vip", 10), statetest.Enter("erased", "vip", 1))
+	must(t, r.Writer.Do(ctx, func(tx *state.Tx) error {
+		apply.Forget(tx, tx.User("erased"), statetest.Noon.Add(15*time.Minute))
+		return nil
+	}, nil))
+	list := users("stays", "stays", "left", "left later", "left then", "new", "erased")
+	check := func(what string, got Report, err error, want Report) {
+		t.Helper()
+		want.Key, want.ID, want.Created, want.Held = "vip", "aud_vip", got.Created, got.Held
+		if err != nil || got != want {
+			t.Errorf("%s:\n%+v, %v, want\n%+v", what, got, err, want)
+		}
+	}
+	var far []int64
+	got, err := r.Import(ctx, Import{Key: "vip", AsOf: asOf, Users: list, Progress: func(done, total int64) { far = append(far, done, total) }})
+	// Newer: "comes later" and "left later" by events of later, "left then" since an exit beats an enter of one time, and
+	// "erased" since, by an order of later.
+	check("import", got, err, Report{Listed: 6, Repeated: 1, Enters: 2, Exits: 1, Unchanged: 1, Newer: 4})
+	if n := len(far); n < 2 || far[n-2] != 7 || far[n-1] != 7 {
+		t.Errorf("progress %v", far)
+	}
+	if got, want := r.members("vip"), []string{"comes later", "left", "new", "stays"}; !slices.Equal(got, want) {
+		t.Errorf("members %q, want %q", got, want)
+	}
+	got, err = r.Import(ctx, Import{Key: "vip", AsOf: asOf, Users: list})
+	check("once more", got, err, Report{Listed: 6, Repeated: 1, Unchanged: 4, Newer: 4})
+	got, err = r.Reconcile(ctx, "vip", false, false, nil)
+	check("reconcile", got, err, Report{Again: got.Again})
+	if got.Again < 4 {
+		t.Errorf("%d of four members, and those who left, are sent again", got.Again)
+	}
+	before := time.Now()
+	got, err = r.ReconcileTold(ctx, "vip", statetest.Noon, before, false, false, nil)
+	check("reconcile before anything was accepted", got, err, Report{HistoryFrom: got.HistoryFrom})
+	r.deliver(2)
+	got, err = r.ReconcileTold(ctx, "vip", before.Truncate(time.Second), time.Now().Add(time.Minute), false, false, nil)
+	check("reconcile by the time of sending", got, err, Report{Again: 2, HistoryFrom: got.HistoryFrom})
+	if got.HistoryFrom == "" {
+		t.Error("it does not say how far back the history goes")
+	}
+	got, err = r.ReconcileTold(ctx, "vip", statetest.Noon, before.Truncate(time.Second), false, false, nil)
+	check("reconcile of a time before", got, err, Report{HistoryFrom: got.HistoryFrom})
+	got, err = r.CloseAudience(ctx, "vip", false, false, nil)
+	check("close", got, err, Report{Exits: 4})
+	if members := r.members("vip"); len(members) != 0 {
+		t.Errorf("after the close %q are members", members)
+	}
+	got, err = r.CloseAudience(ctx, "vip", false, false, nil)
+	check("close again", got, err, Report{})
+}
+
+func TestAReportOfADecisionCountsExits(t *testing.T) {
+	ctx := context.Background()
+	for _, discard := range []bool{false, true} {
+		r := newRoom(t, guarded)
+		massExit(r)
+		held := r.ledger().Changes.Held
+		got, err := r.Decide(ctx, "vip", discard, false, nil)
+		must(t, err)
+		if got.Decided != held || !got.Tripped || got.Held != 0 || (got.Enters == 6) != discard || r.ledger().Changes.Held != 0 {
+			t.Errorf("discard %v of %d: %+v", discard, held, got)
+		}
+		if n := len(r.members("vip")); n != map[bool]int{false: 4, true: 10}[discard] {
+			t.Errorf("discard %v: %d are members", discard, n)
+		}
+		if got, err = r.Decide(ctx, "vip", discard, false, nil); err != nil || got.Decided+got.Enters != 0 || got.Tripped {
+			t.Errorf("discard %v, once more: %+v, %v", discard, got, err)
+		}
+	}
+}
+
+func TestAReportOfAnAdoptionSaysWhetherItWasDoneBefore(t *testing.T) {
+	ctx := context.Background()
+	r := newRoom(t, nil)
+	r.audience(3)
+	r.receive(statetest.Enter("new", "vip", 5, func(e *domain.Event) { e.ComputationID = "aud_again" }))
+	got, err := r.Adopt(ctx, "vip", "aud_again", true, nil)
+	if err != nil || got.Already || !got.DryRun || got.Listed != 3 && got.Listed != 1 {
+		t.Errorf("a dry run: %+v, %v", got, err)
+	}
+	dry := got
+	if got, err = r.Adopt(ctx, "vip", "aud_again", false, nil); err != nil || got.Already || got.DryRun || got.Key != "vip" || got.ID != "aud_again" {
+		t.Errorf("an adoption: %+v, %v; it foresaw %+v", got, err, dry)
+	}
+	if n := len(r.members("vip")); n != 4 {
+		t.Errorf("%d are members", n)
+	}
+	if got, err = r.Adopt(ctx, "vip", "aud_again", false, nil); err != nil || !got.Already || got.Created != 0 {
+		t.Errorf("once more: %+v, %v", got, err)
+	}
+}
+
 // guarded has the guard hold exits once more than two of a third of an audience leave.
 func guarded(r *domain.Rules) {
 	r.Guard = domain.Guard{Share: 0.34, Count: 2, Window: time.Hour}
@@ -275,7 +454,7 @@ func massExit(r *room) {
 		r.receive(statetest.Exit(fmt.Sprintf("user%04d", i), "vip", 70, statetest.ReceivedAt(statetest.Noon.Add(2*time.Hour))))
 	}
 	must(r, r.Writer.Await(context.Background(), func() (swept bool, err error) {
-		err = r.Reader.Read(func(tx *state.Tx) error {
+		err = r.own.Read(func(tx *state.Tx) error {
 			f, err := tx.State.Registry.One("vip")
 			swept = err == nil && f.Watch.Swept == nil && !f.Watch.Tripped.IsZero()
 			return err
