@@ -81,7 +81,7 @@ func audienceList(env *command.Env, c *urfave.Context) error {
 func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInfo) error {
 	t := w.NewTable(wide, term.Column{Title: "KEY"}, term.Column{Title: "CLASS"},
 		term.Column{Title: "MEMBERS", Right: true}, term.Column{Title: "ENTERED", Right: true}, term.Column{Title: "EXITED", Right: true}, term.Column{Title: "HELD", Right: true},
-		term.Column{Title: "LAST EVENT"})
+		term.Column{Title: "LAST EVENT"}, term.Column{Title: "SENT UP TO"})
 	if wide || len(shared(list)) > 0 {
 		t.Columns = append(t.Columns, term.Column{Title: "ID"})
 	}
@@ -91,7 +91,7 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 		if l.Class == "trait" {
 			members = ""
 		}
-		row := []string{l.Key, l.Class, members, term.Count(l.Entered), term.Count(l.Exited), term.Count(l.Held), term.Minute(l.LastEvent), l.ID}
+		row := []string{l.Key, l.Class, members, term.Count(l.Entered), term.Count(l.Exited), term.Count(l.Held), term.Minute(l.LastEvent), term.Minute(l.SentUpTo), l.ID}
 		rows = append(rows, row[:len(t.Columns)])
 	}
 	return t.Print(rows)

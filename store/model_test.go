@@ -367,6 +367,7 @@ func recount(t testing.TB, b *bench) {
 		t.Errorf("check: %s", f.Message)
 	}
 	b.wantCounted()
+	b.wantWatermarksTrue()
 }
 
 // checkIndex recounts what is derived: no due entry without something pending, and none missing.

@@ -283,6 +283,13 @@ func (c *reading) verifications(list []store.Verification) {
 	}
 }
 
+// moment reports a time as people read it, and nothing where there is none.
+func (c *reading) moment(name, text string, labels ...string) {
+	if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		c.gauge(name, float64(at.UnixMilli())/1000, labels...)
+	}
+}
+
 func (c *reading) computation(info domain.ComputationInfo) {
 	labels := []string{info.Key, info.Space}
 	if info.Class != domain.ClassTrait.String() {
@@ -291,7 +298,6 @@ func (c *reading) computation(info domain.ComputationInfo) {
 		c.counter("personasync_computation_exited_total", info.Exited, labels...)
 	}
 	c.gauge("personasync_computation_held", float64(info.Held), labels...)
-	if at, err := time.Parse(time.RFC3339Nano, info.LastEvent); err == nil {
-		c.gauge("personasync_computation_last_event_timestamp_seconds", float64(at.UnixMilli())/1000, labels...)
-	}
+	c.moment("personasync_computation_last_event_timestamp_seconds", info.LastEvent, labels...)
+	c.moment("personasync_computation_sent_up_to_timestamp_seconds", info.SentUpTo, labels...)
 }

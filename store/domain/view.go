@@ -62,6 +62,10 @@ type ComputationInfo struct {
 	Held      uint64 `json:"held"`
 	LastEvent string `json:"last_event"`
 
+	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except what is parked
+	// or held. It may be earlier than is true while thousands of users wait. "" while it is not known.
+	SentUpTo string `json:"sent_up_to,omitempty"`
+
 	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.
 	ExitsHeldSince string `json:"exits_held_since,omitempty"`
 

@@ -55,6 +55,13 @@ func LaneJob(lane uint32) uint32 {
 	return lane >> 16 & LaneJobs
 }
 
+// LaneComputation returns the number of the field in whose turn the changes of a lane leave: a computation's, or on the
+// endpoint of cohorts its target's. one is false for a lane that several share.
+func LaneComputation(lane uint32) (number uint32, one bool) {
+	number = lane & laneShared
+	return number, lane < LaneRetryBulk && lane&laneOwn != 0 && number != laneShared
+}
+
 // SameJob returns lane, moved to the job of other.
 func SameJob(lane, other uint32) uint32 {
 	switch {

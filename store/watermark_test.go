@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"personasync/store/domain"
+)
+
+// sentUpTo returns the watermark of a computation.
+func (b *bench) sentUpTo(key string) time.Time {
+	b.Helper()
+	all, err := b.Computations()
+	must(b, err)
+	for _, c := range all {
+		if c.Key != key {
+			continue
+		}
+		if c.SentUpTo == "" {
+			return time.Time{}
+		}
+		at, err := time.Parse(time.RFC3339Nano, c.SentUpTo)
+		must(b, err)
+		return at
+	}
+	b.Fatalf("no computation %s", key)
+	return time.Time{}
+}
+
+// wantWatermarksTrue fails the test if something that was received before a watermark is pending.
+func (b *bench) wantWatermarksTrue() {
+	b.Helper()
+	all, err := b.Computations()
+	must(b, err)
+	marks := make(map[string]time.Time, len(all))
+	for _, c := range all {
+		at, _ := time.Parse(time.RFC3339Nano, c.SentUpTo) // zero if it says nothing
+		if was, several := marks[c.Key]; !several || at.Before(was) {
+			marks[c.Key] = at
+		}
+	}
+	pending, _, err := b.Changes(domain.OutboxFilter{State: domain.StatePending, Limit: 500})
+	must(b, err)
+	for _, c := range pending {
+		if at, err := time.Parse(time.RFC3339Nano, c.ReceivedAt); err == nil && at.Before(marks[c.Computation]) {
+			b.Errorf("%s is sent up to %v, and %s of %v is pending", c.Computation, marks[c.Computation], c.ID, at)
+		}
+	}
+}
+
+func TestAWatermarkStandsAtTheOldestPendingChange(t *testing.T) {
+	b := open(t, rules(domain.SendAttribute))
+	hour := time.Now().Add(-time.Hour).Truncate(time.Second)
+	ago := func(minutes int) func(*domain.Event) {
+		return func(e *domain.Event) { e.Received = hour.Add(time.Duration(minutes) * time.Minute) }
+	}
+	b.receive(event("ann", "early", true, 1, ago(1)), event("ann", "late", true, 1, ago(2)))
+	b.drain()
+	if at := b.sentUpTo("early"); time.Since(at) > time.Minute {
+		t.Errorf("everything is sent, and the watermark is %v", at)
+	}
+	b.receive(event("bob", "early", true, 1, ago(10)), event("cid", "early", true, 1, ago(20)), event("cid", "late", true, 1, ago(30)))
+	want := map[string]time.Time{"early": hour.Add(10 * time.Minute), "late": hour.Add(30 * time.Minute)}
+	expect := func(when string) {
+		t.Helper()
+		for key, at := range want {
+			if got := b.sentUpTo(key); !got.Equal(at) {
+				t.Errorf("%s: %s is sent up to %v, want %v", when, key, got, at)
+			}
+		}
+	}
+	expect("nothing left")
+	f := b.take()
+	expect("under way")
+	b.settle(f, domain.Refused)
+	expect("refused")
+	b.settle(b.take(), domain.Parked)
+	if at := b.sentUpTo("early"); time.Since(at) > time.Minute {
+		t.Errorf("only parked changes are left, and the watermark is %v", at)
+	}
+}
+
+// A user's fourth lane and those after it have no place of their own in the due index.
+func TestAWatermarkCountsAudiencesThatHaveNoPlaceInTheDueIndex(t *testing.T) {
+	b := open(t, rules(domain.SendAttribute))
+	hour := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for i := range 7 {
+		b.receive(event("ann", fmt.Sprint("aud", i), true, 1, func(e *domain.Event) { e.Received = hour.Add(time.Duration(i) * time.Minute) }))
+	}
+	for i := range 7 {
+		if got, want := b.sentUpTo(fmt.Sprint("aud", i)), hour.Add(time.Duration(i)*time.Minute); !got.Equal(want) {
+			t.Errorf("aud%d is sent up to %v, want %v", i, got, want)
+		}
+	}
+}
+
+// Only so many users are looked at. Then a watermark may be too early, but never too late.
+func TestAWatermarkOfManyUsersIsNeverTooLate(t *testing.T) {
+	b := open(t, rules(domain.SendAttribute))
+	b.floods("large", 3000, 2*time.Hour)
+	b.floods("large", 10, 3*time.Hour)
+	b.receive(event("last", "small", true, 1, today(time.Hour)))
+	now := time.Now()
+	if at := b.sentUpTo("large"); at.After(now.Add(-2 * time.Hour)) {
+		t.Errorf("large is sent up to %v, and changes two hours old are pending", at)
+	}
+	if at := b.sentUpTo("small"); at.IsZero() || at.After(now.Add(-time.Hour)) {
+		t.Errorf("small is sent up to %v, and a change one hour old is pending", at)
+	}
+	b.wantWatermarksTrue()
+}
+
+// What is received and not applied yet may become a change.
+func TestAWatermarkIsNoLaterThanTheFirstEventThatIsNotApplied(t *testing.T) {
+	b := open(t, rules(domain.SendAttribute))
+	b.receive(event("ann", "aud", true, 1))
+	b.drain()
+	paused, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() { ended <- b.writer.Pause(func() { close(paused); <-release }) }()
+	<-paused
+	at := time.Now().Add(-time.Minute).Truncate(time.Second)
+	must(t, b.Append(context.Background(), event("bob", "aud", true, 1, func(e *domain.Event) { e.Received = at })))
+	got := b.sentUpTo("aud")
+	close(release)
+	must(t, <-ended)
+	if got.After(at) {
+		t.Errorf("aud is sent up to %v, and an event of %v is not applied", got, at)
+	}
+}
