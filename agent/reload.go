@@ -21,9 +21,8 @@ import (
 
 // At SIGHUP, which the caller of Run passes on by RunOptions.Reload, the agent reads its configuration and its secrets
 // again, and reload puts them in force: the TLS certificate, credentials and limits of ingest, both senders, the verifier,
-// retention, schedules and the log. The rules are recorded in the inbox, so that they hold for the events after them.
-// data_dir and the listen addresses keep their values until a restart, see config.Config.Succeed. A configuration with a
-// fault changes nothing.
+// notify, retention, schedules and the log. The rules are recorded in the inbox, so that they hold for the events after them.
+// Config.Succeed in package config names what keeps its value until a restart. A configuration with a fault changes nothing.
 
 // reloader puts a new configuration in force.
 type reloader struct {

@@ -7,7 +7,7 @@
 //	             │ apply     one goroutine, many records in one transaction
 //	             ▼
 //	          state.db       memberships, pending changes, ledger, position in the inbox
-//	             │ Take      due deliveries; the lease is on disk before they leave
+//	             │ Take      due changes; the lease is on disk before they leave
 //	             ▼
 //	          Settle         delivered, retried later, or parked
 //

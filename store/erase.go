@@ -141,9 +141,9 @@ func (u *upkeep) awaitLeases(ctx context.Context) error {
 	return u.writer.Await(ctx, func() (settled bool, err error) {
 		err = u.r.Look(func(tx engine.Tx) error {
 			if until == 0 {
-				until = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaFlight))
+				until = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaLastLease))
 			}
-			k, _ := tx.Bucket(state.BucketFlights).Cursor().First()
+			k, _ := tx.Bucket(state.BucketLeases).Cursor().First()
 			settled = k == nil || state.Number(k) > until
 			return nil
 		})

@@ -374,7 +374,7 @@ func recount(t testing.TB, b *bench) {
 func checkIndex(t *testing.T, b *bench) {
 	t.Helper()
 	must(t, b.db.View(func(tx engine.Tx) error {
-		for _, name := range [][]byte{state.BucketDue, state.BucketQueue, state.BucketFlights} {
+		for _, name := range [][]byte{state.BucketDue, state.BucketQueue, state.BucketLeases} {
 			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
 				t.Errorf("bucket %s is not empty after everything left: %x", name, k)
 			}

@@ -203,7 +203,7 @@ func TestADamagedFlightStopsNoStart(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
-		flights := x.Bucket(state.BucketFlights)
+		flights := x.Bucket(state.BucketLeases)
 		frame := bytes.Clone(flights.Get(state.NumberKey(f.ID)))
 		frame[len(frame)-1] ^= 1
 		return flights.Put(state.NumberKey(f.ID), frame)

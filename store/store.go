@@ -153,7 +153,7 @@ func (s *Store) SetRules(ctx context.Context, r domain.Rules) error { return s.r
 // CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
 func (s *Store) CountRefusal(r domain.Refusal) { s.r.Refused.Count(r) }
 
-// Take commits a lease of due deliveries and returns it, or nil when nothing is due. Users of a lease are out of reach of
+// Take commits a lease of due changes and returns it, or nil when nothing is due. Users of a lease are out of reach of
 // further Takes on its endpoint until it is settled.
 func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease, next domain.Next, err error) {
 	if s.writer.Ended() {

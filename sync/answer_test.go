@@ -262,7 +262,7 @@ func TestTheTableIsWholeAndReadable(t *testing.T) {
 	}
 	for spelt, want := range map[string]string{
 		"503": "http_503", "HTTP_503": "http_503", "400": codeUnexplained, "200": codeAccepted, "302": codeRedirected, "507": codeServerError,
-		"MissingAttributeError": codeData, "Blacklisted": codeAccount, " dns ": codeDNS, "id_blocked": "id_blocked",
+		"MissingAttributeError": codeData, "Blacklisted": codeAccount, " dns ": codeDNS, "interrupted": "interrupted",
 	} {
 		if m, ok := Explain(spelt); !ok || m.Code != want {
 			t.Errorf("%q explains as %s, want %s", spelt, m.Code, want)

@@ -8,9 +8,9 @@ import (
 	"personasync/store/domain"
 )
 
-// A bisector delivers the elements of one lease in as many requests as needed and returns the outcomes. This is
-// the only place where a request is split. It is given a function that makes a request, and knows neither the
-// circuit breaker nor the outbox.
+// A bisector delivers the elements of one lease in as many requests as needed and returns the outcomes. No other
+// place splits a request that was made; poison.go only lets later leases be smaller. It is given a function that makes
+// a request, and what earlier ones proved.
 //
 // MoEngage refuses a whole request for one bad element and does not say which. The bisection sends the left
 // half of a refused request:
@@ -57,8 +57,7 @@ func newBisector(lease *domain.Lease, items []item, known knowledge, post func([
 // run parks the faults, delivers the other elements and returns the outcomes.
 func (b *bisector) run(faults []fault) *outcomes {
 	for _, f := range faults {
-		half := item{user: f.user, event: f.event}
-		*b.result(half) = domain.Result{Verdict: domain.Parked, Reason: f.code, Sentence: f.sentence()}
+		*b.result(item{user: f.user, event: f.event}) = domain.Result{Verdict: domain.Parked, Reason: f.code, Sentence: f.sentence()}
 	}
 	b.deliver(b.items)
 	return &b.outcomes
@@ -367,9 +366,9 @@ func (o *outcomes) returned(lease *domain.Lease) bool {
 // parked returns how many changes were parked, and the reason of the last.
 func (o *outcomes) parked() (n int, reason string) {
 	for _, r := range o.results {
-		for _, half := range [...]domain.Result{r.Attributes, r.Event} {
-			if half.Verdict == domain.Parked {
-				n, reason = n+1, half.Reason
+		for _, element := range [...]domain.Result{r.Attributes, r.Event} {
+			if element.Verdict == domain.Parked {
+				n, reason = n+1, element.Reason
 			}
 		}
 	}

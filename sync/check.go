@@ -25,7 +25,7 @@ var blockedIDs = map[string]bool{
 }
 
 // CheckID checks a customer id by MoEngage's rules, before anything is sent. It returns "" for a usable id, or
-// the reason code under which the change is parked. [Explain] knows the codes.
+// the reason code under which the event is parked (IdentifyUser in package domain).
 func CheckID(id string) (fault string) {
 	switch {
 	case len(id) > MaxIDBytes:

@@ -67,7 +67,7 @@ const (
 	doPark      = "Parks the change with this reason. After fixing the cause, use `personasync outbox retry`."
 )
 
-// table is the failure table: every answer that the sender distinguishes, with the action for it. Any other
+// failureTable is the failure table: every answer that the sender distinguishes, with the action for it. Any other
 // answer is codeUnexpected, which stops sending: an unknown answer must not cost data.
 var failureTable = []Meaning{
 	{codeAccepted, "MoEngage accepted the request (2xx, status success). It means queued, not applied.", "Records the changes as delivered.", actAccept},
@@ -110,10 +110,6 @@ var failureTable = []Meaning{
 	{codeTooLarge, "The element alone is larger than moengage.max_request_bytes, or than MoEngage allows.", doPark, actPark},
 	{codeUnencodable, "The value or the properties are not valid JSON, so no request can contain them.", doPark, actPark},
 	{codeAttempts, "The change was tried retry.max_attempts times in requests of its own.", doPark, actPark},
-	{"id_blocked", "The customer id is a placeholder: MoEngage refuses it for everybody (such as null, 0, unknown, user_id), or programs write it in place of a missing id (undefined, NaN).", doPark, actPark},
-	{"id_too_short", "MoEngage requires customer ids of more than one character.", doPark, actPark},
-	{"id_too_long", "The customer id is longer than 512 bytes.", doPark, actPark},
-	{"id_invalid_utf8", "The customer id is not valid UTF-8.", doPark, actPark},
 
 	{payload.ValueTooLong, "MoEngage keeps the first 512 characters of a string, and this value is longer.", doWarn, actWarn},
 	{payload.URLTooLong, "MoEngage drops a URL of more than 512 characters although it answers 200.", doWarn, actWarn},

@@ -11,7 +11,7 @@ import (
 // another implementation, which fails on purpose.
 type Outbox interface {
 	// Take commits a lease of the due changes that TakeOptions.Fit accepts. Nil means that nothing is due. Until
-	// the lease is settled its users are in no other lease.
+	// the lease is settled its users are in no other lease of the endpoint.
 	Take(context.Context, domain.TakeOptions) (*domain.Lease, domain.Next, error)
 
 	// Settle writes the outcome of a lease. Calls for different leases may be concurrent. After an error it is

@@ -70,15 +70,15 @@ func (c Config) preview(l *load) Preview {
 	}
 }
 
-// knows reports whether half of a user's changes has become an element or a fault.
-func (l *load) knows(half item) bool {
+// knows reports whether the attributes, or the event, of a user have become an element or a fault.
+func (l *load) knows(one item) bool {
 	for _, it := range l.items {
-		if it.user == half.user && it.event == half.event {
+		if it.user == one.user && it.event == one.event {
 			return true
 		}
 	}
 	for _, f := range l.faults {
-		if f.user == half.user && f.event == half.event {
+		if f.user == one.user && f.event == one.event {
 			return true
 		}
 	}

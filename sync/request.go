@@ -48,7 +48,7 @@ type load struct {
 	users, events int
 }
 
-// fault is half of a user's changes that fits no request.
+// fault is the attributes, or the event, of a user that fit no request.
 type fault struct {
 	user  int
 	event bool
@@ -80,8 +80,8 @@ func (l *load) begin(head, tail string) {
 }
 
 // add adds a user's changes and reports whether it did. It returns false for changes that would make the request
-// too large. Changes that fit no request at all are added, and their unsendable parts become faults. If only one
-// half fits, the attributes are added, and the event stays for the next request with neither
+// too large. Changes that fit no request at all are added, and their unsendable parts become faults. If not
+// both fit, the attributes are added, and the event stays for the next request with neither
 // item nor fault.
 func (l *load) add(d domain.UserChanges) bool {
 	if l.cohort {

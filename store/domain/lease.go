@@ -44,8 +44,8 @@ type UserChanges struct {
 	Event      *Change
 }
 
-// Lease is the changes that one request carries. It is on disk before the request leaves, and stays until it is
-// settled. One that is found at a start is settled as uncertain.
+// Lease is the changes of one request, or of several if MoEngage refuses it whole. It is on disk before the first
+// leaves, and stays until it is settled. One that is found at a start is settled as uncertain.
 type Lease struct {
 	ID       uint64
 	Endpoint Endpoint

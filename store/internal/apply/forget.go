@@ -57,8 +57,11 @@ func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence strin
 		return domain.OutcomeIgnored
 	}
 	id := cmp.Or(e.User.ID, e.Anonymous.ID)
-	if id == "" || len(id) > domain.MaxUserID {
+	switch {
+	case id == "":
 		return park("no_identifier", "a delete that names nobody cannot be carried out")
+	case len(id) > domain.MaxUserID:
+		return park("id_too_long", domain.IdentitySentence("id_too_long"))
 	}
 	if forgotten(tx, id, e.Time, believable(tx, c)) {
 		return domain.OutcomeStale

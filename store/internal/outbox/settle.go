@@ -25,7 +25,7 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 		return // settled already
 	}
 	tx.State.EndLease(f)
-	tx.Remove(tx.Bucket(state.BucketFlights), state.NumberKey(o.Lease))
+	tx.Remove(tx.Bucket(state.BucketLeases), state.NumberKey(o.Lease))
 	if o.NotSent {
 		was := f.Counts()
 		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
@@ -235,9 +235,9 @@ func (l *settler) park(ch *state.Stored) {
 }
 
 // Interrupt settles a lease that a crash cut off as uncertain: its request may or may not have arrived.
-func Interrupt(tx *state.Tx, flight uint64, at time.Time) {
+func Interrupt(tx *state.Tx, lease uint64, at time.Time) {
 	lost := domain.Result{Verdict: domain.Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
-	o := domain.Settlement{Lease: flight, At: at, Results: make([]domain.UserResult, len(tx.State.Leases[flight].List))}
+	o := domain.Settlement{Lease: lease, At: at, Results: make([]domain.UserResult, len(tx.State.Leases[lease].List))}
 	for i := range o.Results {
 		o.Results[i] = domain.UserResult{Attributes: lost, Event: lost}
 	}

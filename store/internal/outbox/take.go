@@ -70,7 +70,7 @@ func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
 	return d.Lease
 }
 
-// NewLeaser returns a leaser that has read nothing yet. Take uses it; so does a preview, which leaves out Remember.
+// NewLeaser returns a leaser that has read nothing yet. Take, TakeUser and tests use it.
 func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
 	d := &leaser{b: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool), asks: tx.State.Rules.AsksConsent()}
 	d.latest[state.LaneRetry] = o.Now.Unix()
@@ -270,8 +270,8 @@ func (d *leaser) Remember() {
 	d.Lease.ID = st.LastLease
 	f := &state.Lease{Number: st.LastLease, Endpoint: d.o.Endpoint, Second: uint64(d.o.Now.Unix()), List: d.list}
 	st.AddLease(f)
-	d.b.Put(d.b.Bucket(state.BucketMeta), state.MetaFlight, state.NumberKey(f.Number))
-	d.b.Put(d.b.Bucket(state.BucketFlights), state.NumberKey(f.Number), f.Encode())
+	d.b.Put(d.b.Bucket(state.BucketMeta), state.MetaLastLease, state.NumberKey(f.Number))
+	d.b.Put(d.b.Bucket(state.BucketLeases), state.NumberKey(f.Number), f.Encode())
 	countSent(d.b, f.Second, f.Counts())
 }
 

@@ -233,7 +233,7 @@ func TestACheckFindsEachContradiction(t *testing.T) {
 		{"a run", "frame", "not the record of a run", put(state.BucketRuns, []byte("job:x"), []byte("{"))},
 		{"a sample", "frame", "not a sample", put(state.BucketSamples, []byte("12345678"), []byte("v"))},
 		{"verdicts", "frame", "not those of", put(state.BucketVerdicts, []byte("1234567"), []byte("v"))},
-		{"a lease", "frame", "flight", put(state.BucketFlights, []byte("12345678"), []byte("v"))},
+		{"a lease", "frame", "flight", put(state.BucketLeases, []byte("12345678"), []byte("v"))},
 		{"a parked frame", "frame", "parked", put(state.BucketParked, []byte("1234567890"), []byte("v"))},
 		{"an entry of the history", "frame", "history", put(state.BucketHistory, []byte("12345678"), []byte("v"))},
 		{"a ledger that cannot be read", "frame", "state.db", put(state.BucketMeta, state.MetaLedger, []byte("v"))},

@@ -429,7 +429,7 @@ func (c *recount) dueIndex() error {
 }
 
 func (c *recount) flights() error {
-	return c.each(state.BucketFlights, func(k, frame []byte) {
+	return c.each(state.BucketLeases, func(k, frame []byte) {
 		if _, err := state.DecodeLease(state.Number(k), frame, c.st.Epochs); err != nil {
 			c.report.Find("frame", "flight %x: %v", k, err)
 		}

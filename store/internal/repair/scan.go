@@ -131,7 +131,7 @@ func (q *stateScanner) takeAll(path []string, list []boltpage.Element) (saved in
 		case !q.orphan:
 			q.report.Entries++
 			q.found.lost = true
-			q.found.leasesLost = q.found.leasesLost || len(path) > 0 && path[0] == string(state.BucketFlights)
+			q.found.leasesLost = q.found.leasesLost || len(path) > 0 && path[0] == string(state.BucketLeases)
 		}
 	}
 	return saved
@@ -192,9 +192,9 @@ func (q *stateScanner) take(path []string, k, v []byte) bool {
 		})
 	case len(k) == 8 && (bucket == string(state.BucketJournal) || bucket == "") && q.takeJournal(k, v):
 		return true
-	case len(k) == 8 && (bucket == string(state.BucketFlights) || bucket == ""):
+	case len(k) == 8 && (bucket == string(state.BucketLeases) || bucket == ""):
 		if _, err := state.DecodeLease(state.Number(k), v, record.Epochs{{First: 0, Epoch: q.epoch}}); err == nil {
-			return q.put(state.BucketFlights, k, v)
+			return q.put(state.BucketLeases, k, v)
 		}
 	}
 	return q.takePlain(path, bucket, k, v)
@@ -250,7 +250,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 	return false
 }
 
-var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaFlight, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent}
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaLastLease, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })

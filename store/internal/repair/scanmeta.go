@@ -25,7 +25,7 @@ func (q *stateScanner) settleMeta(inbox *wal.Log) error {
 	_, ledgerErr := state.DecodeLedger(q.found.meta[string(state.MetaLedger)])
 	_, _, refusalsErr := state.DecodeRefusals(q.found.meta[string(state.MetaRefusals)])
 	q.report.LedgerLost = ledgerErr != nil
-	applied, flight := state.Number(q.found.meta[string(state.MetaApplied)]), state.Number(q.found.meta[string(state.MetaFlight)])
+	applied, flight := state.Number(q.found.meta[string(state.MetaApplied)]), state.Number(q.found.meta[string(state.MetaLastLease)])
 	position := applied // number of the record that counts as the last one applied
 	if !trusted || applied < q.found.highest {
 		q.report.PositionLost = true
@@ -56,7 +56,7 @@ func (q *stateScanner) settleMeta(inbox *wal.Log) error {
 			meta.Put(boltfile.MetaEpoch, binary.BigEndian.AppendUint32(nil, q.epoch)),
 			meta.Put(state.MetaApplied, state.NumberKey(position)),
 			meta.Put(state.MetaClosed, state.NumberKey(q.found.newest)),
-			meta.Put(state.MetaFlight, state.NumberKey(flight)),
+			meta.Put(state.MetaLastLease, state.NumberKey(flight)),
 		)
 	})
 }

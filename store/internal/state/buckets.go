@@ -12,18 +12,18 @@ var (
 	BucketFields = []byte("fields")
 
 	StateBuckets = [][]byte{BucketFields, BucketRows, BucketQueue, BucketDue, BucketLocator, BucketParked, BucketHeld, BucketHistory,
-		BucketFlights, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDamaged}
+		BucketLeases, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDamaged}
 
 	// LateBuckets came after the first version: a file that it wrote lacks them until it is opened.
 	LateBuckets = [][]byte{BucketSamples, BucketVerdicts, BucketJournal}
 
-	MetaApplied = []byte("applied")
-	MetaLedger  = []byte("ledger")
-	MetaRules   = []byte("rules")
-	MetaSalt    = []byte("salt")
-	MetaFlight  = []byte("flight")
-	MetaClosed  = []byte("closed")
-	MetaJournal = []byte("journal")
+	MetaApplied   = []byte("applied")
+	MetaLedger    = []byte("ledger")
+	MetaRules     = []byte("rules")
+	MetaSalt      = []byte("salt")
+	MetaLastLease = []byte("flight")
+	MetaClosed    = []byte("closed")
+	MetaJournal   = []byte("journal")
 )
 
 // The buckets of state.db. FORMAT.md, in the package store, describes them.
@@ -35,7 +35,7 @@ var (
 	BucketParked     = []byte("parked")
 	BucketHeld       = []byte("held")
 	BucketHistory    = []byte("history")
-	BucketFlights    = []byte("flights")
+	BucketLeases     = []byte("flights")
 	BucketMessages   = []byte("messages")
 	BucketTombstones = []byte("tombstones")
 	BucketSent       = []byte("sent")

@@ -6,7 +6,7 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// Lease is a request in flight: its users and their changes. Its row is written before the request leaves, so one
+// Lease is the users and changes that a sender has taken. Its row is written before the request leaves, so one
 // that is found at the start is uncertain. A user in it is not leased again on its endpoint until it is settled.
 //
 //	flights: number -> frame( endpoint, second, users x (user, attributes x (field, id), queued (lane, id), loose) )

@@ -93,7 +93,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 	st.Salt = append(st.Salt, meta.Get(MetaSalt)...)
 	st.Home = append(st.Home, meta.Get(MetaHome)...)
 	st.Applied = Number(meta.Get(MetaApplied))
-	st.LastLease = Number(meta.Get(MetaFlight))
+	st.LastLease = Number(meta.Get(MetaLastLease))
 	st.Closed = Number(meta.Get(MetaClosed))
 	st.Journal = readPosition(meta.Get(MetaJournal))
 	if err := st.loadLeases(tx); err != nil {
@@ -152,7 +152,7 @@ func EpochsIn(tx engine.Tx) record.Epochs {
 // loadLeases reads every lease. A corrupt one is listed in CorruptLeases, and its users can be leased again.
 func (st *State) loadLeases(tx engine.Tx) error {
 	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedUser), nil
-	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
+	return tx.Bucket(BucketLeases).ForEach(func(k, frame []byte) error {
 		if f, err := DecodeLease(Number(k), frame, st.Epochs); err == nil {
 			st.AddLease(f)
 		} else {

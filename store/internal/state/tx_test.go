@@ -466,8 +466,8 @@ func TestLeasesAreReadBack(t *testing.T) {
 		{User: "ann", Attributes: []state.LeasedChange{{Number: 1, ID: domain.ID{Epoch: 7, Seq: 4}}}, Queued: state.LeasedChange{Number: 2, ID: domain.ID{Epoch: 7, Seq: 5, Slot: 1}}},
 		{User: "bob", Queued: state.LeasedChange{ID: domain.ID{Epoch: 7, Seq: 6}}, Loose: true},
 	}}
-	d.Put(state.BucketFlights, state.NumberKey(3), one.Encode())
-	d.Put(state.BucketFlights, state.NumberKey(4), []byte("rubbish"))
+	d.Put(state.BucketLeases, state.NumberKey(3), one.Encode())
+	d.Put(state.BucketLeases, state.NumberKey(4), []byte("rubbish"))
 	d.Reopen()
 	if len(d.State.Leases) != 1 || !slices.Equal(d.State.CorruptLeases, []uint64{4}) || len(d.State.InFlight) != 2 {
 		t.Fatalf("%d leases, corrupt are %v", len(d.State.Leases), d.State.CorruptLeases)

@@ -35,7 +35,7 @@ func (c *carryOver) settled() {
 }
 
 // Arrive has the next transaction note where the state runs, and the epoch that begins with it. It is called before
-// Recover, or within Pause.
+// Recover.
 func (w *Writer) Arrive(a *state.Arrival) { w.carry.arrival = a }
 
 // EpochPending reports whether the epoch of the changes that new records make is not on disk yet. Until it is, no
@@ -75,7 +75,7 @@ func (w *Writer) settleCarried(tx *state.Tx) {
 	}
 	for _, n := range w.state.CorruptLeases {
 		key := state.NumberKey(n)
-		tx.Quarantine(state.BucketFlights, key, tx.Bucket(state.BucketFlights).Get(key), wire.ErrDamaged)
+		tx.Quarantine(state.BucketLeases, key, tx.Bucket(state.BucketLeases).Get(key), wire.ErrDamaged)
 	}
 }
 

@@ -4,7 +4,7 @@
 // settlements and operators' commands of other goroutines ride in the same transactions. So nothing edits the
 // outbox behind apply's back, and a command sees all records up to one number and none after it.
 //
-//	Do, Probe ─▶ mailbox ─┐
+//	Do ─▶ mailbox ────────┐
 //	inbox ────────────────┼─▶ one transaction ─▶ commit ─▶ Await, Wake
 //	carried over ─────────┘
 //

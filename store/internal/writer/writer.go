@@ -163,8 +163,8 @@ func (w *Writer) fault(err error, apply bool) error {
 }
 
 // Write is one transaction: the commands, then, if apply says so, a batch of the inbox. A disk that has no room for a
-// batch may have it for commands: they go alone while apply rests after a failure. Outside of Run it may be called
-// within Pause alone.
+// batch may have it for commands: they go alone while apply rests after a failure. Only Run calls it while it runs;
+// Recover does before, and Finish after.
 func (w *Writer) Write(apply bool, commands ...*Command) error {
 	err := w.transact(apply, commands)
 	answer(commands, err)
