@@ -154,6 +154,7 @@ func (o *ordeal) run() {
 	}
 	o.wire.cut.Store(false)
 	o.moengage.Heal()
+	o.pauses(time.Time{})
 	o.settleDown()
 	time.Sleep(time.Minute)
 	o.compare()
@@ -161,7 +162,9 @@ func (o *ordeal) run() {
 }
 
 func (o *ordeal) step() {
-	switch n := o.rnd.IntN(14); {
+	switch n := o.rnd.IntN(15); {
+	case n == 14:
+		o.pauses(time.Now().Add(time.Duration(o.rnd.IntN(60)-10) * time.Second)) // one that is over at once, too
 	case n < 7:
 		o.must(o.store.Append(context.Background(), o.news()...))
 	case n < 9:
@@ -178,6 +181,13 @@ func (o *ordeal) step() {
 		o.hour()
 	default:
 		o.order()
+	}
+}
+
+// pauses stops both senders, as an operator's pause does. A restart of the station ends it.
+func (o *ordeal) pauses(until time.Time) {
+	for _, s := range o.senders {
+		s.Pause(until)
 	}
 }
 
