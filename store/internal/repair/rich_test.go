@@ -247,7 +247,7 @@ func TestACheckFindsWhatNothingPointsAt(t *testing.T) {
 			}
 			return err
 		}},
-		{"a lost lease", "pointer", "is said to be in a request under way, and is in none", drop(state.BucketFlights)},
+		{"a lost lease", "pointer", "is said to be in a request under way, and is in none", drop(state.BucketLeases)},
 		{"a lost head", "pointer", "who has no head", func(kv engine.Tx) error {
 			var last []byte
 			_ = kv.Bucket(state.BucketQueue).ForEach(func(k, v []byte) error {
