@@ -124,6 +124,9 @@ schedule = "0 3 * * *"
   await gaps(faults)
   expect(faults.length === 0, `the console is silent and nobody else is asked: ${faults.join('; ')}`)
 
+  await busy(faults)
+  await frozen(page, agent)
+
   // The agent goes away, and comes back with its history.
   const noticed = page.waitForSelector('#live.off')
   agent.process.kill('SIGTERM')
@@ -230,6 +233,38 @@ async function gaps(faults) {
   await page.context().close()
 }
 
+// busy: a page that is refused a stream says so, tries again without haste, and goes on when there is room.
+async function busy(faults) {
+  const closing = new AbortController(), streams = []
+  for (let i = 0; i < 64; i++) {
+    const answer = await fetch(`http://127.0.0.1:${admin}/api/page/stream`, { signal: closing.signal })
+    if (answer.status === 503) break
+    streams.push(answer)
+  }
+  const page = await look({ width: 1280, height: 900 }, 'light', faults)
+  let asked = 0
+  page.on('request', (r) => { if (r.url().endsWith('/stream')) asked++ })
+  await page.goto(`http://127.0.0.1:${admin}/`)
+  await page.waitForSelector('#live.off')
+  await shows(page, '#gone', 'The agent does not answer this page.')
+  closing.abort()
+  for (const s of streams) await s.body.cancel().catch(() => {})
+  await page.waitForSelector('#live.on')
+  expect(asked <= 4, `a refused page asks again without haste, not ${asked} times`)
+  await page.context().close()
+}
+
+// frozen: an agent that neither answers nor ends is one that does not answer.
+async function frozen(page, agent) {
+  agent.process.kill('SIGSTOP')
+  await page.waitForSelector('#live.off')
+  await shows(page, '#gone', 'The agent does not answer this page since')
+  agent.process.kill('SIGCONT')
+  await page.waitForSelector('#live.on')
+  await page.waitForSelector('#gone', { state: 'hidden' })
+  expect(!await page.evaluate(() => document.body.classList.contains('stale')), 'with an answer the page is current again')
+}
+
 // stale: without an answer nothing stays green, and the page says what is old and what to type.
 async function stale(page, config) {
   await shows(page, '#gone', 'The agent does not answer this page since')
@@ -288,7 +323,7 @@ async function post(event) {
 async function look(viewport, colorScheme, faults) {
   const context = await browser.newContext({ viewport, colorScheme, permissions: ['clipboard-read', 'clipboard-write'] })
   const page = await context.newPage()
-  page.on('console', (m) => { if (!/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|404 \(Not Found\)/.test(m.text())) faults.push(`console: ${m.text()}`) })
+  page.on('console', (m) => { if (!/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|503 \(Service|404 \(Not Found\)/.test(m.text())) faults.push(`console: ${m.text()}`) })
   page.on('pageerror', (e) => faults.push(`script: ${e.message}`))
   page.on('request', (r) => { if (new URL(r.url()).host !== `127.0.0.1:${admin}`) faults.push(`asked ${r.url()}`) })
   return page

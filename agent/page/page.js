@@ -278,46 +278,53 @@ function section(title, head, list) {
 
 // --- live ---
 
-// patience is how long an answer may be late: the agent tells every two seconds.
+// patience is how long an answer may be late, and how often another connection is tried: the agent tells every two seconds.
 const patience = 10e3
 let minute = 0
 let silence = 0
 let stream = null
 
-function connected() {
+// answered notes that the agent spoke.
+function answered() {
   heard = Date.now()
-  skew = Date.parse(present.now) - heard
-  document.body.classList.remove('stale')
-  $('gone').hidden = true
-  say($('as-of'), '')
+  clearTimeout(silence)
+  silence = setTimeout(again, patience)
   $('live').className = 'on'
   say($('live-text'), 'live')
-  clearTimeout(silence)
-  silence = setTimeout(disconnected, patience)
 }
 
-// disconnected says that what is shown is old. Nothing stays green, and the charts go on without a line.
+// again tries another connection: a refusal ends one for good, and nothing is heard of one that was cut on the way.
+function again() {
+  listen()
+  disconnected()
+}
+
+// disconnected says that what is shown is old.
 function disconnected() {
   clearTimeout(silence)
-  silence = setTimeout(disconnected, patience)
-  document.body.classList.add('stale')
-  document.title = '✖ no answer: personasync'
+  silence = setTimeout(again, patience)
+  const at = heard + skew, since = present ? ` since ${second(at)}` : ''
   $('live').className = 'off'
-  const since = present ? ` since ${second(heard + skew)}` : ''
-  say($('live-text'), present ? `no answer since ${second(heard + skew)}` : 'no answer')
+  say($('live-text'), present ? `no answer since ${second(at)}` : 'no answer')
   const prefix = present?.command ?? 'personasync'
-  patch($('gone'), ...[verdict({
+  old('✖ no answer: personasync', {
     name: 'not_running', level: 'bad', severity: 'critical',
     text: `The agent does not answer this page${since}${present ? `, for ${span((Date.now() - heard) / 1000)}. What is shown below is old.` : '.'} It may have ended, or only the way from here to it is cut.`,
     lost: 'Nothing yet. Segment sends the events again for about four hours, then it discards them.',
-    since: present ? new Date(heard + skew).toISOString() : '', by_itself: 'The page tries again every few seconds, and goes on when the agent answers.', next: '',
+    since: present ? new Date(at).toISOString() : '', by_itself: 'The page tries again every few seconds, and goes on when the agent answers.', next: '',
     commands: [`${prefix} status`, 'systemctl status personasync', 'journalctl -u personasync -n 50'], runbook: 'docs/operating.md#personasyncdown',
-  })])
+  })
+}
+
+// old shows a verdict above what is no longer known to be so. Nothing stays green, and the charts go on without a line.
+function old(title, v) {
+  document.title = title
+  document.body.classList.add('stale')
+  patch($('gone'), verdict(v))
   $('gone').hidden = false
-  say($('as-of'), present ? `As it was at ${second(heard + skew)}:` : '')
+  say($('as-of'), present ? `As it was at ${second(Date.parse(present.now))}:` : '')
   for (const dd of document.querySelectorAll('#tiles .good dd.words, #tiles .alarm dd.words')) say(dd, 'unknown now')
   drawPast()
-  if (stream.readyState === EventSource.CLOSED) listen() // a refusal ends it for good
 }
 
 function listen() {
@@ -326,18 +333,19 @@ function listen() {
   stream.addEventListener('now', (e) => {
     const was = present
     present = JSON.parse(e.data)
-    connected()
+    answered()
+    skew = Date.parse(present.now) - heard
+    document.body.classList.remove('stale')
+    $('gone').hidden = true
+    say($('as-of'), '')
     const m = Math.floor(Date.parse(present.now) / (seconds <= 900 ? 5e3 : 60e3))
     if (!was || m !== minute) loadPast().catch(disconnected)
     minute = m
     show(present)
   })
   stream.addEventListener('fault', (e) => { // it answers, and its store does not
-    if (present) connected()
-    document.body.classList.add('stale')
-    document.title = '✖ personasync'
-    patch($('gone'), verdict(JSON.parse(e.data)))
-    $('gone').hidden = false
+    answered()
+    old('✖ personasync', JSON.parse(e.data))
   })
   stream.addEventListener('error', disconnected)
 }
