@@ -450,4 +450,15 @@ func TestAdminSideOfALiveAgent(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// awaited returns what comes from c, and fails the test if nothing does.
+func awaited[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(time.Minute):
+		t.Fatalf("waited in vain for %s", what)
+	}
+	return v
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

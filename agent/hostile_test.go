@@ -81,7 +81,7 @@ func connectionsAtIngest(t *testing.T, most int, do func(w *loggedHandler, p *pi
 		if err := s.Stop(0); err != nil {
 			t.Error(err)
 		}
-		if err := <-ended; err != nil {
+		if err := awaited(t, "the end", ended); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute) // net/http lingers a moment over a connection that it cuts
@@ -256,7 +256,7 @@ func TestOneConnectionHasSoManyRequests(t *testing.T) {
 	if err := s.Stop(time.Second); err != nil {
 		t.Error(err)
 	}
-	if err := <-ended; err != nil {
+	if err := awaited(t, "the end", ended); err != nil {
 		t.Error(err)
 	}
 	taken := func() int { _, places := s.Connections(); return places }

@@ -159,7 +159,7 @@ func TestAHangingReceiverDoesNotDelayAStop(t *testing.T) {
 	}))
 	defer hangs.Close()
 	a := s.start(s.load("PERSONASYNC_NOTIFY_URL="+hangs.URL, "PERSONASYNC_NOTIFY_AFTER=0s"), RunOptions{})
-	<-asked
+	awaited(t, "a question", asked)
 	a.tell(news("ann", true, time.Now()))
 	a.stop() // the receiver hangs for ever: without giving it up this would not end
 }

@@ -136,11 +136,11 @@ func TestWatchdogStarvesWithTheCommits(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.run(ctx) }()
 	for range 3 {
-		<-waits
+		awaited(t, "a question whether commits complete", waits)
 	}
 	log.await(t, "commits do not complete")
 	end()
-	if err := <-ended; err != nil {
+	if err := awaited(t, "the end", ended); err != nil {
 		t.Error(err)
 	}
 	if _, before := m.await("STOPPING=1"); strings.Contains(strings.Join(before, " "), "WATCHDOG=1") {

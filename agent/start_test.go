@@ -62,7 +62,7 @@ func TestAStopDuringAStartIsNoFailure(t *testing.T) {
 	go func() { ended <- Run(ctx, c, RunOptions{Log: quiet()}) }()
 	time.Sleep(2 * lockPoll) // it waits for the command, or will
 	stop()
-	if err := <-ended; err != nil {
+	if err := awaited(t, "the end", ended); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 }
@@ -254,7 +254,7 @@ func TestDeliveriesDuringAStopWaitForTheNextProcess(t *testing.T) {
 	next := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })}
 	go func() { _ = next.Serve(kept) }()
 	defer next.Close()
-	if got := <-code; got != http.StatusAccepted {
+	if got := awaited(t, "an answer", code); got != http.StatusAccepted {
 		t.Errorf("answered %d", got)
 	}
 	s.box.Heal()
@@ -279,7 +279,7 @@ func TestAStopEndsAnOrderAndSaysSo(t *testing.T) {
 	}()
 	eventually(t, i, "MoEngage is asked", func(condition.Status) bool { return s.box.Stats().InFlight > 0 })
 	a.stop()
-	if err := <-ended; err == nil || !contains(err.Error(), "the agent is stopping") {
+	if err := awaited(t, "the end", ended); err == nil || !contains(err.Error(), "the agent is stopping") {
 		t.Errorf("it ended with %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"personasync/store/domain"
@@ -147,4 +148,26 @@ func TestTheReleasedTimesOfJobs(t *testing.T) {
 			t.Errorf("with a flush %q is released up to %v, want %v", job, got, want)
 		}
 	}
+}
+
+// TestAWidenedRunSendsAtOnce: what was received meanwhile waited for the request under way, or for the next sweep.
+func TestAWidenedRunSendsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, w := newShelf(t), &wire{t: t, latency: 20 * time.Second}
+		c := testConfig(w)
+		c.Realtime = func(string) bool { return false }
+		s, stop := run(t, c, o)
+		defer stop()
+		o.put("ann", "nightly", true, false)
+		s.Open("nightly", time.Now(), nil)
+		eventually(t, 2*time.Second, func() bool { return w.count() == 1 })
+		time.Sleep(2 * time.Second)
+		o.put("bob", "nightly", true, false)
+		time.Sleep(2 * time.Second)
+		if n := w.count(); n != 1 {
+			t.Errorf("%d requests left before the run was widened", n)
+		}
+		s.Widen("nightly", time.Now())
+		eventually(t, 2*time.Second, func() bool { return w.count() == 2 })
+	})
 }

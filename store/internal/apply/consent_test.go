@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
@@ -154,7 +155,9 @@ func (r *room) compareAll() (records int) {
 	for under := true; under; {
 		r.Read(func(tx *state.Tx) { _, under = state.ReadComparing(tx.Bucket(state.BucketMeta).Get(state.MetaConsent)) })
 		if under {
-			records++
+			if records++; records > 100 {
+				r.Fatal("the comparison does not end")
+			}
 			r.order(record.Order{Verb: record.OrderCompare}, "")
 		}
 	}
@@ -348,4 +351,24 @@ func TestAForwardedTraitNeedsTheConsentOfItsComputation(t *testing.T) {
 	withCity := statetest.WithTraits("vip", "true", "city", `"Rome"`)
 	r.events(enter("ann", "vip", 1, withCity), update("ann", 2, "Marketing"))
 	r.wantTold(`ann.vip=true(withheld) ann.city="Rome"(withheld) ann.vip=true ann.city="Rome"`)
+}
+
+// TestAWithdrawalOfAUserInVeryManyAudiencesStopsWhereItsRecordHasNoIDsLeft: an id is never used twice. The log says what
+// to do about the rest.
+func TestAWithdrawalOfAUserInVeryManyAudiencesStopsWhereItsRecordHasNoIDsLeft(t *testing.T) {
+	const audiences, slots = 12, 8
+	was := outbox.MaxSlots
+	t.Cleanup(func() { outbox.MaxSlots = was })
+	r := sending(t, domain.SendAttribute, asking)
+	for i := range audiences {
+		r.event(enter("ann", fmt.Sprint("a", i), 1, yes))
+	}
+	r.deliver()
+	before := len(r.changes())
+	outbox.MaxSlots = slots
+	r.event(update("ann", 2))
+	if n := len(r.changes()) - before; n == 0 || n > slots || !strings.Contains(r.Logged(), "reconcile those that ask for consent") {
+		t.Errorf("%d changes, logged %q", n, r.Logged())
+	}
+	r.Balance()
 }

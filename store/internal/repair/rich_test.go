@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,13 +12,16 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/dirtest"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/query"
+	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
+	"personasync/store/internal/wal"
 )
 
 var later = statetest.Receipt.Add(time.Hour)
@@ -289,5 +293,54 @@ func TestACheckFindsWhatNothingPointsAt(t *testing.T) {
 			}
 			t.Errorf("%+v", r.Findings)
 		})
+	}
+}
+
+// TestACheckOfALiveStoreCountsTheSame as one of its files, but for the pages, and ends when it is told to.
+func TestACheckOfALiveStoreCountsTheSame(t *testing.T) {
+	d := crowded(t)
+	want, err := Check(t.Context(), d.Path, nil)
+	must(t, err)
+	live := func(d *dirtest.Dir, ctx context.Context, progress func(done, total int64), halt func() error) (r *CheckReport, err error) {
+		t.Helper()
+		d.Open(true, func(db *bolt.State) error {
+			inbox, failed := wal.OpenReadOnly(d.Path, 0, record.InboxRecords)
+			must(t, failed)
+			defer inbox.CloseFiles()
+			r, err = CheckLive(ctx, &query.Reader{State: db, Inbox: inbox}, db, inbox, progress, halt)
+			return nil
+		})
+		return r, err
+	}
+	last, whole, steps := int64(0), int64(0), 0
+	r, err := live(d, t.Context(), func(done, total int64) {
+		if done < last || done > total {
+			t.Errorf("%d of %d after %d", done, total, last)
+		}
+		last, whole, steps = done, total, steps+1
+	}, func() error { return nil })
+	must(t, err)
+	if last != whole || whole == 0 || whole >= 2*want.Bytes || steps < 2 {
+		t.Errorf("%d of %d bytes in %d steps", last, whole, steps)
+	}
+	if !r.OK() || r.Pages || r.Users != want.Users || r.Pending != want.Pending || r.Rows != want.Rows || r.Queued != want.Queued || r.Due != want.Due || r.Records != want.Records || r.Bytes == 0 || r.Bytes > want.Bytes {
+		t.Errorf("%+v, want what a check of the files finds: %+v", r, want)
+	}
+	full, gone := errors.New("the disk is full"), errors.New("the caller went away")
+	if _, err := live(d, t.Context(), nil, func() error { return full }); !errors.Is(err, full) {
+		t.Errorf("halted: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	if _, err := live(d, ctx, nil, func() error { return nil }); !errors.Is(err, gone) {
+		t.Errorf("cancelled: %v", err)
+	}
+	harmed := rich(t)
+	harmed.Edit(func(kv engine.Tx) error {
+		k, _ := kv.Bucket(state.BucketHeld).Cursor().First()
+		return kv.Bucket(state.BucketHeld).Delete(bytes.Clone(k))
+	})
+	if r, err = live(harmed, t.Context(), nil, func() error { return nil }); err != nil || r.OK() || r.Findings[0].File != datadir.StateFile {
+		t.Errorf("of a harmed store: %v, %+v", err, r)
 	}
 }
