@@ -18,6 +18,7 @@ type orders struct {
 
 // Order implements Orders.
 func (d orders) Order(ctx context.Context, o api.Order, progress func(done, total int64)) (store.MembershipReport, error) {
+	ctx = store.WithOperator(ctx, o.By)
 	switch o.Verb {
 	case "import", "baseline":
 		return d.store.Import(ctx, store.Import{

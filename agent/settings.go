@@ -20,6 +20,8 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 		ReceivedBytes: c.Retention.ReceivedBytes,
 		Parked:        c.Retention.Parked.Duration,
 		ExMembers:     c.Retention.ExMembers.Duration,
+		Journal:       c.History.Keep.Duration,
+		JournalBytes:  uint64(c.History.MaxBytes),
 		MaxDataBytes:  c.Retention.MaxDataBytes,
 	}
 }

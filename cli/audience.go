@@ -37,6 +37,7 @@ func audienceCommand(env *command.Env) *urfave.Command {
 				Action: env.Action(audienceMembers),
 			},
 			audienceHistoryCommand(env),
+			transitionsCommand(env),
 			audienceVerifyCommand(env),
 		}, membershipCommands(env)...),
 	}

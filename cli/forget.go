@@ -108,15 +108,17 @@ func previewForget(w *term.Terminal, c *urfave.Context, i api.Inspector, id stri
 }
 
 // found reports whether any data of the user was erased.
-func found(r store.ForgetReport) bool { return r.Memberships > 0 || r.Changes > 0 || r.Records > 0 }
+func found(r store.ForgetReport) bool {
+	return r.Memberships > 0 || r.Changes > 0 || r.Journal > 0 || r.Records > 0
+}
 
 func printForgotten(w *term.Terminal, r store.ForgetReport) error {
 	if !found(r) {
 		_, err := fmt.Fprintln(w.Out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
 		return err
 	}
-	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
-		term.Plural(r.Memberships, "value"), term.Plural(r.Changes, "change"), term.Plural(r.Records, "received record"),
+	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s of the history erased, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
+		term.Plural(r.Memberships, "value"), term.Plural(r.Changes, "change"), term.Plural(r.Journal, "line"), term.Plural(r.Records, "received record"),
 		domain.Bytes(r.Before), domain.Bytes(r.After), strings.Join(outOfReach, "\n  "))
 	return err
 }

@@ -31,7 +31,7 @@ func TestAFrozenAgentIsNamedByEveryCommand(t *testing.T) {
 	all.SetLimit(32) // each waits for the agent
 	for _, line := range []string{
 		"status", "outbox list", "outbox show 00000001-1-0", "outbox stats", "outbox retry 00000001-1-0", "outbox drop --yes 00000001-1-0",
-		"outbox export --state parked", "audience list", "audience members vip", "audience history usr_ann", "audience import vip LIST --dry-run",
+		"outbox export --state parked", "audience list", "audience members vip", "audience history usr_ann", "user history usr_ann", "audience transitions vip", "audience import vip LIST --dry-run",
 		"audience reconcile vip --dry-run", "audience verify vip", "user show usr_ann", "user forget --yes usr_ann", "tail", "tail --follow",
 		"flush", "flush --wait", "schedule", "db check", "db compact", "db backup " + filepath.Join(m.dir, "b.tar"), "doctor",
 	} {

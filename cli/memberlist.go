@@ -50,7 +50,7 @@ func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
 		if err != nil {
 			return err
 		}
-		order := api.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		order := api.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run"), By: operatorName()}
 		return env.Order(c, func(o api.Orders, bar *term.Bar) error {
 			skipped := &omissions{}
 			list := &memberlist.List{Name: path, Key: command.KeyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.Tell}}

@@ -199,7 +199,7 @@ func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
 		if err := command.Arguments(c, names...); err != nil {
 			return err
 		}
-		order := api.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		order := api.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run"), By: operatorName()}
 		if c.IsSet("told-since") || c.IsSet("told-until") {
 			if err := toldBetween(c, &order); err != nil {
 				return err

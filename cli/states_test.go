@@ -43,6 +43,8 @@ var states = []stateCase{
 	{"audience list", "0 vip", "0 vip", "0 vip", "0 vip"},
 	{"audience members vip", "0 usr_ann", "0 usr_ann", "0 usr_ann", "0 usr_ann"},
 	{"audience history usr_ann", "0 vip +enter +attribute delivered", "0 vip +enter +attribute delivered", "0 vip +enter +attribute delivered", "0 vip +enter +attribute delivered"},
+	{"audience transitions vip", "0 usr_ann +enter +m1", "0 usr_ann +enter +m1", "0 usr_ann +enter +m1", "0 usr_ann +enter +m1"},
+	{"user history usr_ann", "0 vip +enter +m1 .*attribute delivered", "0 vip +enter +m1 .*attribute delivered", "0 vip +enter +m1 .*attribute delivered", "0 vip +enter +m1 .*attribute delivered"},
 	{"audience verify vip", "0 MoEngage was told of 1 user", "4 start it with", "4 is starting", "4 start it with"},
 	{"audience import vip {file} --dry-run", "0 a dry run", "0 a dry run", "2 in use", "0 a dry run"},
 	{"audience baseline vip {file} --dry-run", "0 a dry run", "0 a dry run", "2 in use", "0 a dry run"},

@@ -24,6 +24,7 @@ type Order struct {
 	AsOf   time.Time
 	Events bool
 	DryRun bool
+	By     string // login of the operator; a running agent knows it from the socket
 
 	// Since and Until limit a reconcile_told to users of whom MoEngage accepted a change in that time.
 	Since, Until time.Time
@@ -60,7 +61,7 @@ func (f *frame) carryOut(orders Orders) http.HandlerFunc {
 
 func readOrder(r *http.Request) (o Order, err error) {
 	q := r.URL.Query()
-	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), Users: receiveUsers(r.Body)}
+	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), By: peerOf(r.Context()).name(), Users: receiveUsers(r.Body)}
 	for name, at := range map[string]*time.Time{"as_of": &o.AsOf, "since": &o.Since, "until": &o.Until} {
 		if text := q.Get(name); text != "" {
 			ns, err := strconv.ParseInt(text, 10, 64)

@@ -35,6 +35,9 @@ func check(r *report) {
 	if d := r.cfg.Retention.ExMembers.Duration; d > 0 && d < leastExMembers {
 		r.refuseKey("retention.ex_members", `must be "0s", for ever, or 24h or more: late deliveries are recognised by it`)
 	}
+	if d := r.cfg.History.Keep.Duration; d > 0 && d < leastHistory {
+		r.refuseKey("history.keep", `must be "0s", for no history, or 24h or more`)
+	}
 	checkSchedule(r)
 	checkBackup(r)
 	checkNotify(r)
@@ -48,6 +51,9 @@ func check(r *report) {
 // leastDataBytes is enough for two store files, a growth step of each, and half of that again for their
 // content.
 const leastDataBytes = 64 << 20
+
+// leastHistory is the shortest history that can answer a question about yesterday.
+const leastHistory = 24 * time.Hour
 
 // leastExMembers exceeds the time for which Segment retries a delivery, and any sensible window of the guard.
 const leastExMembers = 24 * time.Hour

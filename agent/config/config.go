@@ -44,6 +44,7 @@ type Config struct {
 	Schedule  Schedule  `toml:"schedule"`
 	Retry     Retry     `toml:"retry"`
 	Retention Retention `toml:"retention"`
+	History   History   `toml:"history"`
 	Upkeep
 	Defaults     Policy        `toml:"defaults"`
 	Guard        Guard         `toml:"guard"`
@@ -134,6 +135,12 @@ type Retention struct {
 	Parked        Duration `toml:"parked"`               // 0: for ever
 	ExMembers     Duration `toml:"ex_members"`           // 0: for ever
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
+}
+
+// History is how long enters and exits of audiences are kept, with their causes.
+type History struct {
+	Keep     Duration `toml:"keep"` // 0: they are not written down
+	MaxBytes int64    `toml:"max_bytes" min:"0"`
 }
 
 // Guard decides how many exits of an audience at once are held for the operator to confirm.
@@ -304,7 +311,8 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
-		Guard: Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
+		History: History{Keep: Duration{400 * 24 * time.Hour}, MaxBytes: 1 << 30},
+		Guard:   Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
 		Upkeep: Upkeep{
 			Verify: Verify{Sample: 1000},
 			Backup: Backup{Keep: 7},

@@ -172,6 +172,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong in the spec; set the schedule's timezone instead`,
 				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
 			}},
+		{"a history that is gone before anybody asks", lines("[history]", `keep = "1h"`), []string{`agent.toml:2: history.keep = "1h": must be "0s", for no history, or 24h or more`}},
 		{"exits forgotten before their redeliveries have come", lines("[retention]", `ex_members = "1h"`),
 			[]string{`agent.toml:2: retention.ex_members = "1h": must be "0s", for ever, or 24h or more: late deliveries are recognised by it`}},
 
@@ -317,6 +318,7 @@ func TestComputationInheritsFromDefaultsWhereverTheyStand(t *testing.T) {
 		OnDelete:   "forget",
 		Guard:      domain.Guard{Share: 0.25, Count: 1000, Window: time.Hour},
 		MessageIDs: 48 * time.Hour,
+		Journal:    true,
 	}
 	if diff := cmp.Diff(want, c.Rules()); diff != "" {
 		t.Error(diff)

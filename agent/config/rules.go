@@ -13,6 +13,7 @@ func (c *Config) Rules() domain.Rules {
 		OnDelete:   c.Ingest.OnDelete,
 		Guard:      domain.Guard{Share: c.Guard.ExitShare, Count: uint64(c.Guard.ExitCount), Window: c.Guard.Window.Duration},
 		MessageIDs: c.Retention.MessageIDs.Duration,
+		Journal:    c.History.Keep.Duration > 0,
 	}
 	for i := range c.Computations {
 		r.Sections = append(r.Sections, c.Computations[i].section())

@@ -184,18 +184,33 @@ func (l *Local) Journal(ctx context.Context, f domain.JournalFilter) (page domai
 
 // explainOpen says of each change that has not ended why that is.
 func (l *Local) explainOpen(v *store.View, items []domain.JournalInfo) error {
-	plan, err := l.from.Plan(v)
+	waits, err := l.waits(v)
 	if err != nil {
 		return err
 	}
 	for i := range items {
 		for j := range items[i].Told {
 			if t := &items[i].Told[j]; t.Open != nil {
-				t.Waits = waitText(t.Open, plan)
+				t.Waits = waits(t.Open)
 			}
 		}
 	}
 	return nil
+}
+
+// waits returns a function that says why a change has not ended, and until when.
+func (l *Local) waits(v *store.View) (func(*domain.UserChange) string, error) {
+	plan, err := l.from.Plan(v)
+	if err != nil {
+		return nil, err
+	}
+	pause, err := v.Pause()
+	return func(c *domain.UserChange) string {
+		if c.State == domain.StatePending.String() && c.Wait != domain.WaitUnderWay && pause.Holds(time.Now()) {
+			return "sending is paused (" + pause.Why + "): it leaves after `personasync outbox resume`, or when the pause ends"
+		}
+		return waitText(c, plan)
+	}, err
 }
 
 // User implements Inspector.
@@ -204,11 +219,14 @@ func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err er
 		if u, err = v.User(id); err != nil {
 			return err
 		}
-		plan, err := l.from.Plan(v)
-		for i := range u.Pending {
-			u.Pending[i].Waits = waitText(&u.Pending[i], plan)
+		waits, err := l.waits(v)
+		if err != nil {
+			return err
 		}
-		return err
+		for i := range u.Pending {
+			u.Pending[i].Waits = waits(&u.Pending[i])
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

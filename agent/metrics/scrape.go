@@ -228,6 +228,7 @@ func (c *reading) counts(n *domain.Counts, now time.Time) {
 	c.gauge("personasync_changes_open", float64(ch.Parked), "parked")
 	c.gauge("personasync_oldest_pending_age_seconds", float64(condition.Age(n.OldestPending, now)))
 	c.gauge("personasync_users", float64(n.Users))
+	c.gauge("personasync_history_bytes", float64(n.Journal))
 }
 
 func (c *reading) computations(list []domain.ComputationInfo) {

@@ -37,6 +37,7 @@ var Table = []Metric{
 	{"personasync_parked", "gauge", []string{"cause"}, "Parked events and changes by reason code. Counted at most every 5 s. Beyond 400,000 the rest has the cause \"uncounted\"."},
 
 	{"personasync_users", "gauge", nil, "Users with stored data."},
+	{"personasync_history_bytes", "gauge", nil, "Size of the history of enters and exits in state.db. At history.max_bytes the oldest go first."},
 	{"personasync_computations", "gauge", []string{"class"}, "Computations seen, by class."},
 	{"personasync_computations_unlabelled", "gauge", nil, "Computations without their own metrics: only the 200 with the most members have them."},
 	{"personasync_computation_members", "gauge", []string{"computation", "space"}, "Members of an audience."},

@@ -16,6 +16,7 @@ type Counts struct {
 	Heard     Heard     `json:"-"` // when the newest event applied was received
 	Users     uint64
 	Audiences uint64
+	Journal   uint64 `json:"-"` // its bytes
 
 	Events  EventLedger
 	Changes ChangeLedger

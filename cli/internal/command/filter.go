@@ -19,10 +19,16 @@ func StateFlag(byDefault string) *urfave.StringFlag {
 
 // FilterFlags are the flags that choose changes, without --state.
 func FilterFlags() []urfave.Flag {
-	return []urfave.Flag{
+	return append([]urfave.Flag{
 		&urfave.StringFlag{Name: "reason", Aliases: []string{"cause"}, Usage: "only for `REASON`, or for one cause as `outbox stats --wide` shows it"},
 		&urfave.StringFlag{Name: "computation", Usage: "only of the computation with this `KEY` or id"},
 		&urfave.StringFlag{Name: "user", Usage: "only of `USER`"},
+	}, TimeFlags()...)
+}
+
+// TimeFlags are --since and --until.
+func TimeFlags() []urfave.Flag {
+	return []urfave.Flag{
 		&urfave.StringFlag{Name: "since", Usage: "only received at `TIME` or later: 2026-03-14T09:26:53Z, 2026-03-14, or an age such as 90m or 2d"},
 		&urfave.StringFlag{Name: "until", Usage: "only received before `TIME`"},
 	}
@@ -46,16 +52,22 @@ func Filter(c *urfave.Context) (f domain.OutboxFilter, err error) {
 	if f.Reason = c.String("reason"); f.Reason == "" && c.IsSet("reason") {
 		return f, exit.Usage("--reason is empty: `personasync outbox stats` lists the reasons")
 	}
-	if f.Since, err = Time(c, "since"); err != nil {
-		return f, err
+	f.Since, f.Until, err = Times(c)
+	return f, err
+}
+
+// Times reads --since and --until. A time that is not given is the zero time.
+func Times(c *urfave.Context) (since, until time.Time, err error) {
+	if since, err = Time(c, "since"); err != nil {
+		return since, until, err
 	}
-	if f.Until, err = Time(c, "until"); err != nil {
-		return f, err
+	if until, err = Time(c, "until"); err != nil {
+		return since, until, err
 	}
-	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
-		return f, exit.Usage("--since %s is not before --until %s, so nothing can match", c.String("since"), c.String("until"))
+	if !since.IsZero() && !until.IsZero() && !since.Before(until) {
+		return since, until, exit.Usage("--since %s is not before --until %s, so nothing can match", c.String("since"), c.String("until"))
 	}
-	return f, nil
+	return since, until, nil
 }
 
 // FilterText returns the flags that make up a filter, without the state.

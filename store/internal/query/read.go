@@ -64,7 +64,7 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		if err != nil {
 			return err
 		}
-		c = domain.Counts{Rejected: state.SumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.Users, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
+		c = domain.Counts{Rejected: state.SumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.Users, Journal: tx.State.Journal.Bytes, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
 		if last > tx.State.Applied {
 			c.Unapplied = last - tx.State.Applied
 		}
