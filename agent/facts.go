@@ -38,7 +38,7 @@ func (f *facts) process() condition.Process {
 		Receivers:  f.notify.Receivers(),
 		Missed:     f.missed.lately(plan, now), UsualSilence: f.recorder.UsualSilence(),
 	}
-	p.NoSocket, p.LostSockets = f.noSocket, f.lost()
+	p.UnreadySince, p.NoSocket, p.LostSockets = f.readiness.unreadySince(), f.noSocket, f.lost()
 	p.DataMoved = errors.Is(f.store.Refusal(), store.ErrMoved)
 	if dropped := f.linesDropped(); f.dropped.lately(dropped, now) {
 		p.LinesDropped = dropped

@@ -31,13 +31,16 @@ func TestStatusPageOfARunningAgent(t *testing.T) {
 	t.Parallel() // it waits
 	s := newSite(t)
 	a := s.start(s.load(), RunOptions{})
-	a.tell(news("ann", true, time.Now().Add(-time.Minute)))
 	base := "http://" + a.Admin.String()
 	var snap page.Snapshot
+	if getJSON(t, base+"/api/page", &snap); snap.Setup == nil || !snap.Setup.Secret || !snap.Setup.Local || !strings.HasSuffix(snap.Setup.URL, "/segment/webhook") || snap.Verdicts[0].Name != "no_event_yet" {
+		t.Errorf("before the first event the page shows %+v and %+v", snap.Setup, snap.Verdicts)
+	}
+	a.tell(news("ann", true, time.Now().Add(-time.Minute)))
 	waitFor(t, "the delivery to be shown", func() bool {
 		return getJSON(t, base+"/api/page", &snap) == http.StatusOK && snap.Status.Delivered == 1
 	})
-	if len(snap.Computations) != 1 || snap.Computations[0].Key != "vip" || snap.Verdicts[0].Level != "ok" || snap.ShowUsers {
+	if len(snap.Computations) != 1 || snap.Computations[0].Key != "vip" || snap.Verdicts[0].Level != "ok" || snap.ShowUsers || snap.Setup != nil {
 		t.Errorf("the page shows %+v", snap)
 	}
 	var series page.Series
@@ -97,6 +100,32 @@ func TestUsersOnThePageAreMasked(t *testing.T) {
 			t.Errorf("nobody is answered %d", code)
 		}
 		a.stop()
+	}
+}
+
+// TestItemsOfACauseOnThePage: from the event that cannot be used to the line that says so, counted by cause.
+func TestItemsOfACauseOnThePage(t *testing.T) {
+	t.Parallel() // it waits for a count
+	s := newSite(t)
+	a := s.start(s.load(), RunOptions{ConfigFile: "/srv/agent.toml"})
+	a.tell(strings.Replace(news("ann_7", true, time.Now()), `"vip":true`, `"x":1`, 1)) // undetermined
+	base := "http://" + a.Admin.String()
+	var snap page.Snapshot
+	waitFor(t, "the cause to be counted", func() bool {
+		return getJSON(t, base+"/api/page", &snap) == http.StatusOK && len(snap.Causes) == 1
+	})
+	c := snap.Causes[0]
+	if c.State != "parked" || c.Reason != "undetermined" || c.Computation != "vip" || c.Count != 1 || c.First == "" || c.Means == "" || len(c.Commands) != 2 ||
+		c.Commands[1] != "personasync --config /srv/agent.toml outbox retry --reason undetermined --computation vip" {
+		t.Errorf("the cause is %+v", c)
+	}
+	var got struct {
+		Items []page.Item `json:"items"`
+		Next  string      `json:"next"`
+	}
+	getJSON(t, base+"/api/page/items?state=parked&reason=undetermined&computation=vip", &got)
+	if len(got.Items) != 1 || got.Items[0].User != "a•••" || got.Items[0].Kind != "received" || got.Next != "" {
+		t.Errorf("its items are %+v", got)
 	}
 }
 

@@ -26,7 +26,8 @@ type readiness struct {
 	phase string // starting, stopping; empty in between
 	fault string // of the last append
 	since time.Time
-	lost  string // why nobody can connect to ingest.listen; empty while they can
+	lost  string    // why nobody can connect to ingest.listen; empty while they can
+	began time.Time // since when unready gives a reason, be it another by now; zero while it gives none
 }
 
 // note records the result of an append. A sender that hung up, or a full queue, says nothing about the agent's health.
@@ -57,10 +58,29 @@ func (r *readiness) miss(why string) {
 	r.lost = why
 }
 
-// unready says why events are not accepted; "" when they are.
+// unready says why events are not accepted; "" when they are. Each call notes since when: the recorder's are 5 s apart.
 func (r *readiness) unready() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	why := r.reason()
+	switch {
+	case why == "":
+		r.began = time.Time{}
+	case r.began.IsZero():
+		r.began = r.now()
+	}
+	return why
+}
+
+// unreadySince is since when no events are accepted; the zero time when they are.
+func (r *readiness) unreadySince() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.began
+}
+
+// reason is unready's. mu is held.
+func (r *readiness) reason() string {
 	if r.phase != "" {
 		return r.phase
 	}

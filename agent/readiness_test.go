@@ -9,6 +9,29 @@ import (
 	"personasync/store"
 )
 
+// TestReadinessKnowsSinceWhen: an operator who is woken asks that first.
+func TestReadinessKnowsSinceWhen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &readiness{now: time.Now}
+		if r.unready() != "" || !r.unreadySince().IsZero() {
+			t.Error("an agent that is ready has a time of being unready")
+		}
+		r.miss("it is a folder")
+		r.unready()
+		since := time.Now()
+		time.Sleep(time.Minute)
+		r.note(t.Context(), store.ErrFull) // another reason
+		if r.unready(); !r.unreadySince().Equal(since) {
+			t.Errorf("unready since %v, want %v", r.unreadySince(), since)
+		}
+		time.Sleep(unwellFor)
+		r.miss("")
+		if r.unready() != "" || !r.unreadySince().IsZero() {
+			t.Errorf("ready again, it is unready since %v", r.unreadySince())
+		}
+	})
+}
+
 func TestReadinessFollowsWhatAppendsMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error

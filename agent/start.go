@@ -124,7 +124,10 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 	p.ingest.Clock, p.ingest.Appended, p.ingest.Observe = ingest.NewClock(data.Written()), p.readiness.note, p.metrics.Ingest
 	p.ingest.SetUnready(condition.Starting)
 	var err error
-	settled := func(l domain.EventLedger) { p.ingest.Applied(l, time.Now()) }
+	settled := func(l domain.EventLedger) {
+		p.ingest.Applied(l, time.Now())
+		p.readiness.unready() // notes since when
+	}
 	if p.recorder, err = page.NewRecorder(data, o.Log.With("part", "page"), p.started, settled); err != nil {
 		return nil, err
 	}

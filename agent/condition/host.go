@@ -25,7 +25,7 @@ func (f *Facts) notReady() *Condition {
 	if !f.running() || f.Status.Ready || told {
 		return nil
 	}
-	return condition(Critical, "", []string{"personasync doctor"},
+	return condition(Critical, Timestamp(f.Process.UnreadySince.Truncate(time.Second)), []string{"personasync doctor"},
 		"Events are not being accepted: %sSegment keeps them and sends them again for about four hours.", ended(f.Status.Unready))
 }
 
@@ -35,7 +35,7 @@ func (f *Facts) dataMoved() *Condition {
 		return nil
 	}
 	dir := domain.ShellWord(f.Process.DataDir)
-	return condition(Critical, "", []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
+	return condition(Critical, Timestamp(f.Process.UnreadySince.Truncate(time.Second)), []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
 		"Events are not being accepted: %sPut the files back, and the agent goes on within a second. If they cannot come back, make a backup before the agent stops: it still has them open.", ended(f.Status.Unready))
 }
 

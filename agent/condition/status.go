@@ -178,6 +178,7 @@ type Process struct {
 	MoEngage  Reachability
 
 	DataDir      string
+	UnreadySince time.Time                     // zero: events are being accepted, or it is unknown since when
 	DataMoved    bool                          // the open files are not those in DataDir
 	Schedules    map[string]scheduler.Schedule // of the jobs of the store that have one; the others leave at once
 	Space        *store.Space
