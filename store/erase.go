@@ -33,10 +33,15 @@ type ForgetReport struct {
 	Records     uint64 `json:"records"` // of the inbox that were blanked, those of other users forgotten lately included
 	Before      int64  `json:"before"`  // bytes of state.db
 	After       int64  `json:"after"`
+
+	// Deletion is the delete at MoEngage that was ordered with it, or one that was open before. Until it is closed, the
+	// files hold the user's id.
+	Deletion *domain.Deletion `json:"deletion,omitempty"`
 }
 
-// forget is Store.Forget, once everything received is applied.
-func (u *upkeep) forget(ctx context.Context, user string) (r ForgetReport, err error) {
+// forget is Store.Forget, once everything received is applied. by is the operator who wants the user deleted at MoEngage,
+// too; "" is nobody. That order is on disk before the user's bytes are erased: an erasure takes a while, and may be cut off.
+func (u *upkeep) forget(ctx context.Context, user, by string) (r ForgetReport, err error) {
 	if user == "" || len(user) > domain.MaxUserID {
 		return r, fmt.Errorf("an id has 1 to %d bytes", domain.MaxUserID)
 	}
@@ -45,7 +50,7 @@ func (u *upkeep) forget(ctx context.Context, user string) (r ForgetReport, err e
 		tx.Now = now
 		u, before := tx.User(user), tx.State.Ledger.Changes.Forgotten+tx.State.Ledger.Events.Discarded
 		r.Memberships = 0
-		for _, n := range apply.BlockNumbers(tx, u) {
+		for _, n := range state.BlockNumbers(tx, u) {
 			r.Memberships += len(tx.Block(u, n).Entries)
 		}
 		r.Journal = state.ForgetJournal(tx, u)
@@ -53,8 +58,14 @@ func (u *upkeep) forget(ctx context.Context, user string) (r ForgetReport, err e
 		r.Changes = tx.State.Ledger.Changes.Forgotten + tx.State.Ledger.Events.Discarded - before
 		return nil
 	}, nil)
+	if err == nil && by != "" {
+		err = u.orderDeletion(ctx, user, by, now)
+	}
 	if err != nil {
 		return r, err
+	}
+	if list, _, err := u.r.Deletions(user, 1); err == nil && len(list) > 0 && list[0].User != "" {
+		r.Deletion = &list[0]
 	}
 	e, err := u.erase(ctx)
 	r.Records, r.Before, r.After = e.Records, e.Before, e.After
@@ -64,11 +75,24 @@ func (u *upkeep) forget(ctx context.Context, user string) (r ForgetReport, err e
 	return r, err
 }
 
+// orderDeletion has a user deleted at MoEngage, and returns once the change is made.
+func (u *upkeep) orderDeletion(ctx context.Context, user, by string, now time.Time) error {
+	o := &record.Order{Verb: record.OrderDelete, Received: now, Time: now, By: by, Words: []record.JobTarget{{User: user}}}
+	err := datadir.Translate(u.inbox.AppendOther(ctx, record.AppendOrder(nil, o)))
+	if err == nil {
+		err = u.writer.AwaitApplied(ctx, u.inbox.Last())
+	}
+	if err != nil {
+		return fmt.Errorf("the user is forgotten here, and the delete at MoEngage may not be queued: give the order again: %w", err)
+	}
+	return nil
+}
+
 // eraseIfDue is Store.EraseIfDue.
 func (u *upkeep) eraseIfDue(ctx context.Context, now time.Time) error {
 	var since time.Time
 	err := u.r.Look(func(tx engine.Tx) error {
-		if v := tx.Bucket(state.BucketMeta).Get(apply.MetaErase); len(v) == 16 {
+		if v := tx.Bucket(state.BucketMeta).Get(outbox.MetaErase); len(v) == 16 {
 			since = time.Unix(0, int64(binary.BigEndian.Uint64(v)))
 		}
 		return nil
@@ -105,8 +129,8 @@ func (u *upkeep) erase(ctx context.Context) (r ForgetReport, err error) {
 	r.Before, r.After = c.Before, c.After
 	return r, u.writer.Do(ctx, func(tx *state.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
-		if bytes.Equal(meta.Get(apply.MetaErase), before) { // else somebody was forgotten meanwhile
-			tx.Remove(meta, apply.MetaErase)
+		if bytes.Equal(meta.Get(outbox.MetaErase), before) { // else somebody was forgotten meanwhile
+			tx.Remove(meta, outbox.MetaErase)
 		}
 		return nil
 	}, nil)
@@ -130,7 +154,7 @@ func (u *upkeep) beginErase(ctx context.Context) (_ context.Context, end func(),
 // eraseMark reads the mark that says since when bytes of forgotten users are in the files; nil without such bytes.
 func (u *upkeep) eraseMark() (mark []byte, err error) {
 	return mark, u.r.Look(func(tx engine.Tx) error {
-		mark = bytes.Clone(tx.Bucket(state.BucketMeta).Get(apply.MetaErase))
+		mark = bytes.Clone(tx.Bucket(state.BucketMeta).Get(outbox.MetaErase))
 		return nil
 	})
 }
@@ -188,7 +212,7 @@ func (t tombs) cover(user string, at time.Time) bool {
 	if user == "" {
 		return false
 	}
-	return slices.ContainsFunc(apply.StoneTimes(t.bucket.Get(apply.Tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
+	return slices.ContainsFunc(apply.StoneTimes(t.bucket.Get(state.Tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
 }
 
 func (t tombs) coverEvent(e *domain.Event) bool {

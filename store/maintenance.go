@@ -46,7 +46,16 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
 	}
-	return s.upkeep.forget(ctx, user)
+	return s.upkeep.forget(ctx, user, "")
+}
+
+// ForgetEverywhere is Forget that also has the user deleted at MoEngage, on the order of an operator whose name is by. The
+// delete is on disk before it returns; MoEngage is told of it later, and the files hold the id until then.
+func (s *Store) ForgetEverywhere(ctx context.Context, user, by string) (r ForgetReport, err error) {
+	if err := s.CaughtUp(ctx); err != nil {
+		return r, err
+	}
+	return s.upkeep.forget(ctx, user, by)
 }
 
 // EraseIfDue removes once a day the bytes of users whom Segment deleted.

@@ -129,6 +129,12 @@ func (v *View) ReadMembers(l *query.MemberListing) error { return l.Read(v.r) }
 // computation is ErrNotFound, an ambiguous one an *AmbiguousError, and a trait ErrNoMembers.
 func (v *View) ReadJournal(l *query.JournalListing) error { return l.Read(v.r) }
 
+// Deletions returns the receipts of deletes at MoEngage, the newest first: those of one user, or all. total is how many
+// there are; at most limit are returned, all where it is 0.
+func (v *View) Deletions(user string, limit int) (list []domain.Deletion, total int, err error) {
+	return v.r.Deletions(user, limit)
+}
+
 // User returns everything known of one user, or ErrNotFound.
 func (v *View) User(id string) (*domain.UserInfo, error) { return v.r.User(id) }
 

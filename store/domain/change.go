@@ -57,9 +57,10 @@ const (
 	KindCohort    Kind = 3
 	KindList      Kind = 4
 	KindReceived  Kind = 5 // not a change: a received event that could not be used
+	KindDelete    Kind = 6 // the user is to be deleted at MoEngage; see Deletion
 )
 
-var kindNames = [...]string{"", "attribute", "event", "cohort", "list", "received"}
+var kindNames = [...]string{"", "attribute", "event", "cohort", "list", "received", "delete"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -126,7 +127,11 @@ type Endpoint uint8
 const (
 	EndpointTransition Endpoint = 1 // /v1/transition: attributes and events
 	EndpointCohort     Endpoint = 2 // /v1/integrations/cohortsync
+	EndpointDelete     Endpoint = 3 // /v1/customer/delete
 )
+
+// Endpoints is how many there are.
+const Endpoints = 3
 
 // Change is one thing that MoEngage should be told about one user. It is written once, when its
 // cause is applied, and moves whole from the outbox to parked, held or history.

@@ -37,7 +37,8 @@ type TakeOptions struct {
 	Fit func(UserChanges) bool
 }
 
-// UserChanges is what one request says of one user: attributes, then at most one event.
+// UserChanges is what one request says of one user: attributes, then at most one event. A delete stands in the place of
+// the event.
 type UserChanges struct {
 	User       string
 	Attributes []Change
@@ -105,4 +106,5 @@ type SentSecond struct {
 	At            time.Time
 	Users, Events int
 	Cohorts       int // requests on the endpoint of cohorts
+	Deletes       int // users to delete, one a request
 }

@@ -81,6 +81,7 @@ type Rules struct {
 	Defaults   Policy        `json:"defaults"`
 	Sections   []Section     `json:"sections,omitempty"`
 	OnDelete   string        `json:"on_delete"` // forget | ignore
+	Deletes    Deletes       `json:"deletes,omitzero"`
 	Guard      Guard         `json:"guard"`
 	MessageIDs time.Duration `json:"message_ids"` // how long a pass-through event's messageId is remembered
 
@@ -132,6 +133,12 @@ type Guard struct {
 	Share  float64       `json:"share"` // hold when more than this share of the most members leaves; 0: off …
 	Count  uint64        `json:"count"` // … and at least this many …
 	Window time.Duration `json:"window"`
+}
+
+// Deletes is whether a user whom Segment deletes is deleted at MoEngage, too. The zero value never does.
+type Deletes struct {
+	Send   bool   `json:"send,omitempty"`
+	PerDay uint64 `json:"per_day,omitempty"` // of one UTC day; more are held
 }
 
 // SendsAttributes reports whether transitions become attributes.

@@ -24,6 +24,8 @@ type Counts struct {
 
 	Comparing *Comparing `json:"-"` // nil: all users are compared with the consent that the rules ask for
 
+	Deletions DeletionCounts `json:"-"`
+
 	OldestPending time.Time            // receipt of the oldest pending change; zero when there is none
 	OldestOfJobs  map[string]time.Time `json:"-"` // the same of each job that has one; "" is the default schedule
 }
@@ -108,6 +110,11 @@ type UserInfo struct {
 	EventsMore  bool                       `json:"events_more,omitempty"`  // of memberships behind the first 200 the event is not looked up
 	PendingMore bool                       `json:"pending_more,omitempty"` // there is more: `outbox list --user` has all of it
 	History     []UserChange               `json:"history"`
+
+	// Deletions are the receipts of deletes of the user at MoEngage, the newest first. DeletedUntil is until when their
+	// other changes wait because MoEngage may still delete the user.
+	Deletions    []Deletion `json:"deletions,omitempty"`
+	DeletedUntil string     `json:"deleted_until,omitempty"`
 }
 
 // UserChange is a change on the page of its user: what MoEngage said of it, and why it waits.
@@ -133,6 +140,7 @@ const (
 	WaitUser     Wait = "user_retry" // an attempt at another change of the user failed
 	WaitAccount  Wait = "user"       // of a cohort: MoEngage must have come to know the user first
 	WaitDue      Wait = "due"        // nothing but its schedule
+	WaitDeletion Wait = "deletion"   // MoEngage is to delete the user first, or may delete the user still
 	WaitHeld     Wait = "held"
 	WaitParked   Wait = "parked"
 )

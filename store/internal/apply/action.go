@@ -19,7 +19,16 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 		ch := state.Find(tx, id)
 		switch {
 		case ch == nil:
-		case h.Verb == record.ActionRetry && ch.State == domain.StateParked && ch.Kind != domain.KindReceived:
+		case ch.Kind == domain.KindDelete && h.Verb == record.ActionDrop:
+			outbox.DropDeletion(tx, ch, h.Received)
+		case ch.Kind == domain.KindDelete && (ch.State == domain.StateParked || ch.State == domain.StateHeld):
+			if outbox.InFlight(tx, ch.User) { // what it tells MoEngage would count as known there
+				tx.Log.Warn("a deletion was not released, because a request with its user is in flight: release it again", "change", id.String())
+				continue
+			}
+			outbox.RetryDeletion(tx, ch)
+			tellAfterwards(tx, c, tx.User(ch.User))
+		case h.Verb == record.ActionRetry && ch.State == domain.StateParked && ch.Kind != domain.KindReceived && ch.Kind != domain.KindDelete:
 			if c.Room() < len(tx.State.Registry.Cohorts) { // an older version put too many into one record
 				tx.Log.Warn("a parked change was not retried, because its order has no numbers left for all cohorts: retry it again", "change", id.String())
 				continue
@@ -31,6 +40,33 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 		}
 	}
 }
+
+// tellAfterwards queues again what MoEngage was told of a user while their deletion was held or parked: the deletion takes
+// that away, too. It leaves once MoEngage has deleted the user.
+func tellAfterwards(tx *state.Tx, c *outbox.Cause, u *state.User) {
+	for _, number := range state.BlockNumbers(tx, u) {
+		row := tx.Block(u, number)
+		for _, e := range slices.Clone(row.Entries) {
+			f := tx.FieldOf(row.Field(e))
+			if f == nil || f.Gone() || e.Newest() == nil {
+				continue
+			}
+			if c.Room() < changesAtOnce(tx) {
+				tx.Log.Warn("the order has no numbers left for everything that was told of a user before their deletion: reconcile their audiences after it")
+				return
+			}
+			p := tx.State.Rules.For(f.Key, f.ID)
+			c.Event = &domain.Event{Received: tx.Now, Time: tx.Now, Class: f.Class, MessageID: "retry"}
+			for _, x := range tx.State.Registry.TargetFields(f) {
+				outbox.Doubt(tx, u, x)
+			}
+			reconcile(tx, u, f, &p, c, false)
+		}
+	}
+}
+
+// changesAtOnce is more than the changes that one field of a user is told by.
+func changesAtOnce(tx *state.Tx) int { return 4 + len(tx.State.Registry.Cohorts) }
 
 // retry makes a parked change pending, like one that was just made.
 func retry(tx *state.Tx, ch *state.Stored) {

@@ -66,7 +66,7 @@ func comply(tx *state.Tx, u *state.User, c *outbox.Cause) {
 	c.Why = domain.CauseConsent
 	defer func() { c.Why = why }()
 	outbox.WithholdOpen(tx, u, c.Event.Received)
-	for _, number := range BlockNumbers(tx, u) {
+	for _, number := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, number)
 		for _, e := range slices.Clone(row.Entries) { // a target's entry may be added in the loop
 			f := tx.FieldOf(row.Field(e))
@@ -133,7 +133,7 @@ func compareNext(tx *state.Tx, seq uint64, o *record.Order) {
 
 // roomFor returns how many changes comply can make of a user.
 func roomFor(tx *state.Tx, u *state.User) (n int) {
-	for _, number := range BlockNumbers(tx, u) {
+	for _, number := range state.BlockNumbers(tx, u) {
 		n += complyRoom * len(tx.Block(u, number).Entries)
 	}
 	return n

@@ -4,31 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
-
-// MetaErase is present while there is something to erase from the files: when the first user was erased (8 bytes),
-// and how many have been since (8). A deletion leaves the bytes of a user in free pages of state.db and in the
-// inbox. The next erasure compacts the state, and blanks the applied records of users who have a tombstone. So
-// records that came since, and were ignored, go as well.
-var MetaErase = []byte("erase")
-
-// markErase notes that the files have something to erase.
-func markErase(tx *state.Tx, at time.Time) {
-	meta := tx.Bucket(state.BucketMeta)
-	since, n := uint64(at.UnixNano()), uint64(0)
-	if v := meta.Get(MetaErase); len(v) == 16 {
-		since, n = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
-	}
-	tx.Put(meta, MetaErase, binary.BigEndian.AppendUint64(state.NumberKey(since), n+1))
-}
 
 // forgetDamaged removes the quarantined rows of a user.
 func forgetDamaged(tx *state.Tx, u *state.User) {
@@ -66,11 +50,25 @@ func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence strin
 	if forgotten(tx, id, e.Time, believable(tx, c)) {
 		return domain.OutcomeStale
 	}
-	if !remember(tx, e, Tombstone(tx.State.Salt, id+"\x00"+e.MessageID)) {
+	if !remember(tx, e, state.Tombstone(tx.State.Salt, id+"\x00"+e.MessageID)) {
 		return domain.OutcomeDuplicate
 	}
-	Forget(tx, tx.User(id), e.Received)
+	u := tx.User(id)
+	Forget(tx, u, e.Received)
+	if tx.State.Rules.Deletes.Send && e.User.Fault == "" { // MoEngage has no user of an id that it refuses
+		outbox.Delete(tx, u, c, domain.BySegment)
+	}
 	return domain.OutcomeIgnored
+}
+
+// applyForget erases users for an operator, and has MoEngage delete them.
+func applyForget(tx *state.Tx, seq uint64, o *record.Order) {
+	c := &outbox.Cause{Seq: seq, Event: &domain.Event{Received: o.Received, Time: o.Time}}
+	for i := range o.Words {
+		u := tx.User(o.Words[i].User)
+		Forget(tx, u, o.Time)
+		outbox.Delete(tx, u, c, o.By)
+	}
 }
 
 // Forget erases a user from the state and leaves a tombstone, so that late events do not bring the user back. The
@@ -79,6 +77,8 @@ func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence strin
 // Beside its time the tombstone keeps the latest time known of the user and of their computations, if that is later:
 // with a clock that is behind, older events would be applied. Both are kept, because that latest time may come from
 // a clock that was ahead.
+//
+// An open deletion of the user at MoEngage stays, with the id alone.
 func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	heard := heardUpTo(tx, u)
 	forgetRows(tx, u)
@@ -87,10 +87,12 @@ func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	forgetHistory(tx, u)
 	state.ForgetJournal(tx, u)
 	forgetDamaged(tx, u)
-	markErase(tx, at)
-	u.Index = new(state.PendingIndex)
+	outbox.MarkErase(tx, at)
+	left := state.PendingIndex{}
+	*left.Endpoint(domain.EndpointDelete) = *u.Index.Endpoint(domain.EndpointDelete)
+	u.Index = &left
 	u.Dirty = true
-	key := Tombstone(tx.State.Salt, u.ID)
+	key := state.Tombstone(tx.State.Salt, u.ID)
 	stones := tx.Bucket(state.BucketTombstones)
 	was := stones.Get(key)
 	if was == nil {
@@ -101,7 +103,7 @@ func Forget(tx *state.Tx, u *state.User, at time.Time) {
 
 // heardUpTo returns the latest time of an assertion of u, or of an event of their computations, in ns.
 func heardUpTo(tx *state.Tx, u *state.User) (last int64) {
-	for _, number := range BlockNumbers(tx, u) {
+	for _, number := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, number)
 		for _, e := range row.Entries {
 			if s := e.Newest(); s != nil {
@@ -116,7 +118,7 @@ func heardUpTo(tx *state.Tx, u *state.User) (last int64) {
 }
 
 func forgetRows(tx *state.Tx, u *state.User) {
-	for _, number := range BlockNumbers(tx, u) {
+	for _, number := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, number)
 		for _, e := range row.Entries {
 			f := tx.FieldOf(row.Field(e))
@@ -136,36 +138,28 @@ func forgetRows(tx *state.Tx, u *state.User) {
 	}
 }
 
-// BlockNumbers lists the membership rows of u in order, with those not written yet.
-func BlockNumbers(tx *state.Tx, u *state.User) []uint16 {
-	var numbers []uint16
-	for _, row := range u.Blocks {
-		numbers = append(numbers, row.Number)
-	}
-	c := tx.Rows.Cursor()
-	for k, _ := c.Seek(u.Key); bytes.HasPrefix(k, u.Key); k, _ = c.Next() {
-		if number := binary.BigEndian.Uint16(k[len(u.Key):]); number < state.BlockConsent {
-			numbers = append(numbers, number)
-		}
-	}
-	slices.Sort(numbers)
-	return slices.Compact(numbers)
-}
-
 func forgetQueue(tx *state.Tx, u *state.User) {
 	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
 		lane := binary.BigEndian.Uint32(key[len(u.Key):])
 		id := state.IDFromKey(key[len(u.Key)+4:], tx.State.Epochs)
-		switch lane {
-		case state.LaneParked:
-			forgetKept(tx, tx.Parked, id)
-		case state.LaneHeld:
-			forgetKept(tx, tx.Held, id)
-		default:
+		kept := map[uint32]engine.Bucket{state.LaneParked: tx.Parked, state.LaneHeld: tx.Held}[lane]
+		switch {
+		case lane == state.LaneDelete:
+			continue
+		case kept == nil:
 			forgetPending(tx, id)
+		case isDeletion(tx, kept, id):
+			continue
+		default:
+			forgetKept(tx, kept, id)
 		}
 		tx.Remove(tx.Queue, key)
 	}
+}
+
+func isDeletion(tx *state.Tx, place engine.Bucket, id domain.ID) bool {
+	ch := tx.Fetch(place, state.IDKey(id))
+	return ch != nil && ch.Kind == domain.KindDelete
 }
 
 func forgetTicket(tx *state.Tx, t *state.Ticket) {

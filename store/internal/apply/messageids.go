@@ -18,7 +18,7 @@ func firstSight(tx *state.Tx, u *state.User, f *state.Field, e *domain.Event) bo
 		return false
 	}
 	what := strings.Join([]string{"seen", domain.CallNames[e.Call], f.Key, u.ID, e.MessageID}, "\x00")
-	return remember(tx, e, Tombstone(tx.State.Salt, what))
+	return remember(tx, e, state.Tombstone(tx.State.Salt, what))
 }
 
 // remembered looks a hash up. There is one bucket of hashes a day, so that they expire by the bucket. Only days that

@@ -43,6 +43,10 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 		compareNext(tx, seq, o)
 		return
 	}
+	if o.Verb == record.OrderDelete {
+		applyForget(tx, seq, o)
+		return
+	}
 	f := tx.FieldOf(o.Field)
 	if f == nil {
 		return // only corruption explains this

@@ -283,14 +283,14 @@ func TestNothingIsLeftOfAnErasedUser(t *testing.T) {
 		t.Errorf("%d users are counted", r.State.Ledger.Users)
 	}
 	r.Read(func(tx *state.Tx) {
-		v := tx.Bucket(state.BucketMeta).Get(MetaErase)
+		v := tx.Bucket(state.BucketMeta).Get(outbox.MetaErase)
 		if len(v) != 16 || state.Number(v[:8]) != uint64(receipt.UnixNano()) || state.Number(v[8:]) != 1 {
 			t.Errorf("what is to be erased from the files is noted as %x", v)
 		}
 	})
 	r.Do(func(tx *state.Tx) { Forget(tx, tx.User("bob"), receipt.Add(time.Hour)) })
 	r.Read(func(tx *state.Tx) {
-		v := tx.Bucket(state.BucketMeta).Get(MetaErase)
+		v := tx.Bucket(state.BucketMeta).Get(outbox.MetaErase)
 		if state.Number(v[:8]) != uint64(receipt.UnixNano()) || state.Number(v[8:]) != 2 {
 			t.Errorf("after a second one it is noted as %x", v)
 		}
@@ -335,8 +335,8 @@ func TestATombstoneKeepsTheTimesThatMayBeWrong(t *testing.T) {
 }
 
 func TestATombstoneGivesTheUserNotAway(t *testing.T) {
-	a, b := Tombstone([]byte("salt"), "ann"), Tombstone([]byte("tlas"), "ann")
-	if len(a) != 16 || slices.Equal(a, b) || slices.Equal(a, Tombstone([]byte("salt"), "bob")) || !slices.Equal(a, Tombstone([]byte("salt"), "ann")) {
+	a, b := state.Tombstone([]byte("salt"), "ann"), state.Tombstone([]byte("tlas"), "ann")
+	if len(a) != 16 || slices.Equal(a, b) || slices.Equal(a, state.Tombstone([]byte("salt"), "bob")) || !slices.Equal(a, state.Tombstone([]byte("salt"), "ann")) {
 		t.Errorf("%x and %x", a, b)
 	}
 }
@@ -368,7 +368,7 @@ func TestTheRowsOfAUserAreListedOnce(t *testing.T) {
 		u := tx.User("ann")
 		tx.Block(u, 1)
 		tx.Block(u, 9)
-		if got := BlockNumbers(tx, u); !slices.Equal(got, []uint16{0, 1, 2, 9}) {
+		if got := state.BlockNumbers(tx, u); !slices.Equal(got, []uint16{0, 1, 2, 9}) {
 			t.Errorf("they are %v", got)
 		}
 	})

@@ -1,19 +1,12 @@
 package apply
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"time"
 
 	"personasync/store/internal/state"
 )
-
-// Tombstone is the key of an erased user: a salted hash, which does not give the id away.
-func Tombstone(salt []byte, id string) []byte {
-	sum := sha256.Sum256(slices.Concat(salt, []byte(id)))
-	return sum[:16]
-}
 
 // maxStone bounds the times of a tombstone.
 const maxStone = 3
@@ -49,7 +42,7 @@ func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
 	if tx.State.Ledger.Tombstones == 0 {
 		return false
 	}
-	return BuriedBy(tx.Bucket(state.BucketTombstones).Get(Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
+	return BuriedBy(tx.Bucket(state.BucketTombstones).Get(state.Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
 }
 
 // BuriedBy reports whether a tombstone ignores an event of a time, in ns.

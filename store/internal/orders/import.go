@@ -115,7 +115,7 @@ func (j *membershipJob) compareUnknown(ctx context.Context, key []byte, asOf int
 	if user, _, ok := state.UserOf(key); ok && j.salt != nil {
 		believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)
 		err := j.Reader.Look(func(tx engine.Tx) error {
-			forgotten = apply.BuriedBy(tx.Bucket(state.BucketTombstones).Get(apply.Tombstone(j.salt, user)), asOf, believable)
+			forgotten = apply.BuriedBy(tx.Bucket(state.BucketTombstones).Get(state.Tombstone(j.salt, user)), asOf, believable)
 			return nil
 		})
 		if err != nil {

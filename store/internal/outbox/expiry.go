@@ -44,6 +44,9 @@ func PruneParked(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 		if now.Sub(ch.Received) < keep || ch.Received.After(upTo) {
 			break
 		}
+		if ch.Kind == domain.KindDelete {
+			continue // an obligation to erase does not lapse
+		}
 		if more = len(gone) == state.PruneSlice; more {
 			break
 		}

@@ -35,6 +35,7 @@ func Await(tx *state.Tx, u *state.User, e *state.Entry, ch *state.Stored) {
 		ID: ch.ID, Transition: ch.Transition, Lane: ch.Lane, Due: Second(ch.Received),
 		Value: ch.Value, Name: ch.Name, Time: ch.EventTime.UnixNano(), Received: ch.Received.UnixNano(), Message: ch.MessageID,
 	}
+	bar(tx, u)
 	u.Index.SetPending(ch.Field, true)
 	u.Index.Endpoint(ch.Endpoint).Add(ch.Lane, e.Waiting.Due)
 	if ch.Endpoint == domain.EndpointCohort {
@@ -82,6 +83,7 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	}
 	tx.Locate(ch)
 	tx.Put(tx.Queue, state.QueueKey(u.Key, ch.Lane, ch.ID), tx.QueueValue(due, ch))
+	bar(tx, u)
 	u.Index.Endpoint(ch.Endpoint).Add(ch.Lane, due)
 	u.Dirty = true
 }
@@ -180,7 +182,10 @@ func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uin
 
 // looseLess counts a loose attribute that leaves the queue.
 func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
-	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
+	if !ch.Loose {
+		return
+	}
+	if e := tx.Entry(u, ch.Field); e.Loose > 0 {
 		e.Loose--
 		tx.Write(u, ch.Field)
 	}

@@ -15,7 +15,7 @@ func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
 	key := state.NumberKey(second)
 	total := SentIn(sent.Get(key))
 	var v []byte
-	for _, n := range [...]int{total.Users + more.Users, total.Events + more.Events, total.Cohorts + more.Cohorts} {
+	for _, n := range [...]int{total.Users + more.Users, total.Events + more.Events, total.Cohorts + more.Cohorts, total.Deletes + more.Deletes} {
 		v = binary.BigEndian.AppendUint32(v, uint32(max(n, 0)))
 	}
 	tx.Put(sent, key, v)
@@ -32,13 +32,16 @@ func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
 	}
 }
 
-// SentIn reads the counts of a second. Older versions did not count cohort requests.
+// SentIn reads the counts of a second. Older versions counted no cohort requests, or no deletes.
 func SentIn(v []byte) (s domain.SentSecond) {
 	if len(v) >= 8 {
 		s.Users, s.Events = int(binary.BigEndian.Uint32(v)), int(binary.BigEndian.Uint32(v[4:]))
 	}
 	if len(v) >= 12 {
 		s.Cohorts = int(binary.BigEndian.Uint32(v[8:]))
+	}
+	if len(v) >= 16 {
+		s.Deletes = int(binary.BigEndian.Uint32(v[12:]))
 	}
 	return s
 }

@@ -28,7 +28,7 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 	tx.Remove(tx.Bucket(state.BucketLeases), state.NumberKey(o.Lease))
 	if o.NotSent {
 		was := f.Counts()
-		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
+		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts, Deletes: -was.Deletes})
 	}
 	for i := range f.List {
 		result := domain.UserResult{}
@@ -206,6 +206,9 @@ func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time
 		l.b.Entry(l.u, ch.Field).LastSent = state.LastSent{Kind: state.UncertainlySent}
 		l.b.Write(l.u, ch.Field)
 	}
+	if ch.Kind == domain.KindDelete && r.Verdict == domain.Uncertain {
+		mayHaveAccepted(l.b, l.u, ch, l.at)
+	}
 	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
 		ch.NextAttempt = later(l.at, r.RetryAt)
 		l.b.Put(l.b.Queue, key, l.b.QueueValue(due, ch))
@@ -213,6 +216,10 @@ func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time
 	}
 	Dequeue(l.b, l.u, l.endpoint, s.Number, s.ID)
 	l.b.State.Ledger.Changes.Pending--
+	if ch.Kind == domain.KindDelete && r.Verdict == domain.Delivered {
+		closeDeletion(l.b, l.u, ch, domain.StatePending, domain.StateDelivered, l.at)
+		return
+	}
 	looseLess(l.b, l.u, ch)
 	if r.Verdict == domain.Parked {
 		l.park(ch)
@@ -232,6 +239,10 @@ func (l *settler) park(ch *state.Stored) {
 	l.b.State.Ledger.Changes.Parked++
 	l.b.Put(l.b.Parked, state.IDKey(ch.ID), ch.Encode(nil))
 	l.b.ParkedNow(ch)
+	if ch.Kind == domain.KindDelete {
+		l.b.State.Deletes.Count(domain.StatePending, -1)
+		countDeletion(l.b, domain.StateParked, 1)
+	}
 }
 
 // Interrupt settles a lease that a crash cut off as uncertain: its request may or may not have arrived.

@@ -51,6 +51,11 @@ func Take(tx *state.Tx, o domain.TakeOptions) (f *domain.Lease, more bool) {
 // TakeUser is Take of one user, wherever they stand in the turns. It is nil when nothing of them is due.
 func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
 	d, u := NewLeaser(tx, o), tx.User(user)
+	for _, at := range slices.Clone(u.WasDue) {
+		if at.Lane == state.LaneBarred && at.Endpoint == o.Endpoint && d.isDue(at.Lane, at.Second) {
+			d.unbar(dueEntry{user, at})
+		}
+	}
 	if o.Endpoint == domain.EndpointCohort {
 		for _, at := range slices.Clone(u.WasDue) {
 			if at.Endpoint == o.Endpoint && state.IsRetry(at.Lane) {
@@ -59,7 +64,7 @@ func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
 		}
 	}
 	for _, at := range slices.Clone(u.WasDue) {
-		if at.Endpoint == o.Endpoint && d.isDue(at.Lane, at.Second) && !d.taken[user] {
+		if at.Endpoint == o.Endpoint && d.isDue(at.Lane, at.Second) && !d.taken[user] && !d.inFlight(user) {
 			d.visit(u, at.Lane, at)
 		}
 	}
@@ -83,6 +88,9 @@ func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
 // Gather reads the lanes, class by class, each in its turn.
 func (d *leaser) Gather() {
 	d.most = visits
+	for _, at := range d.dueFrom(nil, state.LaneBarred, 0) {
+		d.unbar(at)
+	}
 	if d.o.Endpoint == domain.EndpointCohort {
 		d.promote()
 	}
@@ -127,6 +135,10 @@ func (d *leaser) beyond(lane uint32) int64 {
 
 // isDue reports whether a change of a lane is due.
 func (d *leaser) isDue(lane, due uint32) bool {
+	if lane == state.LaneBarred { // not even by force
+		now := d.o.Now.Unix()
+		return int64(due) <= now || due != state.NotYet && int64(due) > now+int64((domain.DeletionBuffer+AheadOfClock)/time.Second)
+	}
 	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != state.NotYet
 }
 
@@ -193,7 +205,7 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 		case !ok:
 			torn = append(torn, bytes.Clone(k))
 		case d.o.Skip != nil && d.o.Skip(id):
-		case d.b.State.InFlight[state.LeaseKey{Endpoint: d.o.Endpoint, User: id}] == nil:
+		case !d.inFlight(id):
 			list = append(list, dueEntry{id, state.DuePlace{Endpoint: d.o.Endpoint, Lane: lane, Second: second}})
 		}
 	}
@@ -203,6 +215,25 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 		known.Gone = true
 	}
 	return list
+}
+
+// inFlight reports whether a user must be left out because of a request that is not answered. A delete also waits for the
+// requests of the other endpoints: what arrives after it makes the user again.
+func (d *leaser) inFlight(user string) bool {
+	if d.o.Endpoint != domain.EndpointDelete {
+		return d.b.State.InFlight[state.LeaseKey{Endpoint: d.o.Endpoint, User: user}] != nil
+	}
+	return InFlight(d.b, user)
+}
+
+// InFlight reports whether a request with a user is not answered yet, on any endpoint.
+func InFlight(tx *state.Tx, user string) bool {
+	for endpoint := range domain.Endpoint(domain.Endpoints) {
+		if tx.State.InFlight[state.LeaseKey{Endpoint: endpoint + 1, User: user}] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // strays removes an entry of the due index that the user's pending index does not have, which only corruption
@@ -277,7 +308,7 @@ func (d *leaser) Remember() {
 
 // freshFor is how long, in seconds, a change counts as fresh: one window of a rate limit. A cohort change may be due
 // only after the user's other changes were accepted and ProfileDelay is over.
-var freshFor = [2]int64{60, 60 + 2*state.ProfileDelay}
+var freshFor = [domain.Endpoints]int64{60, 60 + 2*state.ProfileDelay, 60}
 
 // turnsAtOnce bounds how many lanes of a class one Take reads.
 const turnsAtOnce = 64
@@ -290,6 +321,7 @@ func (d *leaser) turns() (w turn.DueLanes) {
 			continue
 		}
 		switch fresh := d.from(turn.ClassFresh); {
+		case number == state.LaneBarred: // until unbar moves the user
 		case state.IsRetry(number) && d.o.Endpoint == domain.EndpointCohort: // until promote moves the user
 		case number == state.LaneRetry:
 			w[turn.ClassRetry] = append(w[turn.ClassRetry], number)
@@ -338,6 +370,17 @@ func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
 		n = min(n, 1) // there the limit counts requests
 	}
 	st.Shares[d.o.Endpoint-1].Charge(c, n)
+}
+
+// unbar lets the changes of a user leave again, once MoEngage has deleted the user.
+func (d *leaser) unbar(at dueEntry) {
+	u := d.b.User(at.user)
+	if d.strays(u, at.DuePlace) {
+		return
+	}
+	u.Index.Deleted, u.Dirty = 0, true
+	d.b.Reindex(u)
+	u.WasDue = u.Index.DuePlaces(u.WasDue[:0])
 }
 
 // promote moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends the wait for

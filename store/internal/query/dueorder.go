@@ -16,7 +16,7 @@ import (
 // users who wait for a retry last. It begins at an entry, or where that would be.
 func dueOrder(tx *state.Tx, at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+		for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort, domain.EndpointDelete} {
 			for _, retries := range [...]bool{false, true} {
 				from := at
 				switch {

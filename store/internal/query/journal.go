@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"personasync/store/domain"
-	"personasync/store/internal/apply"
 	"personasync/store/internal/state"
 )
 
@@ -75,7 +74,7 @@ func (l *JournalListing) fieldOf(tx *state.Tx) (*state.Field, error) {
 func (l *JournalListing) ofUser(tx *state.Tx, r *state.JournalReader, f *state.Field) error {
 	u := tx.User(l.filter.User)
 	if l.ended == nil {
-		if u.Index.Empty() && len(apply.BlockNumbers(tx, u)) == 0 {
+		if u.Index.Empty() && len(state.BlockNumbers(tx, u)) == 0 {
 			return domain.ErrNotFound
 		}
 		l.begin(tx, u, r)

@@ -6,13 +6,12 @@ import (
 	"slices"
 
 	"personasync/store/domain"
-	"personasync/store/internal/apply"
 	"personasync/store/internal/state"
 )
 
 // tickets returns a user's attribute changes that wait, are parked or are held, by field.
 func tickets(tx *state.Tx, u *state.User) (list []*state.Stored) {
-	for _, n := range apply.BlockNumbers(tx, u) {
+	for _, n := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, n)
 		for _, e := range row.Entries {
 			f := tx.FieldOf(row.Field(e))

@@ -73,6 +73,7 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		if at, under := state.ReadComparing(tx.Bucket(state.BucketMeta).Get(state.MetaConsent)); under {
 			c.Comparing = &domain.Comparing{Done: at.Done, Users: max(l.Users, at.Done)}
 		}
+		c.Deletions = deletionCounts(tx)
 		for _, f := range tx.State.Registry.Fields {
 			if f.Audience() {
 				c.Audiences++
@@ -124,6 +125,9 @@ func oldestOfJobs(tx *state.Tx) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 		for lane, l := range state.Lanes(tx, endpoint) {
+			if lane == state.LaneBarred {
+				continue // MoEngage is given its time
+			}
 			if !state.IsRetry(lane) && l.First != state.NotYet {
 				outbox.Earliest(jobs, tx.State.Job(lane), l.First)
 			}

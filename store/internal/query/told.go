@@ -120,7 +120,7 @@ func (v *Reader) Told(key string, users []string, settled time.Time) (list []Tol
 func toldUser(tx *state.Tx, id string, numbers map[uint32]bool, settled time.Time) ToldUser {
 	t, u := ToldUser{User: id}, tx.User(id)
 	t.Moving = apply.ToldSince(tx, u, numbers, settled)
-	for _, n := range apply.BlockNumbers(tx, u) {
+	for _, n := range state.BlockNumbers(tx, u) {
 		if !anyIn(numbers, n) {
 			continue
 		}

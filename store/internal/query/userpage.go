@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"personasync/store/domain"
-	"personasync/store/internal/apply"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
@@ -25,7 +24,11 @@ func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
 		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
 		setBy = showRows(tx, u, info)
 		showHistory(tx, u, info)
-		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
+		info.Deletions = DeletionsOf(tx, id)
+		if u.Index.Deleted != 0 {
+			info.DeletedUntil = domain.Timestamp(time.Unix(int64(u.Index.Deleted), 0))
+		}
+		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History)+len(info.Deletions) == 0 {
 			return domain.ErrNotFound
 		}
 		return nil
@@ -52,13 +55,13 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 	list, more := waiting(tx, u, WaitingShown)
 	showWaiting(tx, u, list, info)
 	for _, ch := range list {
-		if ch.Kind == domain.KindReceived {
+		if ch.Kind == domain.KindReceived || ch.Kind == domain.KindDelete {
 			continue // it changed nothing
 		}
 		open[computation{ch.Computation, ch.ComputedBy}] = true
 	}
 	info.PendingMore = more
-	for _, n := range apply.BlockNumbers(tx, u) {
+	for _, n := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, n)
 		for _, e := range row.Entries {
 			f := tx.FieldOf(row.Field(e))
@@ -175,6 +178,11 @@ func explainWait(tx *state.Tx, u *state.User, ch *state.Stored, all []*state.Sto
 		c.Wait = domain.WaitHeld
 	case tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID):
 		c.Wait = domain.WaitUnderWay
+	case ch.Kind != domain.KindDelete && (u.Index.Deleted != 0 || len(u.Index.Endpoint(domain.EndpointDelete).Lanes) > 0):
+		c.Wait = domain.WaitDeletion
+		if u.Index.Deleted != 0 {
+			c.Until = domain.Timestamp(time.Unix(int64(u.Index.Deleted), 0))
+		}
 	case goesFirst(tx, ch, all) != nil:
 		c.Wait, c.Behind = domain.WaitBehind, goesFirst(tx, ch, all).ID.String()
 	case ch.Attempts > 0:

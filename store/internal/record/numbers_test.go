@@ -19,12 +19,12 @@ func TestTheNumbersOnDiskStay(t *testing.T) {
 			t.Errorf("%s has the number %d, want %d", name, kind[0], kind[1])
 		}
 	}
-	for number, name := range []string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget", "consent", ""} {
+	for number, name := range []string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget", "consent", "delete", ""} {
 		if got := verb(number).String(); got != name {
 			t.Errorf("the order of the number %d is %q, want %q", number, got, name)
 		}
 	}
-	for number, v := range []verb{OrderName, OrderImport, OrderBaseline, OrderReconcile, OrderClose, OrderRelease, OrderDiscard, OrderAdopt, OrderDiscarded, OrderForget, OrderCompare} {
+	for number, v := range []verb{OrderName, OrderImport, OrderBaseline, OrderReconcile, OrderClose, OrderRelease, OrderDiscard, OrderAdopt, OrderDiscarded, OrderForget, OrderCompare, OrderDelete} {
 		if int(v) != number+1 {
 			t.Errorf("the order %s has the number %d, want %d", v, v, number+1)
 		}

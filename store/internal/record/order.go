@@ -39,9 +39,10 @@ const (
 	OrderDiscarded verb = 9  // the discard has reached all who left
 	OrderForget    verb = 10 // the computation is removed, if its last event is of the order's time
 	OrderCompare   verb = 11 // the next users are compared with the consent that the rules ask for
+	OrderDelete    verb = 12 // the users are erased, and deleted at MoEngage
 )
 
-var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget", "consent"}
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget", "consent", "delete"}
 
 // String returns the verb as the command line has it, "" for an unknown one.
 func (v verb) String() string {

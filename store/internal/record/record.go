@@ -54,6 +54,8 @@ func (r *Record) OrderedBy() string {
 		return "audience " + OrderDiscard.String()
 	case r.Order != nil && r.Order.Verb == OrderCompare:
 		return "a change of consent in the configuration"
+	case r.Order != nil && r.Order.Verb == OrderDelete:
+		return "user forget --moengage"
 	case r.Order != nil:
 		return "audience " + r.Order.Verb.String()
 	case r.Repair != nil:

@@ -8,7 +8,6 @@ import (
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
-	"personasync/store/internal/apply"
 	"personasync/store/internal/dirtest"
 	"personasync/store/internal/query"
 	"personasync/store/internal/state"
@@ -94,7 +93,7 @@ func TestASalvageBringsBackNoForgottenUser(t *testing.T) {
 	d := journaled(t, 40)
 	d.Edit(func(tx engine.Tx) error {
 		stone := state.NumberKey(uint64(statetest.Receipt.Add(time.Hour).UnixNano()))
-		return tx.Bucket(state.BucketTombstones).Put(apply.Tombstone(tx.Bucket(state.BucketMeta).Get(state.MetaSalt), "user0001"), stone)
+		return tx.Bucket(state.BucketTombstones).Put(state.Tombstone(tx.Bucket(state.BucketMeta).Get(state.MetaSalt), "user0001"), stone)
 	})
 	_, err := salvage(d)
 	d.Must(err)

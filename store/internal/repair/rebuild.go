@@ -158,7 +158,7 @@ func (r *rebuilder) chunk(tx *state.Tx, k, _ []byte) {
 		if e.Outcome() {
 			id = state.JournalOwner(tx, e.Prev)
 		}
-		forgotten := slices.ContainsFunc(apply.StoneTimes(stones.Get(apply.Tombstone(tx.State.Salt, id))), func(stone int64) bool { return e.At.UnixNano() <= stone })
+		forgotten := slices.ContainsFunc(apply.StoneTimes(stones.Get(state.Tombstone(tx.State.Salt, id))), func(stone int64) bool { return e.At.UnixNano() <= stone })
 		if e.Erased = id == "" || forgotten; e.Erased {
 			return true
 		}

@@ -47,6 +47,7 @@ type recount struct {
 	located  [2]tally          // changes of users, and those that the locator knows
 	queued   uint64            // pending events, as the pending-index rows lead to them
 	due      uint64            // due entries that the pending-index rows ask for
+	deletes  state.Deletes     // changes that delete users, by state
 	user     checkedUser
 }
 
@@ -92,6 +93,9 @@ func (c *recount) kept() error {
 			}
 			if p.state == domain.StateHeld {
 				c.held[ch.Field]++
+			}
+			if ch.Kind == domain.KindDelete {
+				c.deletes.Count(p.state, 1)
 			}
 			if ch.Kind == domain.KindReceived {
 				if received++; ch.User == "" || len(ch.User) > domain.MaxUserID {
@@ -385,6 +389,9 @@ func (c *recount) queue() error {
 			if due != outbox.Second(ch.Received) && !ch.Loose || tried != (ch.Attempts > 0) {
 				c.report.Find("frame", "queue %x: it is not due when its change says", k)
 			}
+			if ch.Kind == domain.KindDelete {
+				c.deletes.Count(domain.StatePending, 1)
+			}
 			if ch.Lane != lane || ch.State != domain.StatePending {
 				c.report.Find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.Lane, lane)
 			}
@@ -446,7 +453,7 @@ func (c *recount) rest() error {
 			}
 		},
 		string(state.BucketSent): func(k, v []byte) {
-			if len(k) != 8 || len(v) != 8 && len(v) != 12 {
+			if len(k) != 8 || len(v) != 8 && len(v) != 12 && len(v) != 16 {
 				c.report.Find("frame", "sent %x: not a second", k)
 			}
 		},
@@ -463,6 +470,11 @@ func (c *recount) rest() error {
 		string(state.BucketVerdicts): func(k, v []byte) {
 			if len(k) != 8 || len(v) == 0 || len(v) > state.VerdictsOf {
 				c.report.Find("frame", "verdicts %x: not those of %d records", k, state.VerdictsOf)
+			}
+		},
+		string(state.BucketDeletions): func(k, frame []byte) {
+			if _, err := state.DecodeReceipt(k, frame, c.st.Epochs); err != nil {
+				c.report.Find("frame", "deletions %x: %v", k, err)
 			}
 		},
 		string(state.BucketDamaged): func([]byte, []byte) { c.report.Damaged++ },
@@ -496,6 +508,9 @@ func (c *recount) ledger() {
 		c.report.Find("ledger", "%d changes were created, their terms make %d", h.Created, h.Sum())
 	}
 	c.equal("users", c.st.Ledger.Users, c.report.Users)
+	c.equal("deletions pending", c.st.Deletes.Pending, c.deletes.Pending)
+	c.equal("deletions held", c.st.Deletes.Held, c.deletes.Held)
+	c.equal("deletions parked", c.st.Deletes.Parked, c.deletes.Parked)
 	if c.st.Ledger.Uncounted {
 		return
 	}

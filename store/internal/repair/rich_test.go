@@ -69,7 +69,12 @@ func rich(t *testing.T) *dirtest.Dir {
 	receive(statetest.Exit("cid", "vip", 4), statetest.Enter("zoe", "vip", 4, elsewhere), statetest.Enter("dan", "top", 4, faulty), statetest.Trait("eve", "score", 4, "score", "7"),
 		statetest.Enter("fay", "vip", 5, statetest.AsStep("Step", "step-1")), statetest.Enter("hal", "top", 6), statetest.Exit("hal", "vip", 7))
 	sample := (&query.Sample{}).Encode(nil)
-	d.Write(func(tx *state.Tx) { apply.Forget(tx, tx.User("gone"), later) })
+	d.Write(func(tx *state.Tx) {
+		apply.Forget(tx, tx.User("gone"), later)
+		tx.State.Rules.Deletes = domain.Deletes{Send: true, PerDay: 9}
+		c := &outbox.Cause{Seq: tx.State.Applied, Slots: 100, Event: &domain.Event{Received: statetest.Receipt, MessageID: "delete-1"}}
+		outbox.Delete(tx, tx.User("vera"), c, domain.BySegment)
+	})
 	d.Edit(func(kv engine.Tx) error {
 		return errors.Join(kv.Bucket(state.BucketRuns).Put([]byte("job:nightly"), []byte(`{}`)), kv.Bucket(state.BucketSamples).Put(state.NumberKey(7), sample),
 			kv.Bucket(state.BucketSent).Put(state.NumberKey(8), make([]byte, 8)), kv.Bucket(state.BucketJobs).Put(state.FieldKey(1), []byte("weekly")))

@@ -192,6 +192,9 @@ func (q *stateScanner) take(path []string, k, v []byte) bool {
 		})
 	case len(k) == 8 && (bucket == string(state.BucketJournal) || bucket == "") && q.takeJournal(k, v):
 		return true
+	case bucket == string(state.BucketDeletions), bucket == "" && len(k) == state.ReceiptKey:
+		_, err := state.DecodeReceipt(k, v, record.Epochs{{First: 0, Epoch: q.epoch}})
+		return err == nil && q.putNewer(state.BucketDeletions, k, v, func([]byte) bool { return q.orphan })
 	case len(k) == 8 && (bucket == string(state.BucketLeases) || bucket == ""):
 		if _, err := state.DecodeLease(state.Number(k), v, record.Epochs{{First: 0, Epoch: q.epoch}}); err == nil {
 			return q.put(state.BucketLeases, k, v)
@@ -212,7 +215,7 @@ func (q *stateScanner) derived(bucket string, k, v []byte) bool {
 	case string(state.BucketRows):
 		return ours && len(rest) == 2 && binary.BigEndian.Uint16(rest) == state.BlockIndex
 	case "":
-		if len(v) == 0 && len(k) > 9 && (domain.Endpoint(k[0]) == domain.EndpointTransition || domain.Endpoint(k[0]) == domain.EndpointCohort) {
+		if len(v) == 0 && len(k) > 9 && k[0] >= byte(domain.EndpointTransition) && k[0] <= domain.Endpoints {
 			return true
 		}
 		return ours && (len(rest) == 14 && len(v) == 0 || len(rest) == 2 && binary.BigEndian.Uint16(rest) == state.BlockIndex) ||
@@ -237,7 +240,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 		return q.putNewer(state.BucketTombstones, k, v, func(old []byte) bool { return bytes.Compare(old, v) > 0 })
 	case len(k) == 16 && len(v) == 0 && (bucket == string(state.BucketMessages) || bucket == ""):
 		return q.takeMessage(path, k)
-	case len(k) == 8 && (len(v) == 8 || len(v) == 12) && (bucket == string(state.BucketSent) || bucket == ""):
+	case len(k) == 8 && (len(v) == 8 || len(v) == 12 || len(v) == 16) && (bucket == string(state.BucketSent) || bucket == ""):
 		return q.put(state.BucketSent, k, v)
 	case bucket == string(state.BucketSamples) && len(k) == 8:
 		_, err := query.DecodeSample(v)
@@ -250,7 +253,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 	return false
 }
 
-var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaLastLease, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent}
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaLastLease, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent, state.MetaDeletes}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })

@@ -20,6 +20,7 @@ type totals struct {
 	in                      map[uint32]uint64   // members by field
 	held                    map[uint32]uint64
 	withheld                map[uint32]uint64
+	deletes                 state.Deletes // changes that delete users, by state
 }
 
 // countTotals counts everything once.
@@ -50,8 +51,11 @@ func countTotals(tx *state.Tx) *totals {
 		}
 		return nil
 	})
-	_ = tx.Queue.ForEach(func(_, v []byte) error {
+	_ = tx.Queue.ForEach(func(k, v []byte) error {
 		c.pending += uint64(record.BoolByte(len(v) > 0))
+		if _, rest, ok := state.UserOf(k); ok && len(rest) == 14 && binary.BigEndian.Uint32(rest) == state.LaneDelete {
+			c.deletes.Count(domain.StatePending, 1)
+		}
 		return nil
 	})
 	for i, p := range keptPlaces {
@@ -64,6 +68,9 @@ func countTotals(tx *state.Tx) *totals {
 				c.changes[i]++
 				if p.state == domain.StateHeld {
 					c.held[ch.Field]++
+				}
+				if ch.Kind == domain.KindDelete {
+					c.deletes.Count(p.state, 1)
 				}
 			}
 			return nil
@@ -107,6 +114,9 @@ func (c *totals) settle(tx *state.Tx, was *state.Ledger, located uint64, report 
 	l.Users, l.Tombstones = c.users, uint64(engine.Count(tx.Bucket(state.BucketTombstones)))
 	l.Damaged = uint64(engine.Count(tx.Bucket(state.BucketDamaged)))
 	l.Changes.Pending, l.Changes.Parked, l.Changes.Held, l.Events.Parked = c.pending, c.changes[0], c.changes[1], c.received
+	d := &tx.State.Deletes
+	d.Pending, d.Held, d.Parked = c.deletes.Pending, c.deletes.Held, c.deletes.Parked
+	tx.PutDeletes()
 	settleLost(&l.Changes.Created, &l.Changes.Lost, l.Changes.Sum)
 	settleLost(&l.Events.Accepted, &l.Events.Lost, l.Events.Sum)
 }

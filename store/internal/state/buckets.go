@@ -12,10 +12,10 @@ var (
 	BucketFields = []byte("fields")
 
 	StateBuckets = [][]byte{BucketFields, BucketRows, BucketQueue, BucketDue, BucketLocator, BucketParked, BucketHeld, BucketHistory,
-		BucketLeases, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDamaged}
+		BucketLeases, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDeletions, BucketDamaged}
 
 	// LateBuckets came after the first version: a file that it wrote lacks them until it is opened.
-	LateBuckets = [][]byte{BucketSamples, BucketVerdicts, BucketJournal}
+	LateBuckets = [][]byte{BucketSamples, BucketVerdicts, BucketJournal, BucketDeletions}
 
 	MetaApplied   = []byte("applied")
 	MetaLedger    = []byte("ledger")
@@ -45,6 +45,7 @@ var (
 	BucketSamples    = []byte("samples")
 	BucketVerdicts   = []byte("verdicts")
 	BucketJournal    = engine.BucketJournal
+	BucketDeletions  = []byte("deletions")
 	BucketDamaged    = []byte("damaged")
 )
 

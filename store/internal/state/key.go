@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"slices"
@@ -47,6 +48,12 @@ func UserOf(key []byte) (id string, rest []byte, ok bool) {
 		return "", nil, false
 	}
 	return string(key[3 : 3+n]), key[3+n:], true
+}
+
+// Tombstone is the key of an erased user: a salted hash, which does not give the id away.
+func Tombstone(salt []byte, id string) []byte {
+	sum := sha256.Sum256(slices.Concat(salt, []byte(id)))
+	return sum[:16]
 }
 
 // IDKey encodes an id so that keys sort by creation. The epoch follows from the record number.

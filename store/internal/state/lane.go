@@ -17,17 +17,21 @@ import (
 //	bits 15-0   number of the computation's field, or laneShared
 //
 // So every computation has one lane for its live changes and one for its bulk changes in each job, and no lane needs
-// a name on disk. Four numbers at the end belong to no job.
+// a name on disk. Five numbers at the end belong to no job.
 const (
 	LaneDefault   uint32 = 0
+	LaneBarred    uint32 = 0xFFFFFFFB // users whom MoEngage is to delete, or may delete still
 	LaneRetryBulk uint32 = 0xFFFFFFFC // users who wait for a retry and have bulk changes only
 	LaneParked    uint32 = 0xFFFFFFFD
 	LaneHeld      uint32 = 0xFFFFFFFE
 	LaneRetry     uint32 = 0xFFFFFFFF // the other users who wait for a retry
 
-	laneOwn    uint32 = 1 << 31
-	laneBulk   uint32 = 1 << 30
-	laneExits  uint32 = 1 << 29
+	laneOwn   uint32 = 1 << 31
+	laneBulk  uint32 = 1 << 30
+	laneExits uint32 = 1 << 29
+	// LaneDelete has the deletes, which leave at once. No cohort has its number: see LaneOf.
+	LaneDelete = laneOwn | laneExits | laneShared
+
 	laneShared uint32 = 1<<16 - 1 // forwarded traits, and changes of users in very many lanes
 	LaneJobs   uint32 = 1<<13 - 1 // jobs from this number on have one lane for everything
 
@@ -41,7 +45,7 @@ func IsRetry(lane uint32) bool { return lane == LaneRetry || lane == LaneRetryBu
 
 // IsBulk reports whether a lane has bulk changes only.
 func IsBulk(lane uint32) bool {
-	return lane == LaneRetryBulk || lane < LaneRetryBulk && lane&(laneOwn|laneBulk) == laneOwn|laneBulk
+	return lane == LaneRetryBulk || lane < LaneBarred && lane&(laneOwn|laneBulk) == laneOwn|laneBulk
 }
 
 // LaneJob returns the number of the job whose schedule a lane follows, LaneRetry for the lanes of retries.

@@ -81,10 +81,13 @@ type LeaseKey struct {
 	User     string
 }
 
-// Counts returns what a lease uses up of the rate limits: users and events, or one cohort request.
+// Counts returns what a lease uses up of the rate limits: users and events, one cohort request, or deletes.
 func (f *Lease) Counts() (s domain.SentSecond) {
-	if f.Endpoint == domain.EndpointCohort {
+	switch f.Endpoint {
+	case domain.EndpointCohort:
 		return domain.SentSecond{Cohorts: 1}
+	case domain.EndpointDelete:
+		return domain.SentSecond{Deletes: len(f.List)}
 	}
 	for i := range f.List {
 		p := &f.List[i]

@@ -13,18 +13,18 @@ import (
 // A PendingIndex is the row of a user that counts the pending changes and has the ends of the user's history and journal. A user
 // without any has none, and costs nothing but membership rows.
 //
-//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), endpoints x (retry, lanes), accepted, deferred, journal )
+//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), endpoints x (retry, lanes), accepted, deferred, journal, [endpoint of deletes, deleted] )
 //
 // The user's places in the due index are a function of this row (DuePlaces), so the two cannot disagree.
 type PendingIndex struct {
-	History   uint64           // number of the newest history entry of the user; 0: none
-	Blocks    []pendingBlock   // which fields have a pending attribute change, by block
-	Endpoints [2]EndpointIndex // by Endpoint - 1
+	History   uint64                          // number of the newest history entry of the user; 0: none
+	Blocks    []pendingBlock                  // which fields have a pending attribute change, by block
+	Endpoints [domain.Endpoints]EndpointIndex // by Endpoint - 1
 
 	Accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
 	Deferred uint32 // unix second before which no cohort change leaves; 0: none is deferred
-
-	Journal uint64 // number of the newest journal entry of the user; 0: none
+	Journal  uint64 // number of the newest journal entry of the user; 0: none
+	Deleted  uint32 // unix second until which MoEngage may delete the user, so that nothing of them leaves; 0: it does not
 }
 
 // pendingBlock is a membership row in which attribute changes are pending: a bit for each column.
@@ -33,8 +33,12 @@ type pendingBlock struct {
 	Bits   uint64
 }
 
-// indexVersion 1 ended with the endpoints, 2 had no journal.
-const indexVersion byte = 3
+// indexVersion 1 ended with the endpoints, 2 had no journal. Version 4 has what is about the deletion of the user; a row
+// without that stays of version 3.
+const (
+	indexVersion         byte = 3
+	indexVersionDeletion byte = 4
+)
 
 // EndpointIndex is the pending changes of one endpoint.
 type EndpointIndex struct {
@@ -95,6 +99,9 @@ func (s DuePlace) Key(user []byte) []byte { return DueKey(s.Endpoint, s.Lane, s.
 // DuePlaces appends the user's places in the due index: one while a retry is pending, else one for each lane that is
 // reached. An in-flight user keeps their places; Take skips them.
 func (h *PendingIndex) DuePlaces(list []DuePlace) []DuePlace {
+	if wait := h.barredUntil(); wait != 0 {
+		return h.barredPlaces(list, wait)
+	}
 	rh, urgent := h.Endpoint(domain.EndpointTransition), h.Urgent()
 	switch {
 	case len(rh.Lanes) == 0:
@@ -148,7 +155,7 @@ func (h *PendingIndex) Under(at DuePlace) (numbers []uint32) {
 	rh, urgent := h.Endpoint(at.Endpoint), h.Urgent()
 	for _, l := range rh.Lanes {
 		switch {
-		case IsRetry(at.Lane), at.Endpoint == domain.EndpointCohort && l.Number == at.Lane, at.Endpoint == domain.EndpointTransition && rh.reachedBy(l, urgent) == at:
+		case IsRetry(at.Lane), at.Lane == LaneBarred, at.Endpoint != domain.EndpointTransition && l.Number == at.Lane, at.Endpoint == domain.EndpointTransition && rh.reachedBy(l, urgent) == at:
 			numbers = append(numbers, l.Number)
 		}
 	}
@@ -221,7 +228,8 @@ func (h *PendingIndex) Backlog() (b domain.Backlog) {
 
 // Empty reports whether the row is not needed.
 func (h *PendingIndex) Empty() bool {
-	return h.History == 0 && h.Journal == 0 && len(h.Blocks) == 0 && len(h.Endpoints[0].Lanes) == 0 && len(h.Endpoints[1].Lanes) == 0
+	waits := slices.ContainsFunc(h.Endpoints[:], func(rh EndpointIndex) bool { return len(rh.Lanes) > 0 })
+	return h.History == 0 && h.Journal == 0 && len(h.Blocks) == 0 && !waits
 }
 
 // Encode appends the row's frame, sealed under its key, or nothing when it is empty.
@@ -229,28 +237,49 @@ func (h *PendingIndex) Encode(buf, key []byte) []byte {
 	if h.Empty() {
 		return buf
 	}
-	start := len(buf)
-	buf = append(buf, indexVersion)
+	start, version := len(buf), indexVersion
+	if h.barredUntil() != 0 {
+		version = indexVersionDeletion
+	}
+	buf = append(buf, version)
 	buf = wire.AppendUint(buf, h.History)
 	buf = wire.AppendUint(buf, uint64(len(h.Blocks)))
 	for _, p := range h.Blocks {
 		buf = binary.BigEndian.AppendUint64(wire.AppendUint(buf, uint64(p.Number)), p.Bits)
 	}
-	for i := range h.Endpoints {
-		rh := &h.Endpoints[i]
-		buf = wire.AppendUint(buf, uint64(rh.Retry))
-		buf = wire.AppendUint(buf, uint64(len(rh.Lanes)))
-		for _, l := range rh.Lanes {
-			buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(l.Number)), uint64(l.Due)), uint64(l.Count))
-		}
+	for i := range h.Endpoints[:domain.EndpointCohort] {
+		buf = h.Endpoints[i].append(buf)
 	}
-	buf = wire.AppendUint(wire.AppendUint(buf, uint64(h.Accepted)), uint64(h.Deferred))
-	return wire.SealKeyed(wire.AppendUint(buf, h.Journal), start, key)
+	buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(h.Accepted)), uint64(h.Deferred)), h.Journal)
+	if version == indexVersionDeletion {
+		buf = wire.AppendUint(h.Endpoint(domain.EndpointDelete).append(buf), uint64(h.Deleted))
+	}
+	return wire.SealKeyed(buf, start, key)
+}
+
+func (rh *EndpointIndex) append(buf []byte) []byte {
+	buf = wire.AppendUint(buf, uint64(rh.Retry))
+	buf = wire.AppendUint(buf, uint64(len(rh.Lanes)))
+	for _, l := range rh.Lanes {
+		buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(l.Number)), uint64(l.Due)), uint64(l.Count))
+	}
+	return buf
+}
+
+func (rh *EndpointIndex) read(r *wire.Reader) {
+	rh.Retry = uint32(r.Uint())
+	n := r.Uint()
+	if n > 0 {
+		rh.Lanes = make([]Lane, 0, min(n, LanesOfUser+1))
+	}
+	for ; n > 0 && r.OK(); n-- {
+		rh.Lanes = append(rh.Lanes, Lane{uint32(r.Uint()), uint32(r.Uint()), uint32(r.Uint())})
+	}
 }
 
 // DecodeIndex reads a pending-index row of any version.
 func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
-	version := indexVersion
+	version := indexVersionDeletion
 	if len(frame) > 0 && frame[0] < version {
 		version = frame[0]
 	}
@@ -267,22 +296,18 @@ func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
 		}
 		h.Blocks = append(h.Blocks, pendingBlock{uint16(number), next})
 	}
-	for i := range h.Endpoints {
-		rh := &h.Endpoints[i]
-		rh.Retry = uint32(r.Uint())
-		n := r.Uint()
-		if n > 0 {
-			rh.Lanes = make([]Lane, 0, min(n, LanesOfUser+1))
-		}
-		for ; n > 0 && r.OK(); n-- {
-			rh.Lanes = append(rh.Lanes, Lane{uint32(r.Uint()), uint32(r.Uint()), uint32(r.Uint())})
-		}
+	for i := range h.Endpoints[:domain.EndpointCohort] {
+		h.Endpoints[i].read(&r)
 	}
 	if version > 1 {
 		h.Accepted, h.Deferred = uint32(r.Uint()), uint32(r.Uint())
 	}
 	if version > 2 {
 		h.Journal = r.Uint()
+	}
+	if version == indexVersionDeletion {
+		h.Endpoint(domain.EndpointDelete).read(&r)
+		h.Deleted = uint32(r.Uint())
 	}
 	return h, r.Done()
 }

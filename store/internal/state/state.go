@@ -33,11 +33,12 @@ type State struct {
 	CorruptLeases []uint64                 // leases whose row is corrupt
 	Salt          []byte                   // of the tombstones
 	Sweeping      []*Field                 // fields whose pending exits are being held; see ExitWindow
+	Deletes       Deletes
 
-	jobNumbers map[string]uint32        // the same by name; nil until first used
-	lanes      [2]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until first used
-	Turns      uint64                   // turns so far; see laneState.Served
-	Shares     [2]turn.Shares           // by Endpoint - 1
+	jobNumbers map[string]uint32                       // the same by name; nil until first used
+	lanes      [domain.Endpoints]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until first used
+	Turns      uint64                                  // turns so far; see laneState.Served
+	Shares     [domain.Endpoints]turn.Shares           // by Endpoint - 1
 
 	contradicted bool // Contradiction has logged; not on disk
 }
@@ -106,6 +107,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 		}
 		st.Ledger = l
 	}
+	st.Deletes = readDeletes(meta.Get(MetaDeletes))
 	if text := meta.Get(MetaRules); text != nil {
 		if err := json.Unmarshal(text, &st.Rules); err != nil {
 			return nil, fmt.Errorf("read the rules: %w", err)

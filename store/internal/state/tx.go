@@ -31,10 +31,10 @@ type Tx struct {
 	NewlyParked
 	Applying
 
-	Dry   bool    // decide without writing
-	Woke  [2]bool // a place in the due index was added, by Endpoint - 1
-	Err   error   // the first write that failed; the transaction is lost
-	Aside bool    // a corrupt row or change was found
+	Dry   bool                   // decide without writing
+	Woke  [domain.Endpoints]bool // a place in the due index was added, by Endpoint - 1
+	Err   error                  // the first write that failed; the transaction is lost
+	Aside bool                   // a corrupt row or change was found
 }
 
 // Buckets are those that most functions use. FORMAT.md describes them.
@@ -241,6 +241,22 @@ func (tx *Tx) readBlock(u *User, number uint16) *block {
 		return nil
 	}
 	return row
+}
+
+// BlockNumbers lists the membership rows of u in order, with those not written yet.
+func BlockNumbers(tx *Tx, u *User) []uint16 {
+	var numbers []uint16
+	for _, row := range u.Blocks {
+		numbers = append(numbers, row.Number)
+	}
+	c := tx.Rows.Cursor()
+	for k, _ := c.Seek(u.Key); bytes.HasPrefix(k, u.Key); k, _ = c.Next() {
+		if number := binary.BigEndian.Uint16(k[len(u.Key):]); number < BlockConsent {
+			numbers = append(numbers, number)
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
 }
 
 // Entry returns the entry of u and a field, to be read or changed. Call Write after a change.

@@ -128,7 +128,7 @@ func TestAnEmptyIndexHasNoRow(t *testing.T) {
 // TestTheDueIndexFollowsTheUsersRow, and so does the backlog.
 func TestTheDueIndexFollowsTheUsersRow(t *testing.T) {
 	d := newDB(t)
-	change := func(f func(h *state.PendingIndex)) (woke [2]bool) {
+	change := func(f func(h *state.PendingIndex)) (woke [domain.Endpoints]bool) {
 		d.Do(func(tx *state.Tx) {
 			u := tx.User("ann")
 			f(u.Index)
@@ -155,12 +155,12 @@ func TestTheDueIndexFollowsTheUsersRow(t *testing.T) {
 		h.SetPending(3, true)
 	})
 	places("1/0/10/ann")
-	if woke != [2]bool{true, false} || d.State.Ledger.Backlog != (domain.Backlog{Users: 1}) {
+	if woke != [domain.Endpoints]bool{true, false} || d.State.Ledger.Backlog != (domain.Backlog{Users: 1}) {
 		t.Errorf("woke %v, backlog %+v", woke, d.State.Ledger.Backlog)
 	}
 	woke = change(func(h *state.PendingIndex) { h.Endpoint(domain.EndpointTransition).Add(state.LaneDefault, 11) })
 	places("1/0/10/ann")
-	if woke != [2]bool{} || d.State.Ledger.Backlog != (domain.Backlog{Users: 1, Events: 1}) {
+	if woke != [domain.Endpoints]bool{} || d.State.Ledger.Backlog != (domain.Backlog{Users: 1, Events: 1}) {
 		t.Errorf("woke %v, backlog %+v", woke, d.State.Ledger.Backlog)
 	}
 	woke = change(func(h *state.PendingIndex) {
@@ -168,7 +168,7 @@ func TestTheDueIndexFollowsTheUsersRow(t *testing.T) {
 		h.Endpoint(domain.EndpointCohort).Add(5, 9)
 	})
 	places("1/4294967295/20/ann", "2/5/9/ann")
-	if woke != [2]bool{true, true} || d.State.Ledger.Backlog != (domain.Backlog{Events: 2, Members: 1}) {
+	if woke != [domain.Endpoints]bool{true, true} || d.State.Ledger.Backlog != (domain.Backlog{Events: 2, Members: 1}) {
 		t.Errorf("woke %v, backlog %+v", woke, d.State.Ledger.Backlog)
 	}
 	change(func(h *state.PendingIndex) { *h = state.PendingIndex{} })

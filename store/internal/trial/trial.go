@@ -190,7 +190,7 @@ func (t *Trial) send(user string, seq uint64, received time.Time) (list []*domai
 	if now := time.Now(); now.After(at) {
 		at = now
 	}
-	for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+	for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort, domain.EndpointDelete} {
 		for at = at.Add(sendAhead); len(list) < sendMost; {
 			var lease *domain.Lease
 			o := domain.TakeOptions{

@@ -11,8 +11,8 @@ import (
 // notifier tells other goroutines that a transaction has ended. A caller that waits for records to be applied does
 // not wait for a disk to be cleaned up: it is given the error of a full disk, or one that lasts.
 type notifier struct {
-	current atomic.Pointer[ending] // of the transaction under way, or the next
-	wake    [2]chan struct{}       // by Endpoint - 1; buffers of one
+	current atomic.Pointer[ending]          // of the transaction under way, or the next
+	wake    [domain.Endpoints]chan struct{} // by Endpoint - 1; buffers of one
 }
 
 // ending is the end of one transaction, as the goroutines see it that wait for it.
@@ -26,7 +26,10 @@ type ending struct {
 const maxFailures = 3
 
 func newNotifier() *notifier {
-	n := &notifier{wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+	n := new(notifier)
+	for i := range n.wake {
+		n.wake[i] = make(chan struct{}, 1)
+	}
 	n.current.Store(&ending{reached: make(chan struct{})})
 	return n
 }

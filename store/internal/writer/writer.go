@@ -175,7 +175,7 @@ func (w *Writer) Write(apply bool, commands ...*Command) error {
 type written struct {
 	parked    []*state.Stored
 	parkedAll uint64
-	woke      [2]bool
+	woke      [domain.Endpoints]bool
 	aside     bool
 	outsiders int64
 }
