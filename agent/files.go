@@ -44,7 +44,7 @@ func Restore(ctx context.Context, c *config.Config, path, version string, progre
 	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err == nil {
 		_ = client.Close()
-		return store.RestoreReport{}, fmt.Errorf("%w: %s: stop it first", store.ErrInUse, client.Where())
+		return store.RestoreReport{}, fmt.Errorf("%w: %s: stop it first; as root, `personasync db restore` stops and starts a unit of systemd itself", store.ErrInUse, client.Where())
 	}
 	if err := movedFrom(ctx, c); err != nil {
 		return store.RestoreReport{}, err

@@ -97,6 +97,7 @@ func newApp(env *command.Env) *urfave.App {
 			manCommand(env),
 			checkFilesCommand(env),
 			proveBackupCommand(env),
+			putBackCommand(env),
 		},
 	}
 	tidy(app.Commands)

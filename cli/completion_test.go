@@ -93,7 +93,7 @@ func TestManualPageLosesNoLine(t *testing.T) {
 
 // TestWhateverShowsSomethingSpeaksJSON: who adds a command that does not says so here.
 func TestWhateverShowsSomethingSpeaksJSON(t *testing.T) {
-	silent := []string{"run", "demo", "sandbox", "config init", "service install", "service uninstall", "completion", "man", "check-files", "prove-backup"}
+	silent := []string{"run", "demo", "sandbox", "config init", "service install", "service uninstall", "completion", "man", "check-files", "prove-backup", "put-back"}
 	app := newApp(testShell())
 	eachLeaf(app.Commands, nil, func(path []string, c *urfave.Command) {
 		name := strings.Join(path, " ")

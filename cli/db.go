@@ -4,19 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
 	"personasync/agent/api"
-	"personasync/agent/config"
 	"personasync/cli/internal/command"
-	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
+	"personasync/cli/internal/upkeep"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -56,19 +51,7 @@ func dbCommand(env *command.Env) *urfave.Command {
 				Flags:  []urfave.Flag{command.JSONFlag()},
 				Action: env.Action(dbBackup),
 			},
-			{
-				Name:      "restore",
-				Usage:     "replace the data by the backup FILE",
-				ArgsUsage: "FILE",
-				Description: "The agent must be stopped. The backup is read, checked and opened before anything is replaced.\n" +
-					"What was received after it was made is not in it: let Segment replay that time, or run\n" +
-					"`personasync audience reconcile`. What left after it was made is sent again, under the same change ids.\n\n" +
-					"As a service, stop the socket as well, or the next delivery starts the agent; and restore as the user\n" +
-					"that owns the data: `runuser -u personasync -- personasync db restore FILE`.\n\n" +
-					"Example: personasync db restore /var/backups/personasync-2026-03-14.tar --dry-run",
-				Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-				Action: env.Action(dbRestore),
-			},
+			dbRestoreCommand(env),
 		},
 	}
 }
@@ -82,7 +65,7 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 		if bar.End(); err != nil {
 			return err
 		}
-		if err := printCheck(env.Terminal, r, c.Bool("json")); err != nil || r.OK() {
+		if err := upkeep.PrintCheck(env.Terminal, r, c.Bool("json")); err != nil || r.OK() {
 			return err
 		}
 		if r.OnlyCopies() {
@@ -92,35 +75,6 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 			"or start the agent after removing the file \"running\" beside it: it then salvages all readable data, keeps the damaged files aside, and lists the losses",
 			term.Plural(r.Faults, "fault"))
 	})
-}
-
-func printCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
-	if json {
-		return term.PrintJSON(w.Out, struct {
-			OK bool `json:"ok"`
-			*store.CheckReport
-		}{r.OK(), r})
-	}
-	verdict := w.Paint.Green("everything is as it should be")
-	if !r.OK() {
-		verdict = w.Paint.Red(term.Plural(r.Faults, "fault"))
-	}
-	fmt.Fprintf(w.Out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
-		domain.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Rows, "row"), term.Count(r.Pending), term.Count(r.Held), term.Count(r.Parked), term.Count(r.History),
-		term.Plural(r.Records, "record"), verdict)
-	for _, f := range r.Findings {
-		fmt.Fprintf(w.Out, "  %-8s %s\n", f.Code, term.Plain(f.Message))
-	}
-	if more := r.Faults - uint64(len(r.Findings)); more > 0 {
-		fmt.Fprintf(w.Out, "  and %s more\n", term.Count(more))
-	}
-	if r.Damaged > 0 {
-		fmt.Fprintf(w.Out, "%s set aside earlier\n", term.Plural(r.Damaged, "damaged row"))
-	}
-	if !r.Pages {
-		w.Remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", domain.Bytes(r.Grew))
-	}
-	return nil
 }
 
 func dbCompact(env *command.Env, c *urfave.Context) error {
@@ -136,20 +90,9 @@ func dbCompact(env *command.Env, c *urfave.Context) error {
 			return term.PrintJSON(env.Out, r)
 		}
 		_, err = fmt.Fprintf(env.Out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
-			domain.Bytes(r.Before), domain.Bytes(r.After), roughly(r.Took), roughly(r.Pause))
+			domain.Bytes(r.Before), domain.Bytes(r.After), upkeep.Roughly(r.Took), upkeep.Roughly(r.Pause))
 		return err
 	})
-}
-
-// roughly rounds a duration for people.
-func roughly(d time.Duration) time.Duration {
-	switch {
-	case d > time.Minute:
-		return d.Round(time.Second)
-	case d > time.Second:
-		return d.Round(100 * time.Millisecond)
-	}
-	return d.Round(100 * time.Microsecond)
 }
 
 func dbBackup(env *command.Env, c *urfave.Context) error {
@@ -179,72 +122,4 @@ func dbBackup(env *command.Env, c *urfave.Context) error {
 			term.Plain(path), domain.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Pending, "change"), term.Plural(r.Received, "received event"), r.Last, domain.Bytes(r.Grew))
 		return err
 	})
-}
-
-func dbRestore(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "FILE"); err != nil {
-		return err
-	}
-	places, err := env.Load(c, config.LoadWithoutSecrets)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(c.Args().First()); errors.Is(err, fs.ErrNotExist) {
-		return exit.With(exit.NotFound, err)
-	}
-	if c.Bool("dry-run") {
-		return previewRestore(env.Terminal, c, places.DataDir)
-	}
-	if !c.Bool("yes") {
-		if err := command.Confirm(env.Terminal, "everything in "+term.Plain(places.DataDir)+" will be replaced by the backup "+term.Plain(c.Args().First())); err != nil {
-			return err
-		}
-	}
-	bar := env.Progress()
-	r, err := agent.Restore(c.Context, places, c.Args().First(), env.Version, bar.Tell)
-	bar.End()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return exit.With(exit.NotFound, err)
-	case err != nil:
-		return command.InUse(err)
-	case c.Bool("json"):
-		return term.PrintJSON(env.Out, r)
-	}
-	fmt.Fprintf(env.Out, "restored to %s: %s and %s as of %s\n", term.Plain(places.DataDir), term.Plural(r.Users, "user"), term.Plural(r.Received, "received event"),
-		r.Made.Format(time.RFC3339))
-	if r.Pending > 0 {
-		fmt.Fprintf(env.Out, "%s waited then: what of them left since is sent again, under the same change ids\n", term.Plural(r.Pending, "change"))
-	}
-	if r.Faults > 0 {
-		fmt.Fprintf(env.Out, "%s came with the backup:\n", env.Paint.Yellow(term.Plural(r.Faults, "fault")))
-		for _, f := range r.Findings {
-			fmt.Fprintf(env.Out, "  %-8s %s\n", f.Code, term.Plain(f.Message))
-		}
-	}
-	for i := range r.Salvages {
-		if s := &r.Salvages[i]; s.Whole() {
-			fmt.Fprintf(env.Out, "%s was rebuilt from its readable parts; nothing was lost\n", term.Plain(s.File))
-		} else {
-			fmt.Fprintf(env.Out, "%s was rebuilt from its readable parts; %s\n", term.Plain(s.File), env.Paint.Red("lost: "+lossText(s)))
-		}
-	}
-	env.Remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
-	return nil
-}
-
-// previewRestore reads a whole backup, checks its sums, and prints the data that would replace the present data.
-func previewRestore(w *term.Terminal, c *urfave.Context, dataDir string) error {
-	bar := w.Progress()
-	info, err := store.VerifyBackup(c.Args().First(), bar.Tell)
-	bar.End()
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return term.PrintJSON(w.Out, info)
-	}
-	_, err = fmt.Fprintf(w.Out, "%s would be put in place of everything in %s: %s and %s as of %s; a dry run: nothing was changed\n",
-		term.Plain(c.Args().First()), term.Plain(dataDir), term.Plural(info.Users, "user"), term.Plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
-	return err
 }

@@ -80,6 +80,7 @@ var states = []stateCase{
 	{"man", "0 EXIT STATUS", "0 EXIT STATUS", "0 EXIT STATUS", "0 EXIT STATUS"},
 	{"check-files data", `0 "error":.*in use`, `0 "report":`, `0 "report":`, `0 "report":`},
 	{"prove-backup {backup} scratch", `0 "report":`, `0 "report":`, `0 "report":`, `0 "report":`},
+	{"put-back data/previous-0", "2 in use", "3 no data", "2 in use", "3 no data"},
 }
 
 type stateCase struct{ line, up, down, starting, crashed string }

@@ -14,7 +14,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
-	"personasync/store"
+	"personasync/cli/internal/upkeep"
 	"personasync/store/domain"
 )
 
@@ -138,7 +138,7 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	b.WriteString(term.LedgerText(w, "changes", "created", s.Changes.Created, term.ChangeTerms(s.Changes)))
 	for i := range s.Salvages {
 		b.WriteByte('\n')
-		b.WriteString(w.Beside("damage: "+salvageText(w, &s.Salvages[i]), 0) + "\n")
+		b.WriteString(w.Beside("damage: "+upkeep.SalvageText(w, &s.Salvages[i]), 0) + "\n")
 	}
 	_, err := w.Out.Write(b.Bytes())
 	return err
@@ -174,40 +174,6 @@ func readyText(w *term.Terminal, s condition.Status) string {
 		return w.Paint.Green("accepted") + ", up " + term.Ago(s.UptimeS) + ", version " + term.Plain(s.Version)
 	}
 	return w.Paint.Red("not accepted") + ": " + term.Plain(s.Unready)
-}
-
-// salvageText returns the result of salvaging a damaged file.
-func salvageText(w *term.Terminal, r *store.Salvage) string {
-	lost := w.Paint.Yellow("nothing was lost")
-	if !r.Whole() {
-		lost = w.Paint.Red("lost: " + lossText(r))
-	}
-	return fmt.Sprintf("%s was damaged and made anew on %s; %s. The damaged file is %s: remove it, and this note goes",
-		term.Plain(r.File), r.At.Format(time.RFC3339), lost, term.Plain(r.KeptAs))
-}
-
-// lossText lists the losses of a salvage.
-func lossText(r *store.Salvage) string {
-	var parts []string
-	for _, p := range []struct {
-		name string
-		n    uint64
-	}{
-		{"users", r.Lost.Users}, {"memberships", r.Lost.Members}, {"pending", r.Lost.Pending}, {"held", r.Lost.Held}, {"parked", r.Lost.Parked},
-		{"closed", r.Lost.History}, {"computations", r.Lost.Computations}, {"received records", r.Lost.Records}, {"of them not applied yet", r.Unapplied},
-		{"unreadable pages", r.Pages}, {"unreadable entries", r.Entries},
-	} {
-		if p.n > 0 {
-			parts = append(parts, term.Count(p.n)+" "+p.name)
-		}
-	}
-	if r.LedgerLost {
-		parts = append(parts, "the ledger, which begins anew")
-	}
-	if r.EdgeLost {
-		parts = append(parts, "perhaps the last records received")
-	}
-	return strings.Join(parts, ", ")
 }
 
 func reachText(w *term.Terminal, r condition.Reachability) string {

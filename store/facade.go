@@ -42,6 +42,7 @@ var (
 
 // Limits and defaults.
 const (
+	Stdin        = snapshot.Stdin      // the path of a backup that is read from the standard input
 	Format       = datadir.Format      // version of the data on disk
 	DefaultLimit = query.DefaultLimit  // lines of a page
 	MaxActionIDs = record.MaxActionIDs // changes that one order to retry or drop may name

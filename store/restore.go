@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"personasync/store/crashpoint"
@@ -31,11 +32,12 @@ type RestoreReport struct {
 	Faults   uint64           `json:"faults"`      // that a check of the restored files found
 	Findings []repair.Finding `json:"findings"`
 	Salvages []repair.Salvage `json:"salvages"` // of damaged files; these themselves are in the backup alone
+	Previous string           `json:"previous"` // the folder with the data that was replaced; "" if there was none
 	Took     time.Duration    `json:"took_ns"`
 }
 
-// Restore replaces the store in dir with the backup at path. It makes dir if it is missing. It changes nothing there before
-// the whole backup has been read, checked and opened. It returns ErrInUse if an agent holds the directory. progress may be
+// Restore replaces the store in dir with the backup at path; "-" is the standard input. It makes dir if it is missing. It
+// changes nothing there before the whole backup has been read, checked and opened, and keeps the replaced files aside. It returns ErrInUse if an agent holds the directory. progress may be
 // nil; it counts bytes of the backup.
 func Restore(ctx context.Context, path, dir string, progress func(done, total int64)) (r RestoreReport, err error) {
 	begun := time.Now()
@@ -64,7 +66,7 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 	if err := re.settle(ctx); err != nil {
 		return r, fmt.Errorf("restore: %w", datadir.Translate(err))
 	}
-	if err := re.replace(); err != nil {
+	if r.Previous, err = re.replace(); err != nil {
 		return r, fmt.Errorf("restore: %w", err)
 	}
 	r.Took = time.Since(begun)
@@ -178,33 +180,96 @@ func structural(r *repair.CheckReport) bool {
 	return false
 }
 
-// replace puts the new state in place and removes the old store, in an order that leaves a whole store wherever it is
+// replace puts the new state in place and sets the old store aside, in an order that leaves a whole store wherever it is
 // interrupted. See datadir.RestoreDir.
-func (re *restoration) replace() error {
-	aside := filepath.Join(re.dir, "replaced-"+re.now.UTC().Format("20060102T150405.000000"))
-	if err := os.Mkdir(aside, 0o700); err != nil {
-		return fmt.Errorf("set the present data aside: %w", err)
-	}
-	state := filepath.Join(re.dir, datadir.StateFile)
-	if err := os.Link(state, filepath.Join(aside, datadir.StateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keep the state aside: %w", err)
+func (re *restoration) replace() (previous string, err error) {
+	aside, err := setStateAside(re.dir, re.now)
+	if err != nil {
+		return "", err
 	}
 	crashpoint.Reach(crashpoint.RestoreAside)
-	err := os.Rename(filepath.Join(re.staging, datadir.StateFile), state)
-	if err == nil {
-		err = boltfile.SyncDir(re.dir)
-	}
-	if err != nil {
-		return fmt.Errorf("put the restored state in place (the previous data is in %s): %w", aside, err)
+	if err := takePlace(filepath.Join(re.staging, datadir.StateFile), re.dir); err != nil {
+		return "", fmt.Errorf("put the restored state in place (the previous data is in %s): %w", aside, err)
 	}
 	crashpoint.Reach(crashpoint.RestorePlaced)
-	inboxes, _, err := wal.Files(re.dir)
-	for _, path := range inboxes {
-		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
-	}
-	if err = errors.Join(err, boltfile.SyncDir(re.dir)); err != nil {
-		return fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
+	if err := moveInbox(re.dir, aside); err != nil {
+		return "", fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
 	}
 	crashpoint.Reach(crashpoint.RestoreMoved)
-	return os.RemoveAll(aside)
+	return finishAside(aside)
+}
+
+// asideTime is the moment in the name of a folder that is set aside.
+const asideTime = "20060102T150405.000000"
+
+// setStateAside makes the folder for the replaced store in dir. The state is in it under a second name, so that dir is
+// never without one.
+func setStateAside(dir string, now time.Time) (aside string, err error) {
+	aside = filepath.Join(dir, "replaced-"+now.UTC().Format(asideTime))
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return "", fmt.Errorf("set the present data aside: %w", err)
+	}
+	if err := os.Link(filepath.Join(dir, datadir.StateFile), filepath.Join(aside, datadir.StateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("keep the state aside: %w", err)
+	}
+	return aside, nil
+}
+
+// takePlace makes state the state of dir, in one step.
+func takePlace(state, dir string) error {
+	if err := os.Rename(state, filepath.Join(dir, datadir.StateFile)); err != nil {
+		return err
+	}
+	return boltfile.SyncDir(dir)
+}
+
+// moveInbox moves the inbox files of one folder to another.
+func moveInbox(from, to string) error {
+	inboxes, _, err := wal.Files(from)
+	for _, path := range inboxes {
+		err = errors.Join(err, os.Rename(path, filepath.Join(to, filepath.Base(path))))
+	}
+	return errors.Join(err, boltfile.SyncDir(from), boltfile.SyncDir(to))
+}
+
+// finishAside gives the folder with the replaced store the name of a finished restore. It removes one without a store.
+func finishAside(aside string) (previous string, err error) {
+	if entries, err := os.ReadDir(aside); err == nil && len(entries) == 0 {
+		return "", os.Remove(aside)
+	}
+	dir := filepath.Dir(aside)
+	previous = filepath.Join(dir, "previous-"+strings.TrimPrefix(filepath.Base(aside), "replaced-"))
+	if err := os.Rename(aside, previous); err != nil {
+		return "", fmt.Errorf("name the previous data: %w", err)
+	}
+	return previous, boltfile.SyncDir(dir)
+}
+
+// PutBack makes the store in previous, a folder of dir that a restore set aside, the store of dir again, and sets the
+// present one aside as a restore does. It returns ErrInUse if an agent holds dir, and ErrNoData if previous has no state.
+func PutBack(dir, previous string) (aside string, err error) {
+	lock, err := datadir.LockDir(dir, "db restore")
+	if err != nil {
+		return "", err
+	}
+	defer boltfile.Unlock(lock)
+	state := filepath.Join(previous, datadir.StateFile)
+	if found, err := boltfile.Exists(state); err != nil || !found {
+		return "", errors.Join(fmt.Errorf("%w in %s", ErrNoData, previous), err)
+	}
+	replaced, err := setStateAside(dir, time.Now())
+	if err == nil {
+		err = moveInbox(dir, replaced)
+	}
+	if err == nil {
+		err = moveInbox(previous, dir) // the restored state passes over them: their numbers lie below its own
+	}
+	if err == nil {
+		err = takePlace(state, dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("put the previous data back: %w", err)
+	}
+	aside, err = finishAside(replaced)
+	return aside, errors.Join(err, os.Remove(previous))
 }

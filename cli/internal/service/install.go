@@ -8,12 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"personasync/agent/config"
 	"personasync/cli/internal/command"
@@ -200,11 +198,8 @@ func runOnHost(ctx context.Context, root, name string, args ...string) error {
 	if root != "" {
 		return nil
 	}
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
-	}
-	return nil
+	_, err := output(ctx, name, args...)
+	return err
 }
 
 func ignoreMissing(err error) error {

@@ -32,7 +32,7 @@ func writeAt(f *os.File, b []byte) error {
 }
 
 // ownNames match the names that this program gives to files and folders of the data directory.
-var ownNames = []string{LockFile, RunFile, StateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", RestoreDir, ReplacedPattern, "*.damaged-*", "admin.sock*"}
+var ownNames = []string{LockFile, RunFile, StateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", RestoreDir, ReplacedPattern, PreviousPattern, "*.damaged-*", "admin.sock*"}
 
 // OwnName returns the element of path that is a name of this program's files: its last one, in any folder, or one directly
 // in a data directory. It returns "" if there is none.
@@ -92,7 +92,7 @@ func NameIn(dir, path string) string {
 // place:
 //
 //	restore.new/state.db     from the backup; its inbox is applied, and is no more
-//	replaced-TIME/           the files of the old store, until the restore is complete
+//	replaced-TIME/           the files of the old store, until the restore is complete; then they are previous-TIME
 //
 // The new state.db takes the old one's name in one rename, so that a crash leaves a store at any point: before it the old
 // one, after it the new one. The new one reads nothing of the old inbox files that are still there then, because their
@@ -110,4 +110,7 @@ const (
 
 	// ReplacedPattern matches the directories with the files of a replaced store.
 	ReplacedPattern = "replaced-*"
+
+	// PreviousPattern matches the directories with the store that a restore replaced, until somebody removes them.
+	PreviousPattern = "previous-*"
 )

@@ -16,6 +16,9 @@ import (
 	"personasync/store/internal/wire"
 )
 
+// Stdin is the path of a backup that is read from the standard input. Its size is not known if that is a pipe.
+const Stdin = "-"
+
 // BackupSink receives the parts of a backup, in order. A nil function skips its part.
 type BackupSink struct {
 	Head    func(BackupInfo) error
@@ -32,11 +35,13 @@ func VerifyBackup(path string, progress func(done, total int64)) (BackupInfo, er
 // ReadBackup reads the backup at path, checks every checksum, and passes its parts to to. It returns an error of to
 // unchanged, and otherwise the errors of VerifyBackup.
 func ReadBackup(ctx context.Context, path string, progress func(done, total int64), to BackupSink) (info BackupInfo, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return info, fmt.Errorf("open the backup: %w", err)
+	f := os.Stdin
+	if path != Stdin {
+		if f, err = os.Open(path); err != nil {
+			return info, fmt.Errorf("open the backup: %w", err)
+		}
+		defer f.Close()
 	}
-	defer f.Close()
 	stat, err := f.Stat()
 	if err != nil {
 		return info, err

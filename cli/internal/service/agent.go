@@ -1,0 +1,78 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"personasync/agent"
+	"personasync/agent/config"
+	"personasync/cli/internal/command"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
+	"personasync/store"
+)
+
+// RestoreText says what a restore of a backup comes to. unit may be nil; will is the word for it: "will" or "would".
+func RestoreText(dir, path string, info *store.BackupInfo, unit *Unit, will string) string {
+	text := fmt.Sprintf("%s %s be put in place of everything in %s: %s and %s as of %s", term.Plain(path), will, term.Plain(dir),
+		term.Plural(info.Users, "user"), term.Plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
+	switch {
+	case unit != nil && unit.WasUp():
+		text = unit.Name + " " + will + " be stopped, and started again after the restore. " + text
+	case unit != nil:
+		text += "; " + unit.Name + " is stopped, and stays so"
+	}
+	return text
+}
+
+// SameData refuses if the running agent has other data than this configuration says, as with a setting in the environment of
+// its unit.
+func SameData(ctx context.Context, env *command.Env, places *config.Config) error {
+	client, err := agent.DialAgent(ctx, places, env.Version)
+	if err != nil {
+		return nil // it is not running, or hangs, which is a reason to restore
+	}
+	defer client.Close()
+	theirs, err := client.Configuration(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, s := range theirs.Settings {
+		for _, own := range places.Effective() {
+			if s.Key == "data_dir" && own.Key == s.Key && own.Value != s.Value {
+				return exit.Usage("the running agent has data_dir = %s (%s), and this configuration says %s: set it in the same way here", s.Value, s.Origin, own.Value)
+			}
+		}
+	}
+	return nil
+}
+
+// readyPatience is how long a started unit may take to accept events before it is left to itself.
+const readyPatience = time.Minute
+
+// AwaitAgent waits until the agent of a started unit accepts events. Only a unit that ends is an error: an agent that runs
+// and is not ready says why in its status.
+func AwaitAgent(ctx context.Context, env *command.Env, places *config.Config, unit *Unit) error {
+	why := "nothing answers at " + places.Socket(env.Getenv)
+	for deadline := time.Now().Add(readyPatience); time.Now().Before(deadline); {
+		if client, err := agent.DialAgent(ctx, places, env.Version); err == nil {
+			s, err := client.Status(ctx)
+			_ = client.Close()
+			if err == nil && s.Ready {
+				return nil
+			}
+			why = s.Unready
+		}
+		if err := unit.Failed(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	env.Remark("%s runs, and does not accept events yet: %s; `personasync status` shows more", unit.Name, why)
+	return nil
+}

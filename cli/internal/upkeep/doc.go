@@ -1,0 +1,2 @@
+// Package upkeep prints what work on the data as a whole found and did: checks, restores, salvages.
+package upkeep
