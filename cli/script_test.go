@@ -42,6 +42,7 @@ import (
 //	until moengage STATE   waits until its status says this of MoEngage
 //	repeat PATTERN COMMAND...  runs a command again until its output matches
 //	stranger CODE PATTERN COMMAND...  runs the program as a user who may see nothing; root can
+//	unmarked ARCHIVE MARKS looks for every line of MARKS in an archive for support, in every form
 //	unread COMMAND...      runs the program with nobody to read what it says
 //	every STATE            runs every command, which must be as states says of this state
 //
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 			"post":  scriptPost,
 			"until": scriptUntil, "repeat": scriptRepeat,
 			"lose":  scriptLose,
-			"fault": scriptFault,
+			"fault": scriptFault, "unmarked": scriptUnmarked,
 			"every": scriptEvery, "stranger": scriptStranger, "unread": scriptUnread,
 		},
 		Condition: func(name string) (bool, error) {
@@ -98,6 +99,9 @@ func (m leakChecked) Run() int {
 func setupScript(env *testscript.Env) error {
 	box := httptest.NewServer(sandbox.New(sandbox.Options{Strict: true}))
 	env.Defer(box.Close)
+	echo := httptest.NewServer(http.HandlerFunc(echoes))
+	env.Defer(echo.Close)
+	env.Setenv("ECHO_URL", echo.URL)
 	binary, err := exec.LookPath("personasync") // testscript has put it on the path
 	if err != nil {
 		return err

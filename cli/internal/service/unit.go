@@ -39,24 +39,10 @@ var identity = []string{"User", "Group", "SupplementaryGroups", "DynamicUser", "
 // Find returns the unit that runs the agent of the configuration file at path, whatever the name of the unit; with a name,
 // that unit. It returns ErrNoUnit if there is none.
 func Find(ctx context.Context, path, name string) (*Unit, error) {
-	names := []string{name}
-	if name == "" {
-		instance := strings.TrimSuffix(filepath.Base(path), ".toml")
-		names = []string{"personasync.service", "*.service"} // a pattern finds loaded units alone
-		if instance != "agent" {
-			names = append(names, "personasync@"+instance+".service")
-		}
-	}
-	args := []string{"show", "--no-pager", "--property=Id,LoadState,ActiveState,ExecStart,TriggeredBy," + strings.Join(identity, ",")}
-	out, err := output(ctx, "systemctl", append(append(args, "--"), names...)...)
+	list, err := candidates(ctx, path, name)
 	if err != nil {
 		return nil, err
 	}
-	list := parseUnits(out)
-	list = slices.DeleteFunc(list, func(u properties) bool {
-		return u["LoadState"] != "loaded" || name == "" && !runsAgent(u["ExecStart"], path)
-	})
-	list = slices.CompactFunc(list, func(a, b properties) bool { return a["Id"] == b["Id"] })
 	if running := slices.DeleteFunc(slices.Clone(list), func(u properties) bool { return u["ActiveState"] == inactive }); len(running) > 0 {
 		list = running // a template may fit as well: personasync@agent.service
 	}
@@ -94,6 +80,48 @@ const inactive = "inactive"
 
 // properties are those of one unit.
 type properties map[string]string
+
+// candidates lists the units that fit. A pattern finds loaded units alone, and a stopped one of another name is not loaded: it
+// is found by its file.
+func candidates(ctx context.Context, path, name string) ([]properties, error) {
+	if name != "" {
+		return show(ctx, func(properties) bool { return true }, name)
+	}
+	fits := func(u properties) bool { return runsAgent(u["ExecStart"], path) }
+	names := []string{"personasync.service", "*.service"}
+	if instance := strings.TrimSuffix(filepath.Base(path), ".toml"); instance != "agent" {
+		names = append(names, "personasync@"+instance+".service")
+	}
+	list, err := show(ctx, fits, names...)
+	if err != nil || len(list) > 0 {
+		return list, err
+	}
+	out, err := output(ctx, "systemctl", "list-unit-files", "--no-pager", "--no-legend", "--type=service")
+	if err != nil {
+		return nil, err
+	}
+	names = nil
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) > 0 && !strings.HasSuffix(words[0], "@.service") {
+			names = append(names, words[0])
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return show(ctx, fits, names...)
+}
+
+// show asks systemd for the properties of units, and returns those of loaded ones that fit.
+func show(ctx context.Context, fits func(properties) bool, names ...string) ([]properties, error) {
+	args := []string{"show", "--no-pager", "--property=Id,LoadState,ActiveState,ExecStart,TriggeredBy," + strings.Join(identity, ","), "--"}
+	out, err := output(ctx, "systemctl", append(args, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	list := slices.DeleteFunc(parseUnits(out), func(u properties) bool { return u["LoadState"] != "loaded" || !fits(u) })
+	return slices.CompactFunc(list, func(a, b properties) bool { return a["Id"] == b["Id"] }), nil
+}
 
 // parseUnits reads what `systemctl show` prints: a block of NAME=VALUE for each unit, sorted by unit.
 func parseUnits(out string) (list []properties) {
