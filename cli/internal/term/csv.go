@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -29,7 +30,7 @@ func NewCSVList[T any](w io.Writer) *CSVList[T] {
 
 // Add writes a page of items, and the titles before the first page.
 func (l *CSVList[T]) Add(page []T) error {
-	fields := reflect.VisibleFields(reflect.TypeFor[T]())
+	fields := slices.DeleteFunc(reflect.VisibleFields(reflect.TypeFor[T]()), func(f reflect.StructField) bool { return f.Tag.Get("json") == "" }) // of an embedded struct its fields
 	row := make([]string, len(fields))
 	if !l.titled {
 		l.titled = true

@@ -10,8 +10,11 @@ import (
 )
 
 func TestCSVHoldsWhatJSONDoesAndNoFormula(t *testing.T) {
+	type Named struct {
+		User string `json:"user"`
+	}
 	type item struct {
-		User  string          `json:"user"`
+		Named
 		Count uint64          `json:"count"`
 		Value json.RawMessage `json:"value"`
 		Cause string          `json:"cause,omitempty"`
@@ -20,8 +23,8 @@ func TestCSVHoldsWhatJSONDoesAndNoFormula(t *testing.T) {
 	var out strings.Builder
 	list := NewCSVList[item](&out)
 	for _, page := range [][]item{
-		{{User: "ann", Count: 3, Value: json.RawMessage("true")}, {User: `=HYPERLINK("http://evil")`, Value: json.RawMessage(`"a,b"`)}},
-		{{User: "line\r\nline\x1b[31m\u009b", Value: json.RawMessage(`-1.5`), Cause: "<i>", Ids: []string{"a", "b"}}, {User: "\u202eأحمد 👩‍💻\xff"}},
+		{{Named: Named{"ann"}, Count: 3, Value: json.RawMessage("true")}, {Named: Named{`=HYPERLINK("http://evil")`}, Value: json.RawMessage(`"a,b"`)}},
+		{{Named: Named{"line\r\nline\x1b[31m\u009b"}, Value: json.RawMessage(`-1.5`), Cause: "<i>", Ids: []string{"a", "b"}}, {Named: Named{"\u202eأحمد 👩‍💻\xff"}}},
 	} {
 		if err := list.Add(page); err != nil {
 			t.Fatal(err)
