@@ -126,9 +126,11 @@ func (a *actor) everyMatching(ctx context.Context, o api.ActionOrder, f domain.O
 			return err
 		}
 		for _, c := range page {
-			if id, err := domain.ParseID(c.ID); err == nil {
-				ids.add(id, c.Kind)
+			id, err := domain.ParseID(c.ID)
+			if err != nil {
+				return err
 			}
+			ids.add(id, c.Kind)
 		}
 		read += len(page)
 		if f.Cursor = next; len(ids.changes)+len(ids.events)+api.PageLimit > store.MaxActionIDs {

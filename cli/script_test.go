@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/store/crashpoint"
 	"personasync/store/testdir"
 	"personasync/sync/sandbox"
 )
@@ -77,11 +79,27 @@ func TestMain(m *testing.M) {
 		if os.Getenv("SLOW_CHECK") != "" {
 			os.Exit(Main(slowly))
 		}
+		if armed := os.Getenv("KILLED_MIDWAY"); armed != "" {
+			crashpoint.OnPoint(midway(armed))
+		}
 		if os.Getenv("CHILDREN") != "" {
 			os.Exit(Main(children))
 		}
 		os.Exit(Main(nil))
 	}})
+}
+
+// midway kills this process in its second commit to the state after the file armed exists, which it removes.
+func midway(armed string) func(crashpoint.Point) {
+	var commits atomic.Int32
+	return func(p crashpoint.Point) {
+		if _, err := os.Stat(armed); p != crashpoint.StateCommitted || err != nil || commits.Add(1) < 2 {
+			return
+		}
+		_ = os.Remove(armed)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
 }
 
 // leakChecked fails a run of tests that left goroutines behind.
