@@ -69,7 +69,7 @@ func (k *ruleKeeper) applied() (known *domain.Rules, err error) {
 		if text == nil || state.Number(meta.Get(state.MetaApplied)) < k.inbox.Last() {
 			return nil
 		}
-		known = new(domain.Rules)
+		known = &domain.Rules{Lists: state.ReadLists(tx)}
 		return json.Unmarshal(text, known)
 	})
 	return known, err

@@ -67,7 +67,9 @@ func Missing(tx *state.Tx, n uint64) {
 
 // applyRules makes rules the ones by which later records are applied.
 func applyRules(tx *state.Tx, r *domain.Rules) {
-	text, err := json.Marshal(r)
+	bare := *r
+	bare.Lists = nil // in a bucket of their own
+	text, err := json.Marshal(&bare)
 	if err != nil {
 		tx.Err = err
 		return
@@ -75,6 +77,7 @@ func applyRules(tx *state.Tx, r *domain.Rules) {
 	anew := askedAnew(tx.State.Registry, &tx.State.Rules, r)
 	tx.State.Rules = *r
 	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRules, text)
+	state.PutLists(tx, r.Lists)
 	tx.State.Registry.SettleOwners(r)
 	outbox.ReleaseConflicts(tx)
 	if anew {

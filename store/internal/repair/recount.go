@@ -477,6 +477,11 @@ func (c *recount) rest() error {
 				c.report.Find("frame", "deletions %x: %v", k, err)
 			}
 		},
+		string(state.BucketLists): func(k, frame []byte) {
+			if _, err := state.DecodeList(k, frame); err != nil {
+				c.report.Find("frame", "lists %s: %v", k, err)
+			}
+		},
 		string(state.BucketDamaged): func([]byte, []byte) { c.report.Damaged++ },
 	} {
 		if c.tx.Bucket([]byte(bucket)) == nil {

@@ -247,6 +247,9 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 		return err == nil && q.put(state.BucketSamples, k, v)
 	case bucket == string(state.BucketVerdicts) && len(k) == 8 && len(v) > 0 && len(v) <= state.VerdictsOf:
 		return q.put(state.BucketVerdicts, k, v)
+	case bucket == string(state.BucketLists):
+		_, err := state.DecodeList(k, v)
+		return err == nil && q.put(state.BucketLists, k, v)
 	case bucket == string(state.BucketDamaged):
 		return q.put(state.BucketDamaged, k, v)
 	}

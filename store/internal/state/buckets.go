@@ -12,10 +12,10 @@ var (
 	BucketFields = []byte("fields")
 
 	StateBuckets = [][]byte{BucketFields, BucketRows, BucketQueue, BucketDue, BucketLocator, BucketParked, BucketHeld, BucketHistory,
-		BucketLeases, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDeletions, BucketDamaged}
+		BucketLeases, BucketMessages, BucketTombstones, BucketSent, BucketJobs, BucketRuns, BucketSamples, BucketVerdicts, BucketJournal, BucketDeletions, BucketLists, BucketDamaged}
 
 	// LateBuckets came after the first version: a file that it wrote lacks them until it is opened.
-	LateBuckets = [][]byte{BucketSamples, BucketVerdicts, BucketJournal, BucketDeletions}
+	LateBuckets = [][]byte{BucketSamples, BucketVerdicts, BucketJournal, BucketDeletions, BucketLists}
 
 	MetaApplied   = []byte("applied")
 	MetaLedger    = []byte("ledger")

@@ -112,6 +112,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 		if err := json.Unmarshal(text, &st.Rules); err != nil {
 			return nil, fmt.Errorf("read the rules: %w", err)
 		}
+		st.Rules.Lists = ReadLists(tx)
 	}
 	err := tx.Bucket(BucketJobs).ForEach(func(_, name []byte) error {
 		st.jobs = append(st.jobs, string(name))
