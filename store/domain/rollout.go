@@ -23,6 +23,12 @@ type Rollout struct {
 	List    string  `json:"list,omitempty"`    // of Rules.Lists: users who are not on it are held; "": no list
 }
 
+// The reasons of what is not told: held until the share reaches the user, or withheld as from any other of the holdout.
+const (
+	ReasonRollout = "rollout"
+	ReasonHoldout = "holdout"
+)
+
 // positionDigits is how many hexadecimal digits of the digest make a position: 52 bits, which a float64 and a signed
 // integer of any database hold exactly.
 const positionDigits = 13
@@ -91,6 +97,23 @@ func (p *Policy) RolloutSentence(user string) string {
 		return "the user is not in only_users_file"
 	}
 	return "the user is not in the share of " + percent(p.Rollout.Share)
+}
+
+// Selects reports whether any computation tells some users alone: by consent, or by a rollout.
+func (r *Rules) Selects() bool {
+	selects := func(p *Policy) bool { return len(p.Consent) > 0 || p.Rollout != nil }
+	return selects(&r.Defaults) || slices.ContainsFunc(r.Sections, func(s Section) bool { return selects(&s.Policy) })
+}
+
+// Withholds reports whether a policy withholds from some users what others are told.
+func (p *Policy) Withholds() bool {
+	return len(p.Consent) > 0 || p.Rollout != nil && p.Rollout.Holdout > 0
+}
+
+// SameSelection reports whether two policies of one computation tell the same users.
+func (p *Policy) SameSelection(o *Policy) bool {
+	same := p.Rollout == o.Rollout || p.Rollout != nil && o.Rollout != nil && *p.Rollout == *o.Rollout
+	return same && slices.Equal(p.Consent, o.Consent) && bytes.Equal(p.Listed, o.Listed)
 }
 
 func percent(share float64) string {

@@ -63,8 +63,10 @@ type Policy struct {
 	Consent       []string       `json:"consent,omitempty"`     // categories that a user must have given, sorted; none: anybody is sent
 	Rollout       *Rollout       `json:"rollout,omitempty"`     // nil: anybody is sent
 
-	Of     string   `json:"-"` // key of the computation that For found it for, if it has a Rollout
-	Listed UserList `json:"-"` // the list of Rollout.List
+	// For sets these of a policy with a Rollout: the computation that it was found for, and the list of Rollout.List.
+	Of     string   `json:"-"` // its key
+	OfID   string   `json:"-"`
+	Listed UserList `json:"-"`
 }
 
 // Section is the policy of one computation, named by key or by id.
@@ -107,7 +109,7 @@ func (r *Rules) For(key, id string) Policy {
 		return *p
 	}
 	own := *p
-	own.Of, own.Listed = key, r.Lists[p.Rollout.List]
+	own.Of, own.OfID, own.Listed = key, id, r.Lists[p.Rollout.List]
 	return own
 }
 

@@ -74,7 +74,7 @@ func comply(tx *state.Tx, u *state.User, c *outbox.Cause) {
 				continue
 			}
 			p := state.PolicyOf(tx, f)
-			if len(p.Consent) == 0 && !e.Withheld {
+			if !p.Withholds() && !e.Withheld {
 				continue
 			}
 			if c.Room() < complyRoom {
@@ -86,14 +86,15 @@ func comply(tx *state.Tx, u *state.User, c *outbox.Cause) {
 	}
 }
 
-// askedAnew reports whether a computation that is known asks for other categories under other rules.
+// askedAnew reports whether a computation that is known tells other users under other rules: it asks for other categories
+// of consent, or is rolled out to others.
 func askedAnew(r *state.Registry, was, now *domain.Rules) bool {
-	if !was.AsksConsent() && !now.AsksConsent() {
+	if !was.Selects() && !now.Selects() {
 		return false
 	}
 	return slices.ContainsFunc(r.Fields, func(f *state.Field) bool {
 		before, after := was.For(f.Key, f.ID), now.For(f.Key, f.ID)
-		return !f.Gone() && !slices.Equal(before.Consent, after.Consent)
+		return !f.Gone() && !before.SameSelection(&after)
 	})
 }
 
@@ -122,6 +123,8 @@ func compareNext(tx *state.Tx, seq uint64, o *record.Order) {
 			break
 		}
 		comply(tx, u, c)
+		outbox.HoldOpen(tx, u, o.Received)
+		outbox.ReachAll(tx, u, state.BlockNumbers(tx, u), o.Received)
 		at.Done, at.Last = at.Done+1, u.Key
 	}
 	if more {

@@ -26,6 +26,7 @@ func memberWord(c *outbox.Cause) domain.Assertion {
 // event is sent by itself, or not at all.
 func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, sort int, tell bool) domain.Outcome {
 	outbox.ReadmitFirst(tx, u, f, p, c)
+	outbox.Reach(tx, u, f, c.Event.Received)
 	en, word := tx.Entry(u, f.Number), memberWord(c)
 	wasIn, before := en.Newest().IsIn(), en.Known(sort)
 	untold := sort == state.KeptIdentify && word.IsIn() && en.Kept[sort] == nil // an import without events sent nothing
@@ -96,6 +97,7 @@ func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 
 // value applies one value of a trait. event is false if the event is sent by itself.
 func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, value []byte, event bool) domain.Outcome {
+	outbox.Reach(tx, u, f, c.Event.Received)
 	at := c.Event.Time.UnixNano()
 	word := domain.Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.Event.MessageID, Seq: c.Seq}
 	en, sort := tx.Entry(u, f.Number), sortOf(p, c.Event)
@@ -196,6 +198,8 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	switch {
 	case !state.Allows(tx, u, p):
 		outbox.Withhold(tx, u, p, c, ch)
+	case outbox.Beyond(tx, u, f, p):
+		outbox.HoldEvent(tx, u, f, p, ch, c.Event.Received)
 	case tx.State.Registry.Conflicted(f, p, &tx.State.Rules):
 		outbox.HoldConflict(tx, u, f, ch, nil)
 	case outbox.GuardHolds(tx, u, f, p, c, t):

@@ -16,6 +16,7 @@ func passThrough(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, 
 	if !firstSight(tx, u, f, e) {
 		return domain.OutcomeDuplicate
 	}
+	outbox.Reach(tx, u, f, e.Received)
 	result, t, value := domain.OutcomeUnchanged, domain.Transition(0), []byte(nil)
 	switch {
 	case e.Class == domain.ClassTrait:

@@ -29,6 +29,9 @@ func Withhold(tx *state.Tx, u *state.User, p *domain.Policy, c *Cause, ch *state
 
 func closeWithheld(tx *state.Tx, u *state.User, p *domain.Policy, ch *state.Stored, at time.Time) {
 	ch.Reason, ch.Sentence = ReasonConsent, domain.ConsentSentence(p.Consent)
+	if p.HoldsOut(u.ID) {
+		ch.Reason, ch.Sentence = domain.ReasonHoldout, p.RolloutSentence(u.ID)
+	}
 	tx.Close(u, ch, domain.StateWithheld, at)
 }
 
@@ -83,7 +86,7 @@ func lastLoose(tx *state.Tx, u *state.User, f *state.Field) (value []byte) {
 // Mark notes whether the membership, or the value, of a user is withheld. Call it after either changed, and after the
 // consent did.
 func Mark(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry) {
-	if len(p.Consent) == 0 && !en.Withheld {
+	if !p.Withholds() && !en.Withheld {
 		return
 	}
 	s := en.Newest()

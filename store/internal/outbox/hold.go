@@ -26,6 +26,9 @@ func hold(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *stat
 	ch.State = domain.StateHeld
 	tx.State.Ledger.Changes.Held++
 	f.Held++
+	if ch.Reason == domain.ReasonRollout {
+		f.Rollout++
+	}
 	tx.Touch(f)
 	tx.Locate(ch)
 	tx.Put(tx.Held, state.IDKey(ch.ID), tx.Frame(ch.Encode))

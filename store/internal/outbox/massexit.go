@@ -196,7 +196,7 @@ func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sor
 		return false, false
 	}
 	if t := en.Waiting; t.Place == state.PlaceHeld && sort != state.KeptTrack && t.ID.Seq < until {
-		if ch := tx.Fetch(tx.Held, state.IDKey(t.ID)); ch != nil && ch.Reason == ReasonMassExit {
+		if ch := tx.Fetch(tx.Held, state.IDKey(t.ID)); ch != nil && isHeldExit(ch) {
 			attribute = true
 			endHeld(tx, u, f, en, ch, as)
 		}
@@ -204,7 +204,7 @@ func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sor
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneHeld)
 	for _, key := range state.KeysWithPrefix(tx.Queue, prefix) {
 		ch := tx.Fetch(tx.Held, key[len(prefix):])
-		if ch == nil || ch.Field != f.Number || ch.Reason != ReasonMassExit || ch.ID.Seq >= until ||
+		if ch == nil || ch.Field != f.Number || !isHeldExit(ch) || ch.ID.Seq >= until ||
 			ch.Loose && sort == state.KeptTrack || !ch.Loose && sort == state.KeptIdentify {
 			continue
 		}
@@ -212,6 +212,11 @@ func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sor
 		endHeld(tx, u, f, en, ch, as)
 	}
 	return attribute, event
+}
+
+// isHeldExit reports whether a held change is an exit that a return makes void: the guard, or a rollout, holds it.
+func isHeldExit(ch *state.Stored) bool {
+	return ch.Reason == ReasonMassExit || ch.Reason == domain.ReasonRollout && ch.Transition == domain.TransitionExit
 }
 
 // endHeld closes one change of f that is held.

@@ -26,7 +26,7 @@ type leaser struct {
 	latest  map[uint32]int64 // by job: the unix second up to which changes are due; -1: closed
 	Visited int
 	fields  []uint32 // see pack
-	asks    bool     // some computation asks for consent
+	selects bool     // some computation tells some users alone
 }
 
 // AheadOfClock is how far ahead of now a receipt is still believed. A later one was written before the clock was set
@@ -77,7 +77,7 @@ func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
 
 // NewLeaser returns a leaser that has read nothing yet. Take, TakeUser and tests use it.
 func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
-	d := &leaser{b: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool), asks: tx.State.Rules.AsksConsent()}
+	d := &leaser{b: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool), selects: tx.State.Rules.Selects()}
 	d.latest[state.LaneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[state.LaneRetry] = 1<<32 - 1
@@ -255,8 +255,9 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 	rh := u.Index.Endpoint(d.o.Endpoint)
 	if !d.b.Dry {
 		holdSwept(d.b, u)
-		if d.asks {
+		if d.selects {
 			WithholdOpen(d.b, u, d.o.Now)
+			HoldOpen(d.b, u, d.o.Now)
 		}
 	}
 	changes, seats := d.pack(u, lane)

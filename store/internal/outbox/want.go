@@ -22,6 +22,10 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		TakeBack(tx, u, f, p, e, c)
 		return
 	}
+	if allowed && Beyond(tx, u, f, p) {
+		holdBeyond(tx, u, f, p, e, ch, c.Event.Received)
+		return
+	}
 	switch {
 	case tx.State.Registry.Conflicted(f, p, &tx.State.Rules):
 		supersede(tx, u, f, e, ch.ID)
@@ -120,6 +124,10 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 		if t, value, send = removal(f, p); !send || en.LastSent.Kind == state.NeverSent {
 			return
 		}
+	}
+	if Beyond(tx, u, f, p) { // MoEngage knows of nothing, and the change is held
+		WantAttribute(tx, u, f, p, en, c, t, value)
+		return
 	}
 	en.LastSent = state.LastSent{Kind: state.UncertainlySent}
 	tx.Write(u, f.Number)

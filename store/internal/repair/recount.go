@@ -42,12 +42,13 @@ type recount struct {
 	held    map[uint32]uint64
 
 	withheld map[uint32]uint64 // likewise
-	there    [2]tally          // changes that are parked and held …
-	meant    [2]tally          // … and the changes that a row or a queue entry points at
-	located  [2]tally          // changes of users, and those that the locator knows
-	queued   uint64            // pending events, as the pending-index rows lead to them
-	due      uint64            // due entries that the pending-index rows ask for
-	deletes  state.Deletes     // changes that delete users, by state
+	rollout  map[uint32]uint64
+	there    [2]tally      // changes that are parked and held …
+	meant    [2]tally      // … and the changes that a row or a queue entry points at
+	located  [2]tally      // changes of users, and those that the locator knows
+	queued   uint64        // pending events, as the pending-index rows lead to them
+	due      uint64        // due entries that the pending-index rows ask for
+	deletes  state.Deletes // changes that delete users, by state
 	user     checkedUser
 }
 
@@ -57,7 +58,7 @@ func (c *checker) state(tx engine.Tx) (err error) {
 		c.report.Find("frame", "%s: %v", datadir.StateFile, err)
 		return nil
 	}
-	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64)}
+	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64)}
 	return r.run()
 }
 
@@ -93,6 +94,9 @@ func (c *recount) kept() error {
 			}
 			if p.state == domain.StateHeld {
 				c.held[ch.Field]++
+				if ch.Reason == domain.ReasonRollout {
+					c.rollout[ch.Field]++
+				}
 			}
 			if ch.Kind == domain.KindDelete {
 				c.deletes.Count(p.state, 1)
@@ -533,6 +537,9 @@ func (c *recount) fields() {
 		}
 		if f.Withheld != c.withheld[f.Number] {
 			c.report.Find("members", "%q has %d withheld by its counter and %d by the rows", f.Key, f.Withheld, c.withheld[f.Number])
+		}
+		if f.Rollout != c.rollout[f.Number] {
+			c.report.Find("members", "%q has %d changes held by a rollout by its counter, there are %d", f.Key, f.Rollout, c.rollout[f.Number])
 		}
 		if f.Held != c.held[f.Number] {
 			c.report.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])

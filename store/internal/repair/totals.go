@@ -20,12 +20,13 @@ type totals struct {
 	in                      map[uint32]uint64   // members by field
 	held                    map[uint32]uint64
 	withheld                map[uint32]uint64
+	rollout                 map[uint32]uint64
 	deletes                 state.Deletes // changes that delete users, by state
 }
 
 // countTotals counts everything once.
 func countTotals(tx *state.Tx) *totals {
-	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64)}
+	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
 		if binary.BigEndian.Uint16(k[len(k)-2:]) >= state.BlockConsent {
@@ -68,6 +69,9 @@ func countTotals(tx *state.Tx) *totals {
 				c.changes[i]++
 				if p.state == domain.StateHeld {
 					c.held[ch.Field]++
+					if ch.Reason == domain.ReasonRollout {
+						c.rollout[ch.Field]++
+					}
 				}
 				if ch.Kind == domain.KindDelete {
 					c.deletes.Count(p.state, 1)
@@ -99,13 +103,14 @@ func (c *totals) settle(tx *state.Tx, was *state.Ledger, located uint64, report 
 	lost.Parked = less(was.Changes.Parked+was.Events.Parked, saved.Parked)
 	for _, f := range tx.State.Registry.Fields {
 		lost.Members += less(f.Members, c.in[f.Number])
-		f.Members, f.Held, f.Withheld = c.in[f.Number], c.held[f.Number], c.withheld[f.Number]
+		f.Members, f.Held = c.in[f.Number], c.held[f.Number]
+		f.Withheld, f.Rollout = c.withheld[f.Number], c.rollout[f.Number]
 		tx.Touch(f)
 	}
 	gone := lost.Pending + lost.Held + less(was.Changes.Parked, c.changes[0])
 	lost.History = less(located, c.located+gone)
 
-	if tx.State.Rules.AsksConsent() { // the consent of some may be lost, and a row may be older than it
+	if tx.State.Rules.Selects() { // the consent of some may be lost, and a row may be older than it, or than the share
 		tx.Put(tx.Bucket(state.BucketMeta), state.MetaConsent, new(state.Comparing).Encode())
 	}
 	if report.LedgerLost {

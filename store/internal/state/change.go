@@ -117,6 +117,9 @@ func (tx *Tx) Withdraw(ch *Stored) {
 		tx.Remove(tx.Held, IDKey(ch.ID))
 		if f := tx.FieldOf(ch.Field); f != nil && f.Held > 0 {
 			f.Held--
+			if ch.Reason == domain.ReasonRollout {
+				f.Rollout -= min(f.Rollout, 1)
+			}
 			tx.Touch(f)
 		}
 	}

@@ -54,8 +54,11 @@ func ConsentOf(tx *Tx, u *User) *domain.Consent {
 // SetConsent has Flush write the consent of a user; nil removes it.
 func SetConsent(u *User, c *domain.Consent) { u.consent = consentRow{kept: c, read: true, dirty: true} }
 
-// Allows reports whether a user has given every category that a policy asks for.
+// Allows reports whether a user has given every category that a policy asks for, and is not in its holdout.
 func Allows(tx *Tx, u *User, p *domain.Policy) bool {
+	if p.HoldsOut(u.ID) {
+		return false
+	}
 	if len(p.Consent) == 0 {
 		return true
 	}
@@ -97,11 +100,11 @@ func DecodeConsent(key, frame []byte) (*domain.Consent, error) {
 }
 
 // PolicyOf returns the policy by which a field is sent. A forwarded trait belongs to no computation, so that it is sent
-// by the defaults.
+// by the defaults, and in no rollout: the one of the computation that forwards it decided when it came.
 func PolicyOf(tx *Tx, f *Field) domain.Policy {
 	p := tx.State.Rules.For(f.Key, f.ID)
 	if f.forwarded() {
-		p.Send = domain.SendAttribute
+		p.Send, p.Rollout = domain.SendAttribute, nil
 	}
 	return p
 }

@@ -36,6 +36,7 @@ type Field struct {
 	Heard     byte      // calls that brought its membership, as bits 1<<KeptIdentify and 1<<KeptTrack; FormerMark, GoneMark
 	Watch     ExitWindow
 	Withheld  uint64 // entries of f that are Withheld
+	Rollout   uint64 // of Held, those that a rollout holds
 }
 
 // A target is a way of sending a membership that has a memory of its own: what the cohort, or the list, was last
@@ -163,13 +164,14 @@ func SumHeld(fields []*Field) (held uint64) {
 }
 
 // fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet; 3 does not count
-// what is withheld, and is still written where nothing is, so that an older program reads it.
-const fieldVersion byte = 4
+// what is withheld, and 4 what a rollout holds. A version is written only where there is something of it, so that an
+// older program reads the others.
+const fieldVersion byte = 5
 
 // Encode appends the frame of f, sealed under its key.
 func (f *Field) Encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(buf, fieldVersion-1, byte(f.Class))
+	buf = append(buf, fieldVersion-2, byte(f.Class))
 	for _, s := range [...]string{f.Space, f.Key, f.Column, f.ID} {
 		buf = wire.AppendString(buf, s)
 	}
@@ -177,9 +179,13 @@ func (f *Field) Encode(buf []byte) []byte {
 		buf = wire.AppendUint(buf, n)
 	}
 	buf = f.Watch.encode(append(wire.AppendTime(buf, f.LastEvent), f.Heard))
-	if f.Withheld > 0 {
-		buf[start] = fieldVersion
+	if f.Withheld > 0 || f.Rollout > 0 {
+		buf[start] = fieldVersion - 1
 		buf = wire.AppendUint(buf, f.Withheld)
+	}
+	if f.Rollout > 0 {
+		buf[start] = fieldVersion
+		buf = wire.AppendUint(buf, f.Rollout)
 	}
 	return wire.SealKeyed(buf, start, FieldKey(f.Number))
 }
@@ -218,6 +224,9 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 	}
 	if version > 3 {
 		f.Withheld = r.Uint()
+	}
+	if version > 4 {
+		f.Rollout = r.Uint()
 	}
 	return f, r.Done()
 }
