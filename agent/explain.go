@@ -2,6 +2,7 @@ package agent
 
 import (
 	"personasync/scheduler"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -38,7 +39,11 @@ type reason struct {
 	means string
 	do    string
 	held  bool // a change that is held; else an event, or a change, that is parked
-	job   bool // a run of a scheduled job, or a verification, that failed
+
+	rollout  bool // a change that is held and leaves by itself
+	withheld bool // a change that is closed and not sent
+
+	job bool // a run of a scheduled job, or a verification, that failed
 }
 
 // retryEvent is the last step of a remedy for parked events.
@@ -82,6 +87,9 @@ var reasons = []reason{
 	{code: "mass_exit", held: true, means: "More members left the audience at once than [guard] allows, so its exits wait for a decision.", do: "`personasync audience release KEY` sends them, `personasync audience discard KEY` makes the users members again."},
 	{code: "key_conflict", held: true, means: "Another computation, known before, is sent under the same name at MoEngage; both would overwrite each other.", do: "`personasync audience adopt KEY ID` if it continues the other one; else give the two different names in the configuration."},
 
+	{code: domain.ReasonRollout, rollout: true, means: "The user is not in the computation's share or only_users_file, and MoEngage was never told of them.", do: "Nothing, or raise share in the configuration and reload it: docs/go-live.md."},
+	{code: domain.ReasonHoldout, withheld: true, means: "The user is in the computation's holdout, the control group that MoEngage is never told of.", do: "Nothing. `personasync user show ID` has the user's share; docs/go-live.md has the query for all of them."},
+
 	{code: scheduler.CodeFailed, job: true, means: "A run of a scheduled job, or a verification, failed for a reason that is no answer of MoEngage.", do: "Read the error beside it: `personasync schedule` has it, and the log."},
 	{code: scheduler.CodePanic, job: true, means: "A run of a scheduled job failed by a fault of the program.", do: "Report it, with the trace in the log. The agent goes on."},
 }
@@ -96,6 +104,12 @@ func (r *reason) explanation() syncer.Explanation {
 	}
 	if r.held {
 		e.Data, e.Agent = "held", "Holds the change until it is decided. It blocks nothing else."
+	}
+	if r.rollout {
+		e.Data, e.Agent = "held", "Holds the newest change until the share reaches the user, and sends it then."
+	}
+	if r.withheld {
+		e.Data, e.Agent = "withheld", "Tells MoEngage nothing, or \"no member\" if it was told before."
 	}
 	return e
 }

@@ -20,6 +20,7 @@ var codesInTheSource = map[string]*regexp.Regexp{
 	"../store/internal/apply/record.go":  regexp.MustCompile(`ParkEvent\(.*, "", "(\w+)"`),
 	"../sync/check.go":                   regexp.MustCompile(`return "(\w+)"`),
 	"../store/internal/outbox/hold.go":   regexp.MustCompile(`[rR]eason\w+ = "(\w+)"`),
+	"../store/domain/rollout.go":         regexp.MustCompile(`Reason\w+ = "(\w+)"`),
 	"../store/internal/outbox/settle.go": regexp.MustCompile(`Reason: "(\w+)"`),
 }
 

@@ -55,15 +55,15 @@ func (h *housekeeper) run(ctx context.Context) error {
 	}
 }
 
-// compareConsent compares the users that a change of consent in the configuration is about. Until it has come to a user,
-// nothing is sent of them that may not be, and what was sent before is not taken back yet.
+// compareConsent compares the users that a change of consent, or of a rollout, in the configuration is about. Until it has
+// come to a user, nothing is sent of them that may not be, and what was sent before is not taken back yet.
 func (h *housekeeper) compareConsent(ctx context.Context) {
 	some, err := h.store.CompareConsent(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		h.log.Error("comparing users with the consent that the configuration asks for stopped; it goes on in a minute", "error", err)
+		h.log.Error("comparing users with the consent and the shares of the configuration stopped; it goes on in a minute", "error", err)
 	case err == nil && some:
-		h.log.Info("the consent that the configuration asks for changed, and every user was compared with it")
+		h.log.Info("the consent or the shares of the configuration changed, and every user was compared with them")
 	}
 }
 

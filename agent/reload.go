@@ -110,7 +110,7 @@ func (r *reloader) report(old, next *config.Config, kept []string) {
 		r.log.Warn("a changed setting takes effect at the next start only", "key", key)
 	}
 	if changed := changedRules(old.Rules(), next.Rules()); len(changed) > 0 {
-		r.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that, and a changed consent alone is compared with every user",
+		r.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that, and a changed consent, share, holdout or list of users alone is compared with every user",
 			"computations", changed)
 	}
 }
@@ -133,14 +133,21 @@ func changedRules(old, next domain.Rules) []string {
 	return slices.Sorted(maps.Keys(changed))
 }
 
+// sections returns the policies by name, each with the list of users that it names.
 func sections(r domain.Rules) map[string]domain.Policy {
-	m := map[string]domain.Policy{"(defaults)": r.Defaults}
+	listed := func(p domain.Policy) domain.Policy {
+		if p.Rollout != nil {
+			p.Listed = r.Lists[p.Rollout.List]
+		}
+		return p
+	}
+	m := map[string]domain.Policy{"(defaults)": listed(r.Defaults)}
 	for _, s := range r.Sections {
 		name := s.Key
 		if s.ID != "" {
 			name = s.ID
 		}
-		m[name] = s.Policy
+		m[name] = listed(s.Policy)
 	}
 	return m
 }

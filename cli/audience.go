@@ -86,6 +86,9 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 	if wide || len(shared(list)) > 0 {
 		t.Columns = append(t.Columns, term.Column{Title: "ID"})
 	}
+	if slices.ContainsFunc(list, func(l domain.ComputationInfo) bool { return l.Rollout != nil }) {
+		t.Columns = slices.Insert(t.Columns, 6, term.Column{Title: "TOLD"})
+	}
 	var rows [][]string
 	for _, l := range list {
 		members := term.Count(l.Members)
@@ -93,9 +96,27 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 			members = ""
 		}
 		row := []string{l.Key, l.Class, members, term.Count(l.Entered), term.Count(l.Exited), term.Count(l.Held), term.Minute(l.LastEvent), term.Minute(l.SentUpTo), l.ID}
+		if t.Columns[6].Title == "TOLD" {
+			row = slices.Insert(row, 6, toldShare(l.Rollout))
+		}
 		rows = append(rows, row[:len(t.Columns)])
 	}
 	return t.Print(rows)
+}
+
+// toldShare says of whom MoEngage is told.
+func toldShare(r *domain.RolloutInfo) string {
+	if r == nil {
+		return "all"
+	}
+	text := domain.Percent(r.Share)
+	if r.Listed != nil {
+		text += " of " + term.Plural(uint64(*r.Listed), "listed user")
+	}
+	if r.Holdout > 0 {
+		text += ", holdout " + domain.Percent(r.Holdout)
+	}
+	return text
 }
 
 // shared returns the keys that several computations have. A key alone does not say which of them is meant.

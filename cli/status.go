@@ -115,7 +115,7 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	}
 	line("pending", pendingText(s))
 	line("parked", alarm(w.Paint.Yellow, s.Parked)+" (`personasync outbox list --state parked`)")
-	line("held", alarm(w.Paint.Yellow, s.Held))
+	line("held", heldText(w, &s))
 	line("delivered", term.Count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
 	line("known", term.Plural(s.Users, "user")+", "+term.Plural(s.Audiences, "audience"))
@@ -142,6 +142,18 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	}
 	_, err := w.Out.Write(b.Bytes())
 	return err
+}
+
+// heldText counts what waits for a decision apart from what leaves by itself.
+func heldText(w *term.Terminal, s *condition.Status) string {
+	text := alarm(w.Paint.Yellow, s.Held-s.HeldRollout)
+	if s.HeldRollout > 0 {
+		text += "; " + term.Count(s.HeldRollout) + " for a rollout (`personasync audience list`)"
+	}
+	if c := s.Comparing; c != nil {
+		text += fmt.Sprintf("; comparing users with the configuration: %s of %s", term.Count(c.Done), term.Count(c.Users))
+	}
+	return text
 }
 
 // refusalRows limits the kinds of refused requests that are shown. --json has all of them.

@@ -88,12 +88,25 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	}
 	return cmp.Or(
 		printSection(w, "Memberships", memberships, rows),
+		printNotTold(w, u),
 		printTraits(w, u, wide),
 		printWaiting(w, u.Pending, wide),
 		printMore(w, u),
 		printSection(w, "History", w.NewTable(wide, stateTable...), stateRows(u.History)),
 		printMoreHistory(w, u),
 	)
+}
+
+// printNotTold says which memberships MoEngage is not told of, and why.
+func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
+	var b bytes.Buffer
+	for _, m := range u.Memberships {
+		if m.NotTold != "" {
+			fmt.Fprintf(&b, "%s\n", hangingText(w, "MoEngage is not told of "+term.Plain(m.Computation)+": "+m.NotTold))
+		}
+	}
+	_, err := w.Out.Write(b.Bytes())
+	return err
 }
 
 // toldText returns the last sent state of a membership, and whether a change of it is pending.
@@ -138,7 +151,7 @@ func printWaiting(w *term.Terminal, list []domain.UserChange, wide bool) error {
 	var b bytes.Buffer
 	b.WriteByte('\n')
 	for _, v := range list[:min(len(list), explained)] {
-		fmt.Fprintf(&b, "%s\n", hangingText(w, term.Plain(v.ID+" ("+v.State+"): "+v.Waits)))
+		fmt.Fprintf(&b, "%s\n", hangingText(w, term.Plain(v.ID+" ("+waitsAs(&v)+"): "+v.Waits)))
 		if v.Answer != nil {
 			fmt.Fprintf(&b, "%s\n", hangingText(w, "last answer: "+answerText(v.Answer)+" "+term.Plain(v.Answer.Body)))
 		}
@@ -148,6 +161,14 @@ func printWaiting(w *term.Terminal, list []domain.UserChange, wide bool) error {
 	}
 	_, err := w.Out.Write(b.Bytes())
 	return err
+}
+
+// waitsAs returns the state of a waiting change, and the reason of a held one.
+func waitsAs(v *domain.UserChange) string {
+	if v.State == domain.StateHeld.String() && v.Reason != "" {
+		return v.State + ": " + v.Reason
+	}
+	return v.State
 }
 
 // explained limits the changes of a user that are explained at length.

@@ -142,7 +142,7 @@ func (f *Facts) keyConflict() *Condition {
 	}
 	var parts, commands []string
 	for _, c := range list[:min(len(list), 3)] {
-		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, Quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
+		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, Quantity(undecided(c), "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
 		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != domain.ClassTrait.String() {
 			commands = append(commands, "personasync audience adopt "+store.Arguments(c.Key, c.ID))
 		}
@@ -156,18 +156,26 @@ func (f *Facts) keyConflict() *Condition {
 		"%s%s. The changes of the one that came later are held. If it was made again in Segment, `adopt` has it continue the other; else give it a name of its own in a [[computation]] section of the configuration.", strings.Join(parts, "; "), more)
 }
 
+// undecided returns how many held changes of a computation wait for an operator: not those of a rollout.
+func undecided(c domain.ComputationInfo) uint64 {
+	if c.Rollout == nil {
+		return c.Held
+	}
+	return c.Held - c.Rollout.Held
+}
+
 // held names the audiences whose exits the guard holds, and both ways out.
 func (f *Facts) held() *Condition {
 	st := f.Status
 	if len(st.Guard) == 0 {
-		conflicts := uint64(0)
+		others := st.HeldRollout // which leave by themselves as the share grows
 		for _, c := range f.conflicting() {
-			conflicts += c.Held
+			others += undecided(c) // key_conflict speaks of them
 		}
-		if st.Held <= conflicts {
-			return nil // key_conflict speaks of them
+		if st.Held <= others {
+			return nil
 		}
-		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", Are(st.Held-conflicts, "change"))
+		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", Are(st.Held-others, "change"))
 	}
 	var commands []string
 	var parts []string

@@ -26,7 +26,8 @@ type Status struct {
 	Unapplied      uint64           `json:"unapplied"`
 	Pending        uint64           `json:"pending"`
 	Held           uint64           `json:"held"`
-	Parked         uint64           `json:"parked"` // events and changes together
+	HeldRollout    uint64           `json:"held_rollout"` // of Held, changes of users whom a rollout does not reach
+	Parked         uint64           `json:"parked"`       // events and changes together
 	Delivered      uint64           `json:"delivered"`
 	OldestPendingS int64            `json:"oldest_pending_s"`
 	OldestPending  *time.Time       `json:"oldest_pending"` // its receipt, to the second; null when nothing is pending
@@ -42,6 +43,9 @@ type Status struct {
 	MoEngage Reachability        `json:"moengage"`
 
 	Guard []GuardedAudience `json:"guard"` // whose exits the guard holds
+
+	// Comparing is how far users are compared with a change of consent or of a rollout; absent if all are.
+	Comparing *domain.Comparing `json:"comparing,omitempty"`
 
 	Pause *domain.Pause `json:"pause,omitempty"` // of sending, while it holds
 
@@ -109,7 +113,7 @@ func Guarded(list []domain.ComputationInfo) []GuardedAudience {
 	held := []GuardedAudience{}
 	for _, c := range list {
 		if c.ExitsHeldSince != "" {
-			held = append(held, GuardedAudience{c.Key, c.ID, c.Held, c.ExitsHeldSince})
+			held = append(held, GuardedAudience{c.Key, c.ID, undecided(c), c.ExitsHeldSince})
 		}
 	}
 	return held
@@ -219,7 +223,7 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,
-		Pending: c.Changes.Pending, Held: c.Changes.Held,
+		Pending: c.Changes.Pending, Held: c.Changes.Held, HeldRollout: c.Rollout,
 		Parked:    c.Events.Parked + c.Changes.Parked,
 		Delivered: c.Changes.Delivered,
 		Users:     c.Users, Audiences: c.Audiences,
@@ -230,6 +234,7 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 		OldestPendingS: Age(c.OldestPending, now),
 		Refusals:       Whole(c.Refusals),
 		Intake:         p.Intake,
+		Comparing:      c.Comparing,
 	}
 	if last := c.Heard.Last(); !last.IsZero() {
 		s.Heard = &last

@@ -55,11 +55,12 @@ type Config struct {
 
 // provenance is how a configuration was read.
 type provenance struct {
-	origins  map[string]origin  // by full key; a missing key has its default
-	notes    []string           // warnings found while reading
-	blind    bool               // loaded without secrets, so a missing one means nothing
-	refused  error              // see Refused
-	borrowed map[string]Setting // secrets known from the running agent, see Borrow
+	origins  map[string]origin          // by full key; a missing key has its default
+	notes    []string                   // warnings found while reading
+	blind    bool                       // loaded without secrets, so a missing one means nothing
+	refused  error                      // see Refused
+	borrowed map[string]Setting         // secrets known from the running agent, see Borrow
+	lists    map[string]domain.UserList // users that files name, by path
 }
 
 // Log is how the agent writes its log.
@@ -202,6 +203,9 @@ type Policy struct {
 	TraitEvent    string             `toml:"trait_event"`
 	Collapse      bool               `toml:"collapse"`
 	Consent       []string           `toml:"consent"`
+	OnlyUsersFile string             `toml:"only_users_file" path:"file"`
+	Share         float64            `toml:"share" min:"0" max:"1"`
+	Holdout       float64            `toml:"holdout" min:"0" max:"1"`
 }
 
 // Computation is one [[computation]] section. It applies to the computation with this ID, or with this Key if
@@ -332,6 +336,7 @@ func Default() *Config {
 			ExitEvent:     "Audience Exited",
 			TraitEvent:    "Trait Computed",
 			Collapse:      true,
+			Share:         1,
 		},
 	}
 }

@@ -90,6 +90,7 @@ func (l *loader) lay(entries []document.Entry) {
 	l.resolvePaths()
 	takeSecrets(&l.report, l.env)
 	takeSections(&l.report, l.sections) // after the environment, because they inherit its [defaults]
+	l.takeUserLists()
 	check(&l.report)
 }
 

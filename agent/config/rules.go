@@ -14,6 +14,7 @@ func (c *Config) Rules() domain.Rules {
 		Guard:      domain.Guard{Share: c.Guard.ExitShare, Count: uint64(c.Guard.ExitCount), Window: c.Guard.Window.Duration},
 		MessageIDs: c.Retention.MessageIDs.Duration,
 		Journal:    c.History.Keep.Duration > 0,
+		Lists:      c.lists,
 	}
 	for i := range c.Computations {
 		r.Sections = append(r.Sections, c.Computations[i].section())
@@ -47,6 +48,7 @@ func (p *Policy) rules() domain.Policy {
 		TraitEvent:    p.TraitEvent,
 		Collapse:      p.Collapse,
 		Consent:       sortedSet(p.Consent),
+		Rollout:       p.rollout(),
 	}
 }
 

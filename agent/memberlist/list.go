@@ -77,7 +77,7 @@ func (l *List) Users() iter.Seq2[string, error] {
 			return nil
 		})
 		if err == nil && named == 0 {
-			err = fmt.Errorf("%s has no members; nothing was changed. To remove every member, use `personasync audience close KEY`", filepath.Base(l.Name))
+			err = fmt.Errorf("%s %w; nothing was changed. To remove every member, use `personasync audience close KEY`", filepath.Base(l.Name), ErrEmpty)
 		}
 		if err != nil && !errors.Is(err, errEnough) {
 			yield("", err)
@@ -153,6 +153,9 @@ func cells(line []byte, sep rune) (titles []string) {
 func (l *List) names(title string) bool {
 	return slices.Contains(idTitles, title) || title == externalIDs || l.Column != "" && title == plainTitle(l.Column)
 }
+
+// ErrEmpty says that a list names nobody.
+var ErrEmpty = errors.New("has no members")
 
 var errEnough = errors.New("enough")
 

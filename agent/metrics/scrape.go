@@ -299,6 +299,10 @@ func (c *reading) computation(info domain.ComputationInfo) {
 		c.counter("personasync_computation_exited_total", info.Exited, labels...)
 	}
 	c.gauge("personasync_computation_held", float64(info.Held), labels...)
+	if info.Rollout == nil {
+		info.Rollout = new(domain.RolloutInfo)
+	}
+	c.gauge("personasync_computation_held_rollout", float64(info.Rollout.Held), labels...)
 	c.moment("personasync_computation_last_event_timestamp_seconds", info.LastEvent, labels...)
 	c.moment("personasync_computation_sent_up_to_timestamp_seconds", info.SentUpTo, labels...)
 }

@@ -90,13 +90,13 @@ func (p *Policy) inShare(user string) bool {
 func (p *Policy) RolloutSentence(user string) string {
 	switch {
 	case p.HoldsOut(user):
-		return "the user is in the holdout of " + percent(p.Rollout.Holdout)
+		return "the user is in the holdout of " + Percent(p.Rollout.Holdout)
 	case p.Reaches(user):
 		return ""
 	case p.inShare(user):
 		return "the user is not in only_users_file"
 	}
-	return "the user is not in the share of " + percent(p.Rollout.Share)
+	return "the user is not in the share of " + Percent(p.Rollout.Share)
 }
 
 // Selects reports whether any computation tells some users alone: by consent, or by a rollout.
@@ -116,6 +116,7 @@ func (p *Policy) SameSelection(o *Policy) bool {
 	return same && slices.Equal(p.Consent, o.Consent) && bytes.Equal(p.Listed, o.Listed)
 }
 
-func percent(share float64) string {
+// Percent returns a share for people, such as "5 %".
+func Percent(share float64) string {
 	return strconv.FormatFloat(share*100, 'g', 6, 64) + " %"
 }

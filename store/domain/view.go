@@ -22,7 +22,8 @@ type Counts struct {
 	Changes ChangeLedger
 	Backlog Backlog `json:"-"`
 
-	Comparing *Comparing `json:"-"` // nil: all users are compared with the consent that the rules ask for
+	Comparing *Comparing `json:"-"` // nil: all users are compared with the consent and the rollouts of the rules
+	Rollout   uint64     `json:"-"` // of the held changes, those that a rollout holds
 
 	Deletions DeletionCounts `json:"-"`
 
@@ -30,7 +31,7 @@ type Counts struct {
 	OldestOfJobs  map[string]time.Time `json:"-"` // the same of each job that has one; "" is the default schedule
 }
 
-// Comparing is how many of the users are compared, after a change of consent in the configuration.
+// Comparing is how many of the users are compared, after a change of consent or of a rollout in the configuration.
 type Comparing struct {
 	Done  uint64 `json:"done"`
 	Users uint64 `json:"users"`
@@ -74,6 +75,17 @@ type ComputationInfo struct {
 
 	// Conflict is set while changes are held because another computation has the name: key_conflict.
 	Conflict *Conflict `json:"conflict,omitempty"`
+
+	// Rollout is set where not everybody is told.
+	Rollout *RolloutInfo `json:"rollout,omitempty"`
+}
+
+// RolloutInfo is whom a computation is told of.
+type RolloutInfo struct {
+	Share   float64 `json:"share"`
+	Holdout float64 `json:"holdout"`
+	Listed  *int    `json:"listed,omitempty"` // users of only_users_file
+	Held    uint64  `json:"held"`             // changes of users whom the rollout does not reach, as part of all held ones
 }
 
 // Conflict is the computation that has a name already under which another one would be sent.
@@ -96,6 +108,7 @@ type MembershipInfo struct {
 	Since       string `json:"since"`
 	Delivered   bool   `json:"delivered"`                   // MoEngage was told of just this
 	Told        string `json:"told,omitempty"`              // what it was last told: in, out, nothing, uncertain; "" while that is under way as events
+	NotTold     string `json:"not_told,omitempty"`          // why the rollout of the computation keeps it from MoEngage
 	Event       string `json:"event"`                       // message id of the event that set it, or the command that did, while that is kept
 	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read or believed: see TimeSource
 }

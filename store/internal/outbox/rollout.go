@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -58,7 +57,7 @@ func holdBeyond(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e
 }
 
 func holdForRollout(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *state.Stored, e *state.Entry) {
-	ch.Reason, ch.Sentence = domain.ReasonRollout, "" // the sentence changes with the share
+	ch.Reason, ch.Sentence = domain.ReasonRollout, "" // made when it is read
 	if f.Key == "" {                                  // a forwarded trait goes with the computation that forwards it
 		ch.Computation, ch.ComputedBy = p.Of, p.OfID
 	}
@@ -147,7 +146,7 @@ func reachOne(tx *state.Tx, u *state.User, id []byte, at time.Time) {
 	if f == nil {
 		return // only corruption explains this
 	}
-	p := tx.State.Rules.For(cmp.Or(f.Key, ch.Computation), cmp.Or(f.ID, ch.ComputedBy))
+	p := tx.RolloutOf(ch)
 	if Beyond(tx, u, f, &p) {
 		return
 	}

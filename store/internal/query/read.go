@@ -75,6 +75,7 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		}
 		c.Deletions = deletionCounts(tx)
 		for _, f := range tx.State.Registry.Fields {
+			c.Rollout += f.Rollout
 			if f.Audience() {
 				c.Audiences++
 			}
@@ -209,7 +210,7 @@ func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 				list = append(list, domain.ComputationInfo{
 					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
 					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), LastEvent: domain.Timestamp(f.LastEvent),
-					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: domain.Timestamp(sent.of(f)),
+					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: domain.Timestamp(sent.of(f)), Rollout: rolloutOf(tx, f, columns[f]),
 				})
 			}
 		}
@@ -217,6 +218,25 @@ func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 	})
 	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
 	return list, err
+}
+
+// rolloutOf returns whom computation f is told of, nil if everybody is and nothing is held of that.
+func rolloutOf(tx *state.Tx, f *state.Field, columns []*state.Field) *domain.RolloutInfo {
+	info, p := domain.RolloutInfo{Share: 1}, tx.State.Rules.For(f.Key, f.ID)
+	for _, x := range append(tx.State.Registry.TargetFields(f), columns...) {
+		info.Held += x.Rollout
+	}
+	switch r := p.Rollout; {
+	case r == nil && info.Held == 0:
+		return nil
+	case r != nil:
+		info.Share, info.Holdout = r.Share, r.Holdout
+		if r.List != "" {
+			listed := p.Listed.Len()
+			info.Listed = &listed
+		}
+	}
+	return &info
 }
 
 // conflictOf names the computation that the fields of another would overwrite, and what under; nil where nothing

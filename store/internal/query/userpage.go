@@ -82,6 +82,9 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 				Delivered: !more && !open[computation{f.Key, f.ID}] && knows(tx, u, f, e, s),
 			}
 			m.Told = toldOf(tx, u, f, e, &m)
+			if p := state.PolicyOf(tx, f); p.HoldsOut(u.ID) || outbox.Beyond(tx, u, f, &p) {
+				m.NotTold = p.RolloutSentence(u.ID)
+			}
 			info.Memberships = append(info.Memberships, m)
 			setBy = append(setBy, s.Seq)
 		}

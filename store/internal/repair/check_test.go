@@ -232,6 +232,7 @@ func TestACheckFindsEachContradiction(t *testing.T) {
 		{"a second", "frame", "sent", put(state.BucketSent, []byte("k"), []byte("12345678"))},
 		{"a run", "frame", "not the record of a run", put(state.BucketRuns, []byte("job:x"), []byte("{"))},
 		{"a sample", "frame", "not a sample", put(state.BucketSamples, []byte("12345678"), []byte("v"))},
+		{"a list of users", "frame", "lists pilot", put(state.BucketLists, []byte("pilot"), []byte("v"))},
 		{"verdicts", "frame", "not those of", put(state.BucketVerdicts, []byte("1234567"), []byte("v"))},
 		{"a lease", "frame", "flight", put(state.BucketLeases, []byte("12345678"), []byte("v"))},
 		{"a parked frame", "frame", "parked", put(state.BucketParked, []byte("1234567890"), []byte("v"))},

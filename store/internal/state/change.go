@@ -106,7 +106,21 @@ func (tx *Tx) Decode(frame []byte) *Stored {
 		tx.Aside = true
 		return nil
 	}
+	if ch.State == domain.StateHeld && ch.Reason == domain.ReasonRollout {
+		p := tx.RolloutOf(ch)
+		ch.Sentence = p.RolloutSentence(ch.User) // as the share is now
+	}
 	return ch
+}
+
+// RolloutOf returns the policy whose rollout decides about a held change. A forwarded trait, which belongs to no
+// computation, keeps in its change the one that forwards it.
+func (tx *Tx) RolloutOf(ch *Stored) domain.Policy {
+	key, id := ch.Computation, ch.ComputedBy
+	if f := tx.FieldOf(ch.Field); f != nil && !f.forwarded() {
+		key, id = f.Key, f.ID // which an adoption may have changed
+	}
+	return tx.State.Rules.For(key, id)
 }
 
 // Withdraw removes a change from the parked or the held, and from the ledger's count of them.
