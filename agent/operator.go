@@ -77,6 +77,11 @@ func (o *operator) Drop(ctx context.Context, order api.ActionOrder) (*api.Action
 	return drops(o.store, o.inspect).carryOut(ctx, order)
 }
 
+// VerifyUser implements Running.
+func (o *operator) VerifyUser(ctx context.Context, user string, settle time.Duration) (*api.UserVerification, error) {
+	return o.verifier.User(ctx, user, settle)
+}
+
 // Verify implements Running.
 func (o *operator) Verify(ctx context.Context, order api.VerifyOrder, progress func(done, total int64)) (*api.VerifyReport, error) {
 	return o.verifier.Verify(ctx, order, progress)

@@ -2,11 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"strings"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -16,8 +11,7 @@ import (
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
-	"personasync/store"
-	"personasync/store/domain"
+	"personasync/cli/internal/upkeep"
 )
 
 func doctorCommand(env *command.Env) *urfave.Command {
@@ -55,78 +49,17 @@ func diagnose(env *command.Env, c *urfave.Context) error {
 		}
 	}
 	if c.IsSet("bundle") {
-		return writeBundle(env, c, &bundle.Subject{Env: env, Config: conf, Unread: unread, Check: checker(env)})
+		s := &bundle.Subject{Env: env, Config: conf, Unread: unread, Check: checker(env)}
+		return s.Write(c.Context, c.String("bundle"), c.Bool("json"))
 	}
 	findings := agent.Diagnose(c.Context, conf, unread, env.Version)
 	if c.Bool("json") {
 		err = term.PrintJSON(env.Out, findings)
 	} else {
-		err = printFindings(env.Terminal, findings)
+		err = upkeep.PrintFindings(env.Terminal, findings)
 	}
 	if err != nil || agent.Healthy(findings) {
 		return err
 	}
 	return errors.New("something is wrong: each line above says what to do")
-}
-
-// bundleLimit is how long the parts of an archive may take. With the start of the program and the writing, it is done
-// within 3 s.
-const bundleLimit = 2200 * time.Millisecond
-
-func writeBundle(env *command.Env, c *urfave.Context, s *bundle.Subject) (err error) {
-	path, to := c.String("bundle"), env.Out
-	switch path {
-	case "":
-		return exit.Usage("--bundle needs the name of a new file, such as support.tar.gz")
-	case "-":
-	default:
-		if name := store.OwnName(path); name != "" {
-			return exit.Usage("%s: the agent keeps files of its own under %s in its data directory: choose another name", path, name)
-		}
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			return exit.Usage("%s exists already and is left alone: give another name", path)
-		}
-		if err != nil {
-			return err
-		}
-		defer func() {
-			if err = errors.Join(err, f.Close()); err != nil {
-				_ = os.Remove(path) // half an archive
-			}
-		}()
-		to = f
-	}
-	about, err := bundle.Write(c.Context, to, env.Version, s.Parts(), s.Secrets(), bundleLimit)
-	if err != nil || path == "-" {
-		return err
-	}
-	if c.Bool("json") {
-		return term.PrintJSON(env.Out, about)
-	}
-	for _, p := range about.Parts {
-		size, why := domain.Bytes(int64(p.Bytes)), ""
-		if p.Error != "" {
-			why = "  " + env.Paint.Yellow(term.Plain(p.Error))
-		}
-		fmt.Fprintf(env.Out, "%-14s %9s%s\n", p.Name, size, env.Beside(why, 25))
-	}
-	_, err = fmt.Fprintf(env.Out, "%s has these parts, without user ids and secrets: look through it before you send it\n", term.Plain(path))
-	return err
-}
-
-func printFindings(w *term.Terminal, findings []agent.Finding) error {
-	paint := map[string]func(string) string{"ok": w.Paint.Green, "warn": w.Paint.Yellow, "fail": w.Paint.Red, "skip": w.Paint.Dim}
-	const margin = 19
-	hang := "\n" + strings.Repeat(" ", margin)
-	for _, f := range findings {
-		text := w.Beside(w.Typed(term.Plain(f.Message)), margin)
-		if f.Do != "" {
-			text += hang + w.Beside("→ "+w.Typed(term.Plain(f.Do)), margin)
-		}
-		if _, err := fmt.Fprintf(w.Out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, text); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -54,7 +52,7 @@ func dbRestore(env *command.Env, c *urfave.Context) error {
 	if _, err := os.Stat(path); path != store.Stdin && errors.Is(err, fs.ErrNotExist) {
 		return exit.With(exit.NotFound, err)
 	}
-	unit, err := unitOf(c, places)
+	unit, err := service.UnitOf(c.Context, places, c.String("unit"))
 	if err != nil {
 		return err
 	}
@@ -64,7 +62,14 @@ func dbRestore(env *command.Env, c *urfave.Context) error {
 	case path == store.Stdin && !c.Bool("yes"):
 		return exit.Usage("the standard input has the backup, so nobody can be asked: --yes does it unasked")
 	case unit != nil:
-		return restoreUnder(env, c, places, unit)
+		result, err := service.RestoreUnder(c.Context, env, places, unit, path, func(what string) error { return confirmRestore(env, c, what) })
+		switch {
+		case err != nil:
+			return err
+		case c.Bool("json"):
+			return term.PrintJSON(env.Out, result)
+		}
+		return upkeep.PrintRestored(env.Terminal, places.DataDir, &result.RestoreReport)
 	}
 	if err := confirmRestore(env, c, "everything in "+term.Plain(places.DataDir)+" will be replaced by the backup "+term.Plain(path)); err != nil {
 		return err
@@ -88,72 +93,6 @@ func confirmRestore(env *command.Env, c *urfave.Context, what string) error {
 		return nil
 	}
 	return command.Confirm(env.Terminal, what)
-}
-
-// unitOf returns the unit that runs the agent of a configuration; nil if there is none that this process may stop.
-func unitOf(c *urfave.Context, places *config.Config) (*service.Unit, error) {
-	name := c.String("unit")
-	switch {
-	case name != "" && !service.Booted():
-		return nil, exit.Usage("--unit %s: systemd does not run this host: stop the agent, restore as its user without --unit, and start it", name)
-	case name != "" && os.Geteuid() != 0:
-		return nil, exit.Usage("--unit %s: only root may stop a unit: run this with sudo", name)
-	case os.Geteuid() != 0 || !service.Booted():
-		return nil, nil
-	}
-	path, err := filepath.Abs(places.Path)
-	if places.Path == "" {
-		path = ""
-	}
-	if err != nil {
-		return nil, err
-	}
-	unit, err := service.Find(c.Context, path, name)
-	if errors.Is(err, service.ErrNoUnit) && name == "" {
-		return nil, nil
-	}
-	return unit, exit.Incurable(err)
-}
-
-// restoreUnder restores the data of an agent that runs in a unit.
-func restoreUnder(env *command.Env, c *urfave.Context, places *config.Config, unit *service.Unit) error {
-	path := c.Args().First()
-	if path == store.Stdin {
-		return exit.Usage("%s is stopped only for a backup that was checked before, and the standard input can be read once: write it to a file", unit.Name)
-	}
-	if err := service.SameData(c.Context, env, places); err != nil {
-		return err
-	}
-	bar := env.Progress()
-	info, err := store.VerifyBackup(path, bar.Tell)
-	bar.End()
-	if err != nil {
-		return fmt.Errorf("%w: nothing was stopped or changed", err)
-	}
-	if err := confirmRestore(env, c, service.RestoreText(places.DataDir, path, &info, unit, "will")); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	config, err := filepath.Abs(places.Path)
-	if err != nil {
-		return err
-	}
-	r := service.Restoration{
-		Unit: unit, Config: config, Backup: f, Say: env.Remark,
-		Ready: func(ctx context.Context) error { return service.AwaitAgent(ctx, env, places, unit) },
-	}
-	result, err := r.Run(c.Context)
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return term.PrintJSON(env.Out, result)
-	}
-	return upkeep.PrintRestored(env.Terminal, places.DataDir, &result.RestoreReport)
 }
 
 // previewRestore reads a whole backup, checks its sums, and prints what would be done.

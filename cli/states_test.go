@@ -55,6 +55,7 @@ var states = []stateCase{
 	{"audience adopt vip aud_2 --dry-run", "3 with that id", "3 with that id", "2 in use", "3 with that id"},
 	{"audience forget vip --dry-run", "1 vip has members", "1 vip has members", "2 in use", "1 vip has members"},
 	{"user show usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann"},
+	{"user verify --settle 0s usr_ann", "0 vip +vip +true +true +agrees", "4 start it with", "4 is starting", "4 start it with"},
 	{"user forget --yes usr_cid", "3 nothing was known", "3 nothing was known", "2 in use", "3 nothing was known"},
 	{"tail", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob"},
 	{"flush", "0 flushing everything", "4 --dry-run", "4 is starting", "4 --dry-run"},

@@ -15,6 +15,7 @@ import (
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/cli/internal/upkeep"
+	"personasync/cli/internal/verification"
 	"personasync/store/domain"
 )
 
@@ -120,7 +121,7 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
 	line("known", term.Plural(s.Users, "user")+", "+term.Plural(s.Audiences, "audience"))
 	if s.Verify != nil {
-		line("verified", verifiedText(w, s.Verify))
+		line("verified", verification.Text(w, s.Verify))
 	}
 	if s.Backup != nil {
 		line("backup", backupText(w, s.Backup))

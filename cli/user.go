@@ -19,7 +19,7 @@ import (
 func userCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "user",
-		Usage: "show or erase one user, and why they were in audiences",
+		Usage: "show, verify or erase one user, and why they were in audiences",
 		Subcommands: []*urfave.Command{{
 			Name:      "show",
 			Usage:     "show one user: audiences, traits, pending changes and last sent values",
@@ -28,7 +28,7 @@ func userCommand(env *command.Env) *urfave.Command {
 				"Example: personasync user show usr_48213",
 			Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 			Action: env.Action(userShow),
-		}, userHistoryCommand(env), forgetCommand(env)},
+		}, userHistoryCommand(env), userVerifyCommand(env), forgetCommand(env)},
 	}
 }
 

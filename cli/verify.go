@@ -1,18 +1,19 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/api"
-	"personasync/agent/condition"
+	"personasync/agent/config"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
+	"personasync/cli/internal/verification"
 )
 
 func audienceVerifyCommand(env *command.Env) *urfave.Command {
@@ -37,7 +38,7 @@ func audienceVerifyCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
+func audienceVerify(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c, "the KEY of an audience or trait"); err != nil {
 		return err
 	}
@@ -53,6 +54,22 @@ func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	return askReader(env, c, places, func(client *api.Client) error {
+		bar := env.Progress()
+		bar.Unit = verification.Users
+		r, err := client.Verify(c.Context, o, bar.Tell)
+		if bar.End(); err != nil {
+			return command.UnknownKey(env, c, err, o.Key)
+		}
+		if c.Bool("json") {
+			return term.PrintJSON(env.Out, r)
+		}
+		return verification.Print(env.Terminal, r, o, shown, c.Bool("wide"))
+	})
+}
+
+// askReader asks the running agent, which reads users back from MoEngage.
+func askReader(env *command.Env, c *urfave.Context, places *config.Config, ask func(*api.Client) error) (err error) {
 	client, err := agent.DialAgent(c.Context, places, env.Version)
 	if errors.Is(err, api.ErrNotRunning) {
 		return fmt.Errorf("%w: it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`", err)
@@ -62,19 +79,8 @@ func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	env.Remark("%s", client.Where())
-	bar := env.Progress()
-	bar.Unit = users
-	r, err := client.Verify(c.Context, o, bar.Tell)
-	if bar.End(); err != nil {
-		return command.UnknownKey(env, c, err, o.Key)
-	}
-	if c.Bool("json") {
-		return term.PrintJSON(env.Out, r)
-	}
-	return printVerification(env.Terminal, r, o, shown, c.Bool("wide"))
+	return ask(client)
 }
-
-func users(n int64) string { return term.Plural(n, "user") }
 
 func verifyOrder(c *urfave.Context, sample int) (o api.VerifyOrder, err error) {
 	o = api.VerifyOrder{Key: c.Args().First(), Sample: sample, Repair: c.Bool("repair"), Settle: c.Duration("settle")}
@@ -93,106 +99,51 @@ func verifyOrder(c *urfave.Context, sample int) (o api.VerifyOrder, err error) {
 	return o, nil
 }
 
-func printVerification(w *term.Terminal, r *api.VerifyReport, o api.VerifyOrder, shown int, wide bool) error {
-	if r.Told == 0 {
-		_, err := fmt.Fprintf(w.Out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", term.Plain(r.Key))
+func userVerifyCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "verify",
+		Usage:     "read one user back from MoEngage and compare with the sent values",
+		ArgsUsage: "ID",
+		Description: "Shows each attribute that was sent, and what MoEngage holds. Exits with 1 if a value differs or is\n" +
+			"missing, or if none can be compared yet, and with 3 if nothing is known of the user or nothing was\n" +
+			"sent. Events, cohorts and attributes that others write cannot be seen: MoEngage returns values of\n" +
+			"attributes alone. Changes nothing: `personasync audience reconcile KEY` or `audience verify --repair`\n" +
+			"send again. Put -- before an id that begins with a dash.\n\n" +
+			"Example: personasync user verify usr_48213",
+		Flags: []urfave.Flag{
+			&urfave.DurationFlag{Name: "settle", Value: api.DefaultSettle, Usage: "do not judge a computation with a change sent less than `D` ago"},
+			command.WideFlag(), command.JSONFlag(),
+		},
+		Action: env.Action(userVerify),
+	}
+}
+
+func userVerify(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
-	fmt.Fprintf(w.Out, "%s: MoEngage was told of %s; %s taken, %s compared, %s left out because more was on the way, or left less than --settle ago\n",
-		term.Plain(r.Key), users(int64(r.Told)), term.Count(r.Asked), term.Count(r.Compared), term.Count(r.Moving))
-	if r.Agreement == nil {
-		_, err := fmt.Fprintln(w.Out, "no user can be compared: wait until pending changes have arrived, or lower --settle")
+	id, settle := c.Args().First(), c.Duration("settle")
+	if settle < 0 {
+		return exit.Usage("--settle is a duration such as 1m, not %s", settle)
+	}
+	places, err := env.LoadPlaces(c)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintln(w.Out, agreementText(w, r))
-	t := w.NewTable(wide, term.Column{Title: "USER"}, term.Column{Title: "ATTRIBUTE"},
-		term.Column{Title: "TOLD", Flexible: true}, term.Column{Title: "HOLDS", Flexible: true})
-	var rows [][]string
-	for _, d := range r.Differences[:min(shown, len(r.Differences))] {
-		holds := string(d.Got)
-		switch d.Why {
-		case "unknown_user":
-			holds = "no such user"
-		case "missing":
-			holds = "nothing"
+	return askReader(env, c, places, func(client *api.Client) error {
+		u, err := findUser(c.Context, client, id)
+		if err != nil {
+			return err
 		}
-		rows = append(rows, []string{d.User, d.Attribute, string(d.Want), holds})
-	}
-	if err := t.Print(rows); err != nil {
-		return err
-	}
-	switch {
-	case r.Differ == 0:
-	case o.Repair:
-		fmt.Fprintf(w.Out, "%s queued again: `personasync outbox list` shows the pending changes; verify again when they are sent\n", users(int64(r.Repaired)))
-	default:
-		w.Remark("nothing was changed: --repair sends again what differs")
-	}
-	if len(rows) < len(r.Differences) {
-		w.Remark("shown are %d of %s: --limit shows more", len(rows), term.Plural(len(r.Differences), "difference"))
-	}
-	return nil
-}
-
-func agreementText(w *term.Terminal, r *api.VerifyReport) string {
-	a := r.Agreement
-	paint := w.Paint.Green
-	if r.Differ > 0 {
-		paint = w.Paint.Yellow
-	}
-	text := paint(fmt.Sprintf("%s agree", percent(a.Share)))
-	if a.Level == 1 {
-		return text + fmt.Sprintf(", %s; that is everyone", differText(r.Differ))
-	}
-	return text + fmt.Sprintf(", %s; of everyone it is %s to %s (95 %% confidence)", differText(r.Differ), percent(a.Low), percent(a.High))
-}
-
-func differText(n uint64) string {
-	if n == 1 {
-		return "1 user differs"
-	}
-	return term.Plural(n, "user") + " differ"
-}
-
-// percent never rounds a share below one up to 100 %.
-func percent(share float64) string {
-	p := share * 100
-	if share < 1 && p > 99.99 {
-		p = 99.99
-	}
-	return fmt.Sprintf("%.2f %%", p)
-}
-
-// verifiedText says how far the last verifications agreed. A user who was not read back does not count as agreeing.
-func verifiedText(w *term.Terminal, v *condition.VerifyStatus) string {
-	var parts []string
-	if v.Failed > 0 {
-		why := strings.TrimRight(term.Plain(v.Error), ".")
-		if !strings.Contains(why, v.Code) {
-			why = term.Plain(v.Code) + ": " + why
+		r, err := client.VerifyUser(c.Context, u.User, settle)
+		switch {
+		case err != nil:
+			return err
+		case c.Bool("json"):
+			err = term.PrintJSON(env.Out, r)
+		default:
+			err = verification.PrintUser(env.Terminal, r, c.Bool("wide"))
 		}
-		when := ""
-		if !v.FailedAt.Equal(v.At) {
-			when = " at " + v.FailedAt.Format("2006-01-02 15:04") + " UTC"
-		}
-		parts = append(parts, w.Paint.Red(term.Plural(v.Failed, "computation")+" could not be verified")+when+" ("+why+")")
-	}
-	if v.Compared > 0 || v.Failed == 0 {
-		parts = append(parts, comparedText(w, v))
-	}
-	if v.Unproven > 0 && v.Compared > 0 {
-		parts = append(parts, fmt.Sprintf("of %s no user was compared", term.Plural(v.Unproven, "computation")))
-	}
-	return v.At.Format("2006-01-02 15:04") + " UTC: " + strings.Join(parts, "; ")
-}
-
-func comparedText(w *term.Terminal, v *condition.VerifyStatus) string {
-	if v.Compared == 0 {
-		return w.Paint.Yellow("no user was compared, so nothing is proven")
-	}
-	text := fmt.Sprintf("%s of %s, ", term.Plural(v.Compared, "user"), term.Plural(v.Verified, "computation"))
-	if v.Differ == 0 {
-		return text + w.Paint.Green("all agree")
-	}
-	return text + w.Paint.Yellow(differText(v.Differ)) + ", most of them of " + term.Plain(v.Worst)
+		return cmp.Or(err, verification.Judge(r))
+	})
 }

@@ -36,6 +36,9 @@ type Running interface {
 	// Verify reads users back from MoEngage and compares. It takes a minute for every thousand users beyond the first.
 	// progress may be nil; it is called with the users done and those to do.
 	Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
+
+	// VerifyUser reads one user back from MoEngage and compares. It changes and records nothing.
+	VerifyUser(ctx context.Context, user string, settle time.Duration) (*UserVerification, error)
 }
 
 var _ Running = (*Client)(nil)

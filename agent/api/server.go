@@ -48,6 +48,7 @@ func (s *Server) Socket() http.Handler {
 	mux.HandleFunc("POST /api/outbox/pause", f.pause(s.Pauser))
 	mux.HandleFunc("POST /api/outbox/resume", f.resume(s.Pauser))
 	mux.HandleFunc("POST /api/verify", f.verify(s.Running))
+	mux.HandleFunc("POST /api/verify-user", f.verifyUser(s.Running))
 	mux.HandleFunc("POST /api/order", f.carryOut(s.Orders))
 	mux.HandleFunc("POST /api/user/forget", f.forgetUser(s.Orders))
 	mux.HandleFunc("POST /api/db/check", f.check(s.Upkeep))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"personasync/agent"
@@ -27,21 +28,45 @@ type Subject struct {
 
 	// Check checks the files of a stopped agent in a process of its own; nil: in this one.
 	Check func(ctx context.Context, dir string) (*store.CheckReport, error)
+
+	asked sync.Once // whether the agent is down
+	down  bool
+	brief sync.WaitGroup // the parts that read the files for a moment only; a check comes after them
+	files sync.Mutex     // held by a part that reads the files of a stopped agent: a reader keeps others waiting
+}
+
+// turn waits until no other part reads the files of a stopped agent. A running one is asked by all parts at once.
+func (s *Subject) turn(ctx context.Context) (done func()) {
+	s.asked.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, findingsTime/2)
+		defer cancel()
+		client, err := s.dial(ctx)
+		if err == nil {
+			_ = client.Close()
+		}
+		s.down = errors.Is(err, api.ErrNotRunning)
+	})
+	if !s.down {
+		return func() {}
+	}
+	s.files.Lock()
+	return s.files.Unlock
 }
 
 // Parts returns the parts of an archive about s.
 func (s *Subject) Parts() []Part {
+	s.brief.Add(3) // status, schedule, findings
 	return []Part{
 		{"version.json", s.version},
 		{"config.json", s.settings},
 		{"status.json", s.status},
 		{"schedule.json", s.schedule},
 		{"doctor.json", s.findings},
-		{"check.json", s.check},
 		{"metrics.prom", s.metrics},
 		{"host.json", host(s.Config)},
 		{"unit.json", s.unit},
 		{"log.txt", s.log},
+		{"check.json", s.check},
 	}
 }
 
@@ -122,6 +147,7 @@ func variables(environ []string) []string {
 
 // ask asks the agent, or its files if it is stopped.
 func (s *Subject) ask(ctx context.Context, question func(api.Inspector) (any, error)) ([]byte, error) {
+	defer s.turn(ctx)()
 	i, done, _, err := agent.Open(ctx, s.Config, s.Env.Version)
 	if err != nil {
 		return nil, err
@@ -135,6 +161,7 @@ func (s *Subject) ask(ctx context.Context, question func(api.Inspector) (any, er
 }
 
 func (s *Subject) status(ctx context.Context) ([]byte, error) {
+	defer s.brief.Done()
 	return s.ask(ctx, func(i api.Inspector) (any, error) {
 		status, err := i.Status(ctx)
 		return shownStatus(status), err
@@ -187,6 +214,7 @@ func ofJob(job, text string) string {
 }
 
 func (s *Subject) schedule(ctx context.Context) ([]byte, error) {
+	defer s.brief.Done()
 	return s.ask(ctx, func(i api.Inspector) (any, error) {
 		jobs, err := i.Schedule(ctx, 2)
 		for n := range jobs {
@@ -200,6 +228,8 @@ func (s *Subject) schedule(ctx context.Context) ([]byte, error) {
 const findingsTime = time.Second
 
 func (s *Subject) findings(ctx context.Context) ([]byte, error) {
+	defer s.brief.Done()
+	defer s.turn(ctx)()
 	ctx, cancel := context.WithTimeout(ctx, findingsTime)
 	defer cancel()
 	list := agent.Diagnose(ctx, s.Config, s.Unread, s.Env.Version)
@@ -222,6 +252,8 @@ type Checked struct {
 }
 
 func (s *Subject) check(ctx context.Context) ([]byte, error) {
+	s.brief.Wait()
+	defer s.turn(ctx)()
 	r, err := s.checked(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the data could not be checked in this time (`personasync db check` takes its own): %w", err)

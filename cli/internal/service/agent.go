@@ -2,7 +2,10 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"personasync/agent"
@@ -75,4 +78,62 @@ func AwaitAgent(ctx context.Context, env *command.Env, places *config.Config, un
 	}
 	env.Remark("%s runs, and does not accept events yet: %s; `personasync status` shows more", unit.Name, why)
 	return nil
+}
+
+// UnitOf returns the unit that runs the agent of a configuration; nil if there is none that this process may stop. With a name, it is
+// that unit.
+func UnitOf(ctx context.Context, places *config.Config, name string) (*Unit, error) {
+	switch {
+	case name != "" && !Booted():
+		return nil, exit.Usage("--unit %s: systemd does not run this host: stop the agent, restore as its user without --unit, and start it", name)
+	case name != "" && os.Geteuid() != 0:
+		return nil, exit.Usage("--unit %s: only root may stop a unit: run this with sudo", name)
+	case os.Geteuid() != 0 || !Booted():
+		return nil, nil
+	}
+	path, err := filepath.Abs(places.Path)
+	if places.Path == "" {
+		path = ""
+	}
+	if err != nil {
+		return nil, err
+	}
+	unit, err := Find(ctx, path, name)
+	if errors.Is(err, ErrNoUnit) && name == "" {
+		return nil, nil
+	}
+	return unit, exit.Incurable(err)
+}
+
+// RestoreUnder restores the backup at path over the data of an agent that runs in a unit, after confirm agrees to a sentence.
+func RestoreUnder(ctx context.Context, env *command.Env, places *config.Config, unit *Unit, path string, confirm func(what string) error) (result Restored, err error) {
+	if path == store.Stdin {
+		return result, exit.Usage("%s is stopped only for a backup that was checked before, and the standard input can be read once: write it to a file", unit.Name)
+	}
+	if err := SameData(ctx, env, places); err != nil {
+		return result, err
+	}
+	bar := env.Progress()
+	info, err := store.VerifyBackup(path, bar.Tell)
+	bar.End()
+	if err != nil {
+		return result, fmt.Errorf("%w: nothing was stopped or changed", err)
+	}
+	if err := confirm(RestoreText(places.DataDir, path, &info, unit, "will")); err != nil {
+		return result, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return result, err
+	}
+	defer f.Close()
+	config, err := filepath.Abs(places.Path)
+	if err != nil {
+		return result, err
+	}
+	r := Restoration{
+		Unit: unit, Config: config, Backup: f, Say: env.Remark,
+		Ready: func(ctx context.Context) error { return AwaitAgent(ctx, env, places, unit) },
+	}
+	return r.Run(ctx)
 }

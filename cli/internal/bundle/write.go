@@ -1,0 +1,63 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
+	"personasync/store"
+	"personasync/store/domain"
+)
+
+// limit is how long the parts of an archive may take. With the start of the program and the writing, it is done
+// within 3 s.
+const limit = 2200 * time.Millisecond
+
+// Write writes an archive about s to the new file at path, or to the standard output if that is "-", and prints what is in it.
+func (s *Subject) Write(ctx context.Context, path string, asJSON bool) (err error) {
+	env := s.Env
+	to := env.Out
+	switch path {
+	case "":
+		return exit.Usage("--bundle needs the name of a new file, such as support.tar.gz")
+	case "-":
+	default:
+		if name := store.OwnName(path); name != "" {
+			return exit.Usage("%s: the agent keeps files of its own under %s in its data directory: choose another name", path, name)
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			return exit.Usage("%s exists already and is left alone: give another name", path)
+		}
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err = errors.Join(err, f.Close()); err != nil {
+				_ = os.Remove(path) // half an archive
+			}
+		}()
+		to = f
+	}
+	about, err := Write(ctx, to, env.Version, s.Parts(), s.Secrets(), limit)
+	if err != nil || path == "-" {
+		return err
+	}
+	if asJSON {
+		return term.PrintJSON(env.Out, about)
+	}
+	for _, p := range about.Parts {
+		size, why := domain.Bytes(int64(p.Bytes)), ""
+		if p.Error != "" {
+			why = "  " + env.Paint.Yellow(term.Plain(p.Error))
+		}
+		fmt.Fprintf(env.Out, "%-14s %9s%s\n", p.Name, size, env.Beside(why, 25))
+	}
+	_, err = fmt.Fprintf(env.Out, "%s has these parts, without user ids and secrets: look through it before you send it\n", term.Plain(path))
+	return err
+}
