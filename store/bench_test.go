@@ -15,12 +15,17 @@ import (
 
 func openForBenchmark(b *testing.B, send domain.SendMethods) *Store {
 	b.Helper()
+	return openWithRules(b, rules(send))
+}
+
+func openWithRules(b *testing.B, r domain.Rules) *Store {
+	b.Helper()
 	s, err := Open(b.TempDir(), Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	if err := s.SetRules(context.Background(), rules(send)); err != nil {
+	if err := s.SetRules(context.Background(), r); err != nil {
 		b.Fatal(err)
 	}
 	return s
@@ -29,6 +34,7 @@ func openForBenchmark(b *testing.B, send domain.SendMethods) *Store {
 // realistic is an audience event of the usual 1.1 KB.
 func realistic(i int) *domain.Event {
 	e := event(fmt.Sprintf("usr_%08d", i), "high_value_shoppers", true, 1)
+	e.MessageID = fmt.Sprintf("personas_2DGdYrXrV8dVWmzcg%09d", i)
 	e.Raw = append(e.Raw, make([]byte, 900)...)
 	for j := len(e.Raw) - 900; j < len(e.Raw); j++ {
 		e.Raw[j] = byte('a' + j%20)
@@ -57,9 +63,18 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkApply applies a backlog of enters of distinct users.
+// BenchmarkApply applies a backlog of enters of distinct users, with the journal and without it.
 func BenchmarkApply(b *testing.B) {
-	s := openForBenchmark(b, domain.SendAttribute)
+	for name, journal := range map[string]bool{"with the journal": true, "without": false} {
+		b.Run(name, func(b *testing.B) {
+			r := rules(domain.SendAttribute)
+			r.Journal = journal
+			applyBenchmark(b, openWithRules(b, r))
+		})
+	}
+}
+
+func applyBenchmark(b *testing.B, s *Store) {
 	events := make([]*domain.Event, 0, 1000)
 	fill := func(n int) {
 		for i := 0; i < n; i += len(events) {
@@ -79,6 +94,11 @@ func BenchmarkApply(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	c, err := s.Counts()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(c.Journal)/float64(b.N), "journal-B/op")
 }
 
 // BenchmarkDrain takes and settles attributes of b.N users, 800 a request: of one audience, of ten audiences
@@ -94,12 +114,17 @@ func BenchmarkDrain(b *testing.B) {
 		},
 		"a thousand audiences": func(i int) []string { return []string{fmt.Sprint("audience_", i%1000)} },
 	} {
-		b.Run(name, func(b *testing.B) { drainBenchmark(b, keys) })
+		b.Run(name, func(b *testing.B) { drainBenchmark(b, rules(domain.SendAttribute), keys) })
 	}
+	b.Run("one audience, without the journal", func(b *testing.B) {
+		r := rules(domain.SendAttribute)
+		r.Journal = false
+		drainBenchmark(b, r, func(int) []string { return []string{"high_value_shoppers"} })
+	})
 }
 
-func drainBenchmark(b *testing.B, keys func(i int) []string) {
-	s := openForBenchmark(b, domain.SendAttribute)
+func drainBenchmark(b *testing.B, r domain.Rules, keys func(i int) []string) {
+	s := openWithRules(b, r)
 	for i := 0; i < b.N; i += 1000 {
 		var events []*domain.Event
 		for j := i; j < min(i+1000, b.N); j++ {
@@ -112,6 +137,10 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 		}
 	}
 	if err := s.Applied(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	before, err := s.Counts()
+	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
@@ -137,4 +166,9 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "users/s")
+	after, err := s.Counts()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(after.Journal-before.Journal)/float64(b.N), "journal-B/op")
 }

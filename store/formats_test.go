@@ -159,6 +159,13 @@ func makeTestdata(t testing.TB, folder string) {
 	in.Close()
 	dir := filepath.Join(t.TempDir(), "copy")
 	copyStore(t, origin, dir)
+	pack(t, dir, folder)
+	must(t, os.WriteFile(filepath.Join(folder, "want.json"), summarize(t, openQuietly(t, dir)), 0o644))
+}
+
+// pack copies a store to a folder of testdata.
+func pack(t testing.TB, dir, folder string) {
+	t.Helper()
 	must(t, os.MkdirAll(folder, 0o755))
 	for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
 		body, err := os.ReadFile(filepath.Join(dir, name))
@@ -171,5 +178,43 @@ func makeTestdata(t testing.TB, folder string) {
 		must(t, z.Close())
 		must(t, os.WriteFile(filepath.Join(folder, name+".gz"), packed.Bytes(), 0o644))
 	}
-	must(t, os.WriteFile(filepath.Join(folder, "want.json"), summarize(t, openQuietly(t, dir)), 0o644))
+}
+
+// TestAStoreWithTheFirstJournalOpens: the store in testdata/v2-journal was made with PERSONASYNC_MAKE_TESTDATA=journal by the
+// first version that wrote a journal, once.
+func TestAStoreWithTheFirstJournalOpens(t *testing.T) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("bbolt writes its pages in the byte order of the machine")
+	}
+	const folder = "testdata/v2-journal"
+	all := func(dir string) []byte {
+		b := &bench{TB: t, Store: openQuietly(t, dir)}
+		must(t, b.Applied(t.Context()))
+		lines := map[string][]domain.JournalInfo{}
+		for _, user := range []string{"user-0004", "user-0005", "743be593-7789-4b74-8078-cbcc8894c586"} {
+			lines[user] = b.journalOf(user)
+		}
+		recount(t, b)
+		text, err := json.MarshalIndent(lines, "", " ")
+		must(t, err)
+		return append(text, '\n')
+	}
+	want := filepath.Join(folder, "want.json")
+	if os.Getenv("PERSONASYNC_MAKE_TESTDATA") == "journal" {
+		b := &bench{TB: t, dir: sample(t, 16)}
+		b.Store = openQuietly(t, b.dir)
+		b.receive(event("743be593-7789-4b74-8078-cbcc8894c586", "vip", true, 27, func(e *domain.Event) { e.MessageID = "personas_2DGdYrXrV8dVWmzcgsKuUsxvrX2" }))
+		_, err := b.CloseAudience(WithOperator(t.Context(), "olga"), "vip", true, false, nil)
+		must(t, err)
+		must(t, b.Close())
+		dir := filepath.Join(t.TempDir(), "copy")
+		copyStore(t, b.dir, dir)
+		pack(t, dir, folder)
+		must(t, os.WriteFile(want, all(dir), 0o644))
+	}
+	text, err := os.ReadFile(want)
+	must(t, err)
+	if got := all(unpack(t, folder)); !bytes.Equal(got, text) {
+		t.Errorf("it reads otherwise than it did: %s", firstDifference(string(text), string(got)))
+	}
 }

@@ -228,3 +228,32 @@ func drainOnly(b *bench, user string) {
 	}
 	must(b, b.Settle(context.Background(), o))
 }
+
+func TestTheJournalIsPrunedByItsRetention(t *testing.T) {
+	b := open(t, rules(domain.SendNone))
+	b.receive(event("ann", "vip", true, 1))
+	for _, tc := range []struct {
+		keep  time.Duration
+		after time.Duration
+		want  int
+	}{{2 * time.Hour, time.Hour, 1}, {2 * time.Hour, 3 * time.Hour, 0}} {
+		b.SetRetention(Options{Journal: tc.keep, JournalBytes: 1 << 20})
+		_, err := b.Prune(t.Context(), noon.Add(tc.after))
+		must(t, err)
+		if n := len(b.journalOf("ann")); n != tc.want {
+			t.Errorf("after %s of %s %d lines are left", tc.after, tc.keep, n)
+		}
+	}
+	b.receive(event("ann", "vip", false, 2))
+	b.SetRetention(Options{Journal: 2 * time.Hour, JournalBytes: 1})
+	_, err := b.Prune(t.Context(), noon.Add(time.Hour))
+	must(t, err)
+	if c, err := b.Counts(); err != nil || c.Journal != 0 {
+		t.Errorf("beyond its bytes there are %d, %v", c.Journal, err)
+	}
+	b.receive(event("ann", "vip", true, 3))
+	if list := b.journalOf("ann"); len(list) != 1 || list[0].Transition != "enter" {
+		t.Errorf("after that it has %+v", list)
+	}
+	recount(t, b)
+}

@@ -99,13 +99,20 @@ func journals(tx *Tx, f *Field) bool {
 // the latter kind it writes one for each record and transition, however many changes there are.
 func NoteTransition(tx *Tx, u *User, f *Field, e JournalEntry) {
 	f = tx.State.Registry.Speaker(f)
-	last := &u.journaled
-	if !journals(tx, f) || !e.Moved && last.Seq == e.Seq && last.Field == f.Number && last.Transition == e.Transition {
+	mark := journalMark{e.Seq, f.Number, e.Transition}
+	if !journals(tx, f) || !e.Moved && u.journaled == mark {
 		return
 	}
 	e.User, e.Field = u.ID, f.Number
 	AppendJournal(tx, u, &e)
-	u.journaled = e
+	u.journaled = mark
+}
+
+// journalMark says which transition an entry is of.
+type journalMark struct {
+	seq        uint64
+	field      uint32
+	transition domain.Transition
 }
 
 // FirstOfChunk returns the number of the first entry of a chunk, by its key; 1 without a key.
@@ -113,18 +120,16 @@ func FirstOfChunk(key []byte) uint64 { return Number(key)*journalChunk + 1 }
 
 // AppendJournal adds an entry of user u. It sets its number and its place in the user's chain.
 func AppendJournal(tx *Tx, u *User, e *JournalEntry) {
-	bucket := tx.Bucket(BucketJournal)
-	if bucket == nil { // a file of an older version, on a full disk
-		return
-	}
 	position := &tx.State.Journal
 	e.Number = position.Last + 1
 	c := tx.journal.chunk
 	switch index := journalIndex(e.Number); {
 	case c != nil && c.index == index:
+	case tx.Bucket(BucketJournal) == nil: // a file of an older version, on a full disk
+		return
 	case position.Last%journalChunk == 0:
 		flushJournal(tx)
-		c = &journalChunkData{index: index, baseAt: e.At.UnixMilli(), baseSeq: e.Seq}
+		c = &journalChunkData{index: index, baseAt: e.At.UnixMilli(), baseSeq: e.Seq, body: make([]byte, 0, journalChunk*80)}
 		tx.journal = journalTail{chunk: c}
 	default:
 		if c = openChunk(tx, index); c == nil { // corrupt: the entries go on behind it

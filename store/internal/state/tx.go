@@ -109,7 +109,7 @@ type User struct {
 	whole  bool     // unread had every row
 	rows   int      // membership rows on disk, if whole
 
-	journaled JournalEntry // the newest transition that this transaction wrote to the journal
+	journaled journalMark // of the newest transition that this transaction wrote to the journal
 
 	dueRoom [placesAtOnce]DuePlace // memory of WasDue, enough for nearly every user
 	rowRoom [rowsAtOnce]rawRow
