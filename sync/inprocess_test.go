@@ -56,6 +56,17 @@ type tornReader struct{}
 
 func (tornReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
+// bounded is an outbox that one sender does not ask for ever in one moment.
+type bounded struct {
+	Outbox
+	moment moment
+}
+
+func (b *bounded) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, domain.Next, error) {
+	b.moment.count()
+	return b.Outbox.Take(ctx, o)
+}
+
 // station is a store with the senders of both endpoints and a sandbox, in one process and in fake time.
 type station struct {
 	t        testing.TB
@@ -100,7 +111,7 @@ func (s *station) start() {
 		if endpoint == domain.EndpointCohort {
 			c.UsersPerMinute, c.EventsPerMinute, c.CallsPerMinute, c.MaxRequestBytes = 0, 0, CohortCallsPerMinute, CohortRequestBytes
 		}
-		sender := New(c, s.store, quiet())
+		sender := New(c, &bounded{Outbox: s.store}, quiet())
 		s.senders = append(s.senders, sender)
 		go func() { ended <- sender.Run(ctx) }()
 	}

@@ -32,6 +32,8 @@ type shelf struct {
 	seq      uint64
 	tally    tally
 
+	moment moment
+
 	failTake, failSettle func() error
 }
 
@@ -60,6 +62,25 @@ type person struct {
 }
 
 func (p *person) empty() bool { return len(p.attributes) == 0 && len(p.events) == 0 }
+
+// moment ends a test whose sender asks its outbox again and again: in a bubble, time stands still while a loop goes
+// round, and the test would never end.
+type moment struct {
+	at    time.Time
+	takes int
+}
+
+// maxTakes is more than the requests of any test that leave at one moment.
+const maxTakes = 10_000
+
+func (m *moment) count() {
+	if now := time.Now(); !now.Equal(m.at) {
+		m.at, m.takes = now, 0
+	}
+	if m.takes++; m.takes > maxTakes {
+		panic("the outbox is asked again and again in one moment")
+	}
+}
 
 func newShelf(t testing.TB) *shelf {
 	return &shelf{
@@ -131,6 +152,7 @@ func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally.takes++
+	s.moment.count()
 	if s.failTake != nil {
 		if err := s.failTake(); err != nil {
 			return nil, domain.Next{}, err

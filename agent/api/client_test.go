@@ -20,7 +20,7 @@ import (
 	syncer "personasync/sync"
 )
 
-// serveSocket serves h on a fresh unix socket until the test ends.
+// serveSocket serves h on a fresh unix socket until the test ends. As the agent's own, it knows the user at the other end.
 func serveSocket(t *testing.T, h http.Handler) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
@@ -28,7 +28,7 @@ func serveSocket(t *testing.T, h http.Handler) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Second, ConnContext: WithPeer}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {

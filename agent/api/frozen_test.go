@@ -3,13 +3,17 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"personasync/agent/host"
 	"personasync/store/domain"
 )
 
@@ -61,6 +65,71 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestAnAgentThatHangsBehindItsFirstWordsIsGivenUp: an order that has reported progress may hang all the same.
+func TestAnAgentThatHangsBehindItsFirstWordsIsGivenUp(t *testing.T) {
+	t.Parallel() // it waits
+	var frozen atomic.Bool
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	socket := testServer(&answers{}).Socket()
+	path := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/db/compact" {
+			frozen.Store(true)
+			w.Header().Set(versionHeader, "1.0")
+			_, _ = io.WriteString(w, `{"done":1,"total":2}`+"\n")
+			_ = http.NewResponseController(w).Flush()
+		}
+		if frozen.Load() {
+			select {
+			case <-over:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		socket.ServeHTTP(w, r)
+	}))
+	c, far := dialBriefly(t, path, 200*time.Millisecond), int64(0)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := c.Compact(ctx, func(done, _ int64) { far = done })
+	if far != 1 || !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "not known") {
+		t.Errorf("after %d, %v", far, err)
+	}
+}
+
+// TestAClosedClientLeavesNoConnection: an agent that stops waits for those that are open.
+func TestAClosedClientLeavesNoConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := host.ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{}, 9)
+	server := &http.Server{Handler: testServer(&answers{}).Socket(), ReadHeaderTimeout: time.Second, ConnState: func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	defer func() {
+		_ = server.Close()
+		<-served
+	}()
+	c, err := Dial(t.Context(), path, "1.0")
+	if err == nil {
+		err = c.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(time.Minute):
+		t.Error("the connection stays open")
+	}
 }
 
 // TestASlowAnswerOfALiveAgentIsWaitedFor: of a question and of an order, for as long as greetings are

@@ -246,6 +246,19 @@ func TestListenerEverywhereGoesByTheNameOfTheMachine(t *testing.T) {
 	}
 }
 
+// TestOnlyAddressesAndOwnNamesAreKnownHosts: a page of another site that has its own name lead here is refused.
+func TestOnlyAddressesAndOwnNamesAreKnownHosts(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:8481": true, "127.0.0.1": true, "127.0.0.1:8481": true, "192.0.2.7:80": true, "[::1]": true, "[::1]:8481": true, "::1": true,
+		"agent.internal": true, "AGENT.internal:8481": true,
+		"": false, "[": false, "[]": false, "[::1": false, "evil.example": false, "evil.example:8481": false, "[evil.example]": false, "localhost.evil.example": false,
+	} {
+		if got := knownHost(host, []string{"", "agent.internal"}); got != want {
+			t.Errorf("%q is known: %v", host, got)
+		}
+	}
+}
+
 // TestWhatIsNotThereIsRefusedInJSON holds /metrics too, until there is one.
 func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 	a := testServer(&answers{})

@@ -441,6 +441,47 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	}
 }
 
+// TestARefusedRequestOfSegmentIsALostDelivery: Segment discards what is answered 4xx. Whether a request on another path is
+// one of Segment shows in either of its marks.
+func TestARefusedRequestOfSegmentIsALostDelivery(t *testing.T) {
+	for name, tt := range map[string]struct {
+		method, path string
+		header       []string
+		lost         bool
+	}{
+		"somebody opens the URL":           {"GET", "/segment/webhook", nil, false},
+		"a scanner":                        {"POST", "/login", nil, false},
+		"Segment, by its name":             {"GET", "/segment/webhook", []string{"User-Agent", "Segment.io/1.0"}, true},
+		"Segment, by its signature":        {"GET", "/segment/webhook", []string{"X-Signature", "00"}, true},
+		"Segment, on another path":         {"POST", "/segment", []string{"User-Agent", "Segment.io/1.0"}, true},
+		"a signature, on another path":     {"POST", "/segment", []string{"X-Signature", "00"}, true},
+		"an SDK, on another path":          {"POST", "/v2/track", []string{"User-Agent", "analytics-python/2.0"}, true},
+		"a preflight":                      {"OPTIONS", "/segment/webhook", []string{"X-Signature", "00"}, false},
+		"a look whether something answers": {"HEAD", "/segment/webhook", []string{"User-Agent", "Segment.io/1.0"}, false},
+	} {
+		r := httptest.NewRequest(tt.method, "http://agent"+tt.path, nil)
+		for i := 0; i < len(tt.header); i += 2 {
+			r.Header.Set(tt.header[i], tt.header[i+1])
+		}
+		a := answer{status: 404, code: "not_found"}
+		if got := a.lostDelivery(r, tt.path == "/segment/webhook"); got != tt.lost {
+			t.Errorf("%s: lost %v", name, got)
+		}
+	}
+}
+
+// TestNoCredentialIsTheEmptyOne: a secret that is configured as "" would let everybody in.
+func TestNoCredentialIsTheEmptyOne(t *testing.T) {
+	for _, given := range []string{"", "guess"} {
+		if oneOfSecrets([]string{""}, given) || oneOfSecrets(nil, given) {
+			t.Errorf("%q is let in", given)
+		}
+	}
+	if !oneOfSecrets([]string{"new", "old"}, "old") || !oneOfSecrets([]string{"new", "old"}, "new") || oneOfSecrets([]string{"new", "old"}, "newold") {
+		t.Error("secrets that are being rotated")
+	}
+}
+
 // Webhooks (Actions) lets the user of a mapping choose among three methods. An answer of 405 loses the event.
 func TestEveryMethodOfWebhooksActionsIsTaken(t *testing.T) {
 	for _, method := range []string{"POST", "PUT", "PATCH"} {

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store"
+	"personasync/store/domain"
+)
+
+// asked is an Inspector that remembers what it was asked.
+type asked struct {
+	answers
+	next     int
+	activity store.ActivityFilter
+	counted  domain.OutboxFilter
+}
+
+func (a *asked) Schedule(_ context.Context, next int) ([]JobInfo, error) {
+	a.next = next
+	return []JobInfo{{Job: "nightly"}}, a.err
+}
+
+func (a *asked) Activity(_ context.Context, f store.ActivityFilter) (store.Activity, error) {
+	a.activity = f
+	return store.Activity{Next: "later", More: true}, a.err
+}
+
+func (a *asked) Stats(_ context.Context, f domain.OutboxFilter) ([]domain.StatLine, error) {
+	a.counted = f
+	return nil, a.err
+}
+
+// TestAQuestionArrivesAsItWasAsked: of the schedule, of activity, and of counts by a filter.
+func TestAQuestionArrivesAsItWasAsked(t *testing.T) {
+	a := &asked{}
+	c := dial(t, serveSocket(t, testServer(a).Socket()))
+	if list, err := c.Schedule(t.Context(), 7); err != nil || len(list) != 1 || list[0].Job != "nightly" || a.next != 7 {
+		t.Errorf("the next %d: %+v, %v", a.next, list, err)
+	}
+	want := store.ActivityFilter{User: "ann & bob", Computation: "vip", Limit: 9, Cursor: "c"}
+	if got, err := c.Activity(t.Context(), want); err != nil || a.activity != want || got.Next != "later" || !got.More || got.Items == nil {
+		t.Errorf("activity by %+v: %+v, %v", a.activity, got, err)
+	}
+	since := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+	filter := domain.OutboxFilter{State: domain.StateHeld, User: "ann", Computation: "vip", Reason: "mass_exit", Since: since, Until: since.Add(time.Hour)}
+	if list, err := c.Stats(t.Context(), filter); err != nil || a.counted != filter || list == nil {
+		t.Errorf("stats by %+v: %+v, %v", a.counted, list, err)
+	}
+	a.err = store.ErrBadCursor
+	if _, err := c.Activity(t.Context(), want); !errors.Is(err, store.ErrBadCursor) {
+		t.Errorf("a bad cursor: %v", err)
+	}
+	if _, err := c.Schedule(t.Context(), 1); !errors.Is(err, store.ErrBadCursor) {
+		t.Errorf("a question that fails: %v", err)
+	}
+}
+
+// pausing is a Pauser.
+type pausing struct {
+	err error
+	was *domain.Pause
+}
+
+func (p *pausing) Pause(_ context.Context, now domain.Pause) (*domain.Pause, error) {
+	p.was = &now
+	return p.was, p.err
+}
+
+func (p *pausing) Resume(context.Context) (*domain.Pause, error) {
+	was := p.was
+	p.was = nil
+	return was, p.err
+}
+
+// TestAPauseNamesItsReasonAndTheUserAtTheSocket, and not the user that the request names.
+func TestAPauseNamesItsReasonAndTheUserAtTheSocket(t *testing.T) {
+	p, s := &pausing{}, testServer(&answers{})
+	s.Pauser = p
+	c := dial(t, serveSocket(t, s.Socket()))
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+	got, err := c.Pause(t.Context(), domain.Pause{Why: "freeze", By: "somebody else", Until: until})
+	if err != nil || got.Why != "freeze" || got.By != me.Username || !got.Until.Equal(until) {
+		t.Errorf("paused %+v, %v", got, err)
+	}
+	for _, why := range []string{"", strings.Repeat("x", 501)} {
+		if _, err := c.Pause(t.Context(), domain.Pause{Why: why}); !errors.Is(err, ErrUsage) {
+			t.Errorf("a reason of %d bytes: %v", len(why), err)
+		}
+	}
+	if _, err := c.Pause(t.Context(), domain.Pause{Why: strings.Repeat("x", 500)}); err != nil {
+		t.Errorf("a reason of 500 bytes: %v", err)
+	}
+	if was, err := c.Resume(t.Context()); err != nil || was == nil || len(was.Why) != 500 {
+		t.Errorf("resumed %+v, %v", was, err)
+	}
+	if was, err := c.Resume(t.Context()); err != nil || was != nil {
+		t.Errorf("without a pause: %+v, %v", was, err)
+	}
+	p.err = store.ErrFull
+	if _, err := c.Pause(t.Context(), domain.Pause{Why: "freeze"}); !errors.Is(err, store.ErrFull) {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if _, err := c.Resume(t.Context()); !errors.Is(err, store.ErrFull) {
+		t.Errorf("on a full disk: %v", err)
+	}
+}
+
+// TestTheLogNamesTheOperatorAndNoUser: an action is logged once it is carried out, and a dry run is not.
+func TestTheLogNamesTheOperatorAndNoUser(t *testing.T) {
+	var log bytes.Buffer
+	w, s := &worker{}, testServer(&answers{})
+	s.Running, s.Orders, s.Upkeep, s.Log = w, w, w, slog.New(slog.NewTextHandler(&log, nil))
+	c := dial(t, serveSocket(t, s.Socket()))
+	order := ActionOrder{Filter: &ActionFilter{User: "ann@example.com", Reason: "anonymous"}, DryRun: true}
+	if _, err := c.Drop(t.Context(), order); err != nil || strings.Contains(log.String(), "operator's action") {
+		t.Errorf("%v, a dry run is logged: %s", err, &log)
+	}
+	order.DryRun = false
+	if _, err := c.Drop(t.Context(), order); err != nil {
+		t.Fatal(err)
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := log.String()
+	for _, words := range []string{"operator=" + me.Username, "uid=" + me.Uid, "pid=" + strconv.Itoa(os.Getpid()), "changes=2", "reason=anonymous", "of one user"} {
+		if !strings.Contains(line, words) {
+			t.Errorf("no %s in %s", words, line)
+		}
+	}
+	if strings.Contains(line, "ann@example.com") {
+		t.Errorf("the log names a user: %s", line)
+	}
+	log.Reset()
+	w.err = store.ErrFull
+	if _, err := c.Drop(t.Context(), order); !errors.Is(err, store.ErrFull) || strings.Contains(log.String(), "operator's action") {
+		t.Errorf("%v, an action that failed is logged: %s", err, &log)
+	}
+}
+
+func TestAClientSaysWhichAgentItAsks(t *testing.T) {
+	path := serveSocket(t, testServer(&answers{}).Socket())
+	for version, want := range map[string]string{"1.0": "the agent is running (pid ", "2.0": "version 1.0; this command is 2.0)"} {
+		c, err := Dial(t.Context(), path, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Where(); !strings.Contains(got, want) || strings.Contains(got, "this command is") != (version == "2.0") {
+			t.Errorf("%s: %s", version, got)
+		}
+		_ = c.Close()
+	}
+}
+
+// TestAnAgentThatIsNotThereIsNotOneThatRefuses: a command then reads the files, or does not.
+func TestAnAgentThatIsNotThereIsNotOneThatRefuses(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"nothing": filepath.Join(dir, "s"), "no folder": filepath.Join(dir, "none", "s"), "below a file": filepath.Join(file, "s"), "a file": file} {
+		if _, err := Dial(t.Context(), path, "1.0"); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := dialError("/run/s", fs.ErrPermission); errors.Is(err, ErrNotRunning) || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a socket of another user: %v", err)
+	}
+	odd := errors.New("odd")
+	if err := dialError("/run/s", odd); errors.Is(err, ErrNotRunning) || !errors.Is(err, odd) || !strings.Contains(err.Error(), "/run/s") {
+		t.Errorf("another error: %v", err)
+	}
+}
+
+// TestAStopIsTheReasonOfAnOrderThatEnded, and nothing else is.
+func TestAStopIsTheReasonOfAnOrderThatEnded(t *testing.T) {
+	why, odd := errors.New("the agent is stopping"), errors.New("odd")
+	ended, end := context.WithCancelCause(t.Context())
+	end(why)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for _, tt := range []struct {
+		ctx       context.Context
+		err, want error
+	}{
+		{ended, context.Canceled, why},
+		{ended, odd, odd},
+		{gone, context.Canceled, context.Canceled},
+		{t.Context(), context.Canceled, context.Canceled},
+		{t.Context(), odd, odd},
+	} {
+		if got := stopped(tt.ctx, tt.err); got != tt.want {
+			t.Errorf("%v became %v, want %v", tt.err, got, tt.want)
+		}
+	}
+}
