@@ -67,13 +67,17 @@ func (s *Senders) Flush(job *string) {
 // scheduler starts no other run of the job meanwhile. So at each further time of its schedule, Drain also sends the changes
 // received until then: a run with a million changes, or with one that keeps failing, must not make later ones wait.
 func (s *Senders) Drain(ctx context.Context, job string, upTo time.Time) error {
-	drained := s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil))
+	drained, wider := s.open(job, upTo), time.Time{}
 	for mark := upTo; ; {
 		timer := time.NewTimer(untilNext((*s.byJob.Load())[job], time.Now()))
 		select {
 		case <-drained:
 			timer.Stop()
-			return nil
+			if wider.IsZero() {
+				return nil
+			}
+			drained, wider = s.open(job, wider), time.Time{} // else those that are left would wait for another time
+			continue
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
@@ -83,9 +87,15 @@ func (s *Senders) Drain(ctx context.Context, job string, upTo time.Time) error {
 		if at := (*s.byJob.Load())[job].Last(mark, now); !at.IsZero() {
 			s.transition.Widen(job, at)
 			s.cohort.Widen(job, at)
+			wider = at
 		}
 		mark = now // also where the clock was set back
 	}
+}
+
+// open lets both senders send the changes of a job that were received until a moment. drained is closed once none is left.
+func (s *Senders) open(job string, upTo time.Time) (drained <-chan struct{}) {
+	return s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil))
 }
 
 // clockLook is the longest sleep before the clock is read again. Somebody may set it.
