@@ -494,6 +494,33 @@ func TestALongImportGoesOnBehindThePartThatIsOnDisk(t *testing.T) {
 	}
 }
 
+// TestALongListOfExitsSaysWhatFailed: those who are on no list are behind a user of the list, or behind its end.
+func TestALongListOfExitsSaysWhatFailed(t *testing.T) {
+	ctx := context.Background()
+	for _, listed := range []string{"a", "zzz"} {
+		r := newRoom(t, nil)
+		var list []string
+		for i := range usersAtOnce + 100 {
+			list = append(list, fmt.Sprintf("user%05d", i))
+		}
+		_, err := r.Import(ctx, Import{Key: "vip", AsOf: time.Now().Add(-2 * time.Hour), Create: true, Users: users(list...)})
+		must(t, err)
+		give := func() (Report, error) {
+			return r.Import(ctx, Import{Key: "vip", AsOf: time.Now().Add(-time.Hour), Users: users(listed)})
+		}
+		r.log.appends, r.log.cut, r.log.err = 0, 1, domain.ErrFull
+		if _, err := give(); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {
+			t.Errorf("beside %s: %v", listed, err)
+		}
+		if n := len(r.members("vip")); n != len(list) {
+			t.Errorf("beside %s: %d are members after an import that failed", listed, n)
+		}
+		if got, err := give(); err != nil || got.Exits != uint64(len(list)) || got.Enters != 1 || len(r.members("vip")) != 1 {
+			t.Errorf("beside %s: %+v, %v", listed, got, err)
+		}
+	}
+}
+
 func TestADryRunWritesNothing(t *testing.T) {
 	ctx := context.Background()
 	r := newRoom(t, guarded)
