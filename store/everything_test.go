@@ -31,6 +31,7 @@ type everyday struct {
 	came      map[domain.ID]bool
 	stays     int         // of five words, how many say that somebody is a member
 	orders    []orderKind // what an operator orders; one that stands there more often is given more often
+	consents  *consents   // nil: nobody asks for consent
 }
 
 type orderKind int
@@ -45,6 +46,8 @@ const (
 	ordersCollapse // it is turned on or off
 	ordersForget
 	ordersBaseline
+	ordersStatement
+	ordersAsk // a computation asks for other consent
 )
 
 // TestEverythingAtOnceEndsInTheTruth runs random days of every method, with and without collapse and the guard, in
@@ -190,6 +193,9 @@ func (e *everyday) say(user, key string, in bool) {
 	said := event(user, key, in, 0)
 	said.Time, said.Received = now.Add(-time.Duration(e.rnd.IntN(50))*time.Minute), now
 	said.MessageID = fmt.Sprint(user, key, in, now.UnixNano())
+	if e.consents != nil && e.rnd.IntN(2) == 0 {
+		said.Consent = e.statement(user, said.Time)
+	}
 	list := []*domain.Event{said}
 	if e.rules.Defaults.Send.Has(domain.SendAsReceived) {
 		track := *said
@@ -230,9 +236,14 @@ func (e *everyday) order() {
 		e.retriesParked()
 	case ordersCollapse:
 		e.rules.Defaults.Collapse = !e.rules.Defaults.Collapse
+		e.sections()
 		err = e.SetRules(ctx, e.rules)
 	case ordersForget:
 		e.forgets(e.user())
+	case ordersStatement:
+		e.update(e.user())
+	case ordersAsk:
+		e.ask(key)
 	}
 	if !errors.Is(err, domain.ErrNotFound) {
 		must(e, err)
@@ -254,6 +265,7 @@ func (e *everyday) list(key string, baseline bool) {
 		switch {
 		case !listed[user] && w == nil:
 		case baseline:
+			e.consents.toldOf(name)
 			hearList(name, int(at.UnixNano()), listed[user], true, e.rules.Defaults.Send, e.model, e.them)
 			if w = e.model[name]; w.at == int(at.UnixNano()) {
 				w.left = 0 // the operator has decided
@@ -298,6 +310,7 @@ func (e *everyday) forgets(user string) {
 		name := fmt.Sprint(user, ".aud", i)
 		e.model[name], e.forgotten[name] = &word{at: int(time.Now().UnixNano())}, true
 	}
+	e.consents.forget(user)
 	time.Sleep(time.Second)
 }
 
@@ -308,8 +321,7 @@ func (e *everyday) take() {
 	}
 	room := 1 + e.rnd.IntN(12)
 	o.Fit = func(domain.UserChanges) bool { room--; return room >= 0 }
-	f, _, err := e.Take(context.Background(), o)
-	must(e, err)
+	f := e.takes(o)
 	if f != nil {
 		e.under = append(e.under, f)
 	}
@@ -380,6 +392,7 @@ func (e *everyday) finish() {
 	for _, key := range []string{"aud0", "aud1", "aud2"} {
 		release(e.bench, key)
 	}
+	e.comply()
 	e.swept()
 	e.retriesParked()
 	for range 8 { // where the clock is set back, what is not due yet comes behind
@@ -402,6 +415,7 @@ func (e *everyday) finish() {
 func (e *everyday) takes(o domain.TakeOptions) *domain.Lease {
 	f, _, err := e.Take(context.Background(), o)
 	must(e, err)
+	e.lawful(f)
 	return f
 }
 
@@ -413,10 +427,10 @@ func (e *everyday) compare() {
 		switch {
 		case !e.forgotten[name]:
 			known[name] = w
-		case w.in && e.rules.Defaults.SendsAttributes() && told != "true":
+		case w.told() && e.rules.Defaults.SendsAttributes() && told != "true":
 			e.Errorf("%s came back after they were forgotten: MoEngage holds %q", name, told)
 		}
-		if e.rules.Defaults.Send.Has(domain.SendAsReceived) && !e.forgotten[name] && (told == "true") != w.in {
+		if e.rules.Defaults.Send.Has(domain.SendAsReceived) && !e.forgotten[name] && (told == "true") != w.told() {
 			e.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
 		}
 	}

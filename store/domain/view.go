@@ -64,6 +64,7 @@ type ComputationInfo struct {
 	Entered   uint64 `json:"entered"`
 	Exited    uint64 `json:"exited"`
 	Held      uint64 `json:"held"`
+	Withheld  uint64 `json:"withheld,omitempty"` // members, of a trait values, that MoEngage is not told of for lack of consent
 	LastEvent string `json:"last_event"`
 
 	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except what is parked
@@ -110,6 +111,7 @@ type MembershipInfo struct {
 	Told        string `json:"told,omitempty"`              // what it was last told: in, out, nothing, uncertain; "" while that is under way as events
 	NotTold     string `json:"not_told,omitempty"`          // why the rollout of the computation keeps it from MoEngage
 	Event       string `json:"event"`                       // message id of the event that set it, or the command that did, while that is kept
+	Withheld    bool   `json:"withheld,omitempty"`          // MoEngage is not told, because the user has not given Consent
 	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read or believed: see TimeSource
 }
 
@@ -118,6 +120,7 @@ type UserInfo struct {
 	User        string                     `json:"user"`
 	Memberships []MembershipInfo           `json:"memberships"`
 	Traits      map[string]json.RawMessage `json:"traits"`
+	Consent     *ConsentInfo               `json:"consent,omitempty"`      // nil: no statement is kept, and nothing is withheld
 	Pending     []UserChange               `json:"pending"`                // pending, held and parked
 	HistoryMore bool                       `json:"history_more,omitempty"` // there is more, likewise
 	EventsMore  bool                       `json:"events_more,omitempty"`  // of memberships behind the first 200 the event is not looked up
@@ -128,6 +131,24 @@ type UserInfo struct {
 	// other changes wait because MoEngage may still delete the user.
 	Deletions    []Deletion `json:"deletions,omitempty"`
 	DeletedUntil string     `json:"deleted_until,omitempty"`
+}
+
+// ConsentInfo is what is known of a user's consent, and what is withheld for lack of it.
+type ConsentInfo struct {
+	Given  []string `json:"given"`  // every other category is refused
+	Since  string   `json:"since"`  // event time of the statement that made it so; "" before the first one
+	Newest string   `json:"newest"` // event time of the newest statement
+	By     string   `json:"by"`     // that statement: ConsentEvent, or "an event of a computation"; "" before the first one
+	Event  string   `json:"event"`  // its message id, while that is kept
+
+	Withheld []WithheldInfo `json:"withheld"`
+}
+
+// WithheldInfo is one membership, or one trait, that is withheld.
+type WithheldInfo struct {
+	Computation string   `json:"computation"`
+	Trait       string   `json:"trait,omitempty"` // its name, if it is one
+	Asks        []string `json:"asks"`            // for consent to all of these
 }
 
 // UserChange is a change on the page of its user: what MoEngage said of it, and why it waits.

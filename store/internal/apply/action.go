@@ -103,10 +103,20 @@ func retry(tx *state.Tx, ch *state.Stored) {
 
 // outdated reports whether a newer value of a parked attribute was sent, or will be sent before it. Without collapse
 // the parked one has no successor, and MoEngage would keep it. A newer one in the queue leaves after it, unless it
-// is in-flight.
+// is in-flight. One that took something back is outdated by a consent that was given since.
 func outdated(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, p *domain.Policy, ch *state.Stored) bool {
 	s := e.Spoken(p, domain.SendAttribute, state.KeptIdentify)
-	if ch.Kind != domain.KindAttribute || s == nil || s.Seq <= ch.ID.Seq {
+	if ch.Kind != domain.KindAttribute || s == nil {
+		return false
+	}
+	value, send := p.Sendable(s.Value)
+	takenBack := false
+	if state.Allows(tx, u, p) {
+		takenBack = outbox.Removes(f, p, ch.Transition, ch.Value) && !domain.SameValue(value, ch.Value)
+	} else {
+		_, value, send = outbox.Removal(f, p)
+	}
+	if s.Seq < ch.ID.Seq && !takenBack {
 		return false
 	}
 	leavesBehind := func(x *state.Stored) bool {
@@ -115,7 +125,6 @@ func outdated(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, p *do
 	if e.Loose > 0 && slices.ContainsFunc(outbox.QueuedOf(tx, u, f), leavesBehind) {
 		return false
 	}
-	value, send := p.Sendable(s.Value)
 	return send && !domain.SameValue(value, ch.Value)
 }
 

@@ -28,6 +28,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	outbox.ReadmitFirst(tx, u, f, p, c)
 	outbox.Reach(tx, u, f, c.Event.Received)
 	en, word := tx.Entry(u, f.Number), memberWord(c)
+	outbox.ComplyFirst(tx, u, f, p, en, c)
 	wasIn, before := en.Newest().IsIn(), en.Known(sort)
 	untold := sort == state.KeptIdentify && word.IsIn() && en.Kept[sort] == nil // an import without events sent nothing
 	if f.Hear(sort, c.Event.Call) {
@@ -101,6 +102,7 @@ func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *out
 	at := c.Event.Time.UnixNano()
 	word := domain.Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.Event.MessageID, Seq: c.Seq}
 	en, sort := tx.Entry(u, f.Number), sortOf(p, c.Event)
+	outbox.ComplyFirst(tx, u, f, p, en, c)
 	first := en.Known(sort) == nil
 	result := observe(en, sort, word, false, believable(tx, c))
 	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate && !en.Known(sort).Agree(word) {

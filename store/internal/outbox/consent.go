@@ -35,9 +35,9 @@ func closeWithheld(tx *state.Tx, u *state.User, p *domain.Policy, ch *state.Stor
 	tx.Close(u, ch, domain.StateWithheld, at)
 }
 
-// removal returns what MoEngage is told about field f of a user without consent: that they are no member, or what
+// Removal returns what MoEngage is told about field f of a user without consent: that they are no member, or what
 // on_null says of a trait without a value. send is false if nothing is.
-func removal(f *state.Field, p *domain.Policy) (t domain.Transition, value []byte, send bool) {
+func Removal(f *state.Field, p *domain.Policy) (t domain.Transition, value []byte, send bool) {
 	if f.Class.HasMembers() {
 		return domain.TransitionExit, domain.JSONFalse, true
 	}
@@ -45,9 +45,9 @@ func removal(f *state.Field, p *domain.Policy) (t domain.Transition, value []byt
 	return domain.TransitionValue, value, send
 }
 
-// removes reports whether a change of f says nothing of a user but that.
-func removes(f *state.Field, p *domain.Policy, t domain.Transition, value []byte) bool {
-	as, want, send := removal(f, p)
+// Removes reports whether a change of f says nothing of a user but that.
+func Removes(f *state.Field, p *domain.Policy, t domain.Transition, value []byte) bool {
+	as, want, send := Removal(f, p)
 	return send && t == as && bytes.Equal(value, want)
 }
 
@@ -60,7 +60,7 @@ func unheard(e *state.Entry, value []byte) bool {
 // TakeBack has MoEngage told that a user without consent is no member of f, or has no value of it, unless it never knew
 // otherwise or will be told anyway.
 func TakeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
-	t, value, send := removal(f, p)
+	t, value, send := Removal(f, p)
 	switch {
 	case !send,
 		e.Waiting.ID.IsZero() && unheard(e, value),
@@ -108,6 +108,13 @@ func Mark(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *sta
 	tx.Write(u, f.Number)
 }
 
+// markOwn is Mark for the computation whose target f may be. Whatever is withheld is marked, because the comparison with a
+// new configuration may not have come to the user yet.
+func markOwn(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy) {
+	own := tx.State.Registry.Speaker(f)
+	Mark(tx, u, own, p, tx.Entry(u, own.Number))
+}
+
 // Unmark is Mark for an entry that is removed.
 func Unmark(tx *state.Tx, f *state.Field, en *state.Entry) {
 	if en.Withheld {
@@ -130,6 +137,14 @@ func Comply(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *s
 	}
 	for _, x := range tx.State.Registry.TargetFields(f) {
 		TakeBack(tx, u, x, p, tx.Entry(u, x.Number), c)
+	}
+}
+
+// ComplyFirst sends what was withheld of a user before an event on it is applied, if a new configuration allows it and the
+// comparison has not come to the user yet. So the order of the two makes no difference.
+func ComplyFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
+	if en.Withheld && state.Allows(tx, u, p) {
+		Comply(tx, u, f, p, en, c)
 	}
 }
 
@@ -163,13 +178,14 @@ func WithholdOpen(tx *state.Tx, u *state.User, at time.Time) {
 			continue
 		}
 		p := state.PolicyOf(tx, f)
-		if state.Allows(tx, u, &p) || removes(f, &p, e.Waiting.Transition, e.Waiting.Value) {
+		if state.Allows(tx, u, &p) || Removes(f, &p, e.Waiting.Transition, e.Waiting.Value) {
 			continue
 		}
 		t := e.Waiting
 		SettlePending(tx, u, f, &t)
 		e.Waiting = state.Ticket{}
 		tx.Write(u, number)
+		markOwn(tx, u, f, &p)
 		closeWithheld(tx, u, &p, tx.PendingChange(u, f, &t), at)
 	}
 	if u.Index.Backlog().Events > 0 {
@@ -182,24 +198,30 @@ func WithholdOpen(tx *state.Tx, u *state.User, at time.Time) {
 	}
 }
 
-// withholdQueued is WithholdOpen of the user's queue.
+// withholdQueued is WithholdOpen of the user's queue. Of values that do not collapse it keeps the removals, if MoEngage may
+// know what they remove.
 func withholdQueued(tx *state.Tx, u *state.User, at time.Time) {
+	var list []*state.Stored
+	known := make(map[uint32]bool) // fields of which MoEngage may know a value
 	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
-		ch := tx.FetchQueued(key)
-		if ch == nil || tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID) {
-			continue
+		switch ch := tx.FetchQueued(key); {
+		case ch == nil || tx.FieldOf(ch.Field) == nil:
+		case tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID):
+			known[ch.Field] = true
+		default:
+			list = append(list, ch)
 		}
-		f := tx.FieldOf(ch.Field)
-		if f == nil {
-			continue
-		}
-		p := state.PolicyOf(tx, f)
-		if state.Allows(tx, u, &p) || ch.Loose && removes(f, &p, ch.Transition, ch.Value) {
+	}
+	for _, ch := range list {
+		p, e := state.PolicyOf(tx, tx.FieldOf(ch.Field)), tx.Entry(u, ch.Field)
+		knows := known[ch.Field] || e.LastSent.Kind != state.NeverSent || !e.InFlight.ID.IsZero()
+		if state.Allows(tx, u, &p) || ch.Loose && knows && Removes(tx.FieldOf(ch.Field), &p, ch.Transition, ch.Value) {
 			continue
 		}
 		Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
 		tx.State.Ledger.Changes.Pending--
 		looseLess(tx, u, ch)
+		markOwn(tx, u, tx.FieldOf(ch.Field), &p)
 		ch.Props = nil
 		closeWithheld(tx, u, &p, ch, at)
 	}

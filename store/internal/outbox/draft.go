@@ -37,8 +37,9 @@ var MaxSlots = 1<<16 - 1 // a variable so that tests can lower it
 func (c *Cause) Room() int { return MaxSlots - int(c.Slots) }
 
 // changesOfUser is how many changes an order makes of one user, besides repeated cohort changes: the attribute, the
-// event, the cohort and the entry of the list.
-const changesOfUser = 4
+// event, the cohort and the entry of the list; and for lack of consent, a removal of each but the event, or what was
+// withheld of them.
+const changesOfUser = 4 + 3
 
 // PerRecord returns how many users one record of an order may be about, at most most. Each may have all of their
 // cohort changes repeated (RepeatCohorts). Half of the slots stay free, for cohorts that are added before the record

@@ -29,7 +29,7 @@ func TestASendTimeIsNotInTheFuture(t *testing.T) {
 
 // TestARecordHasRoomForItsUsers: half of its change ids, with a repetition of each user's cohorts.
 func TestARecordHasRoomForItsUsers(t *testing.T) {
-	for cohorts, want := range map[int]int{0: 8191, 12: 2047, 40000: 1} {
+	for cohorts, want := range map[int]int{0: 4681, 12: 1724, 40000: 1} {
 		r := &state.Registry{Cohorts: make([]*state.Field, cohorts)}
 		if got := PerRecord(r, 1e6); got != want {
 			t.Errorf("with %d cohorts a record has %d users, want %d", cohorts, got, want)

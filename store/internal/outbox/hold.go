@@ -75,11 +75,15 @@ func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *
 		Await(tx, u, e, ch)
 		return
 	}
+	tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID))
+	if ch.Loose && !e.Moving() && e.LastSent.Kind == state.NeverSent && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+		tx.Close(u, ch, domain.StateCancelled, at) // the enter before it was withheld, or dropped
+		return
+	}
 	if ch.Loose {
 		e.Loose++
 		tx.Write(u, f.Number)
 	}
-	tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID))
 	Enqueue(tx, u, ch)
 }
 

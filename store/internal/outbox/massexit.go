@@ -257,13 +257,7 @@ func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en 
 // delivered.
 func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
 	if e.Loose > 0 {
-		last := domain.TransitionExit
-		for _, ch := range QueuedOf(tx, u, x) {
-			if ch.Loose {
-				last = ch.Transition
-			}
-		}
-		if last == domain.TransitionEnter {
+		if bytes.Equal(lastLoose(tx, u, x), domain.JSONTrue) {
 			return
 		}
 	} else if expects(e, domain.TransitionEnter, domain.JSONTrue, false) {

@@ -17,7 +17,10 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 	ch.Name, ch.Value = f.Attribute(p), bytes.Clone(want)
 	tx.State.Ledger.Changes.Created++
 	allowed := state.Allows(tx, u, p)
-	if !allowed && !removes(f, p, t, want) {
+	if !allowed {
+		markOwn(tx, u, f, p)
+	}
+	if !allowed && !Removes(f, p, t, want) {
 		Withhold(tx, u, p, c, ch)
 		TakeBack(tx, u, f, p, e, c)
 		return
@@ -121,7 +124,7 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 	}
 	if !state.Allows(tx, u, p) { // a removal, where MoEngage may know otherwise
 		send := false
-		if t, value, send = removal(f, p); !send || en.LastSent.Kind == state.NeverSent {
+		if t, value, send = Removal(f, p); !send || en.LastSent.Kind == state.NeverSent {
 			return
 		}
 	}
@@ -129,7 +132,9 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 		WantAttribute(tx, u, f, p, en, c, t, value)
 		return
 	}
-	en.LastSent = state.LastSent{Kind: state.UncertainlySent}
+	if en.LastSent.Kind != state.NeverSent { // else it is sent anyway, and MoEngage knows nothing of it until then
+		en.LastSent = state.LastSent{Kind: state.UncertainlySent}
+	}
 	tx.Write(u, f.Number)
 	WantAttribute(tx, u, f, p, en, c, t, value)
 }

@@ -190,6 +190,9 @@ func (r *activityReader) event(rec engine.Record) {
 		ID: domain.ID{Epoch: r.epochs.Of(rec.Seq), Seq: rec.Seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
 		TimeSource: e.TimeSource.UnreadCode(), LeftOut: e.LeftOutNames(), at: e.Received,
 	}
+	if e.IsConsentUpdate() {
+		line.Kind = "consent"
+	}
 	r.add(line, e.ComputationID)
 }
 

@@ -205,11 +205,12 @@ func (v *Reader) record(seq uint64) record.Record {
 func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 	err = v.Read(func(tx *state.Tx) error {
 		columns, sent := tx.State.Registry.HeldColumns(), newWatermarks(tx, v.applied(tx, time.Now()))
+		sql := tx.State.Registry.Columns(func(x *state.Field) bool { return x.Withheld > 0 })
 		for _, f := range tx.State.Registry.Fields {
 			if f.Column == "" && !f.Former() {
 				list = append(list, domain.ComputationInfo{
 					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
-					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), LastEvent: domain.Timestamp(f.LastEvent),
+					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), Withheld: withheldOf(f, sql[f]), LastEvent: domain.Timestamp(f.LastEvent),
 					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: domain.Timestamp(sent.of(f)), Rollout: rolloutOf(tx, f, columns[f]),
 				})
 			}

@@ -19,22 +19,30 @@ const (
 // User returns everything known of one user, or ErrNotFound.
 func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
 	var setBy []uint64
+	by := uint64(0)
 	err = v.Read(func(tx *state.Tx) error {
 		u := tx.User(id)
 		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
 		setBy = showRows(tx, u, info)
 		showHistory(tx, u, info)
+		by = showConsent(tx, u, info)
 		info.Deletions = DeletionsOf(tx, id)
 		if u.Index.Deleted != 0 {
 			info.DeletedUntil = domain.Timestamp(time.Unix(int64(u.Index.Deleted), 0))
 		}
-		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History)+len(info.Deletions) == 0 {
+		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History)+len(info.Deletions) == 0 && info.Consent == nil {
 			return domain.ErrNotFound
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	if by > 0 {
+		rec := v.record(by)
+		if e := rec.Told(); e != nil {
+			info.Consent.Event = e.MessageID
+		}
 	}
 	info.EventsMore = len(setBy) > eventsShown
 	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
@@ -79,7 +87,8 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 			}
 			m := domain.MembershipInfo{
 				Computation: f.Key, In: s.IsIn(), Since: domain.Timestamp(time.Unix(0, s.Since)),
-				Delivered: !more && !open[computation{f.Key, f.ID}] && knows(tx, u, f, e, s),
+				Withheld:  e.Withheld,
+				Delivered: !more && !e.Withheld && !open[computation{f.Key, f.ID}] && knows(tx, u, f, e, s),
 			}
 			m.Told = toldOf(tx, u, f, e, &m)
 			if p := state.PolicyOf(tx, f); p.HoldsOut(u.ID) || outbox.Beyond(tx, u, f, &p) {

@@ -270,9 +270,14 @@ func (r *Registry) Family(f *Field) (fields []*Field) {
 
 // HeldColumns returns the columns that have held changes, by their computation.
 func (r *Registry) HeldColumns() map[*Field][]*Field {
+	return r.Columns(func(x *Field) bool { return x.Held > 0 })
+}
+
+// Columns returns the columns of SQL traits for which which is true, by their computation.
+func (r *Registry) Columns(which func(*Field) bool) map[*Field][]*Field {
 	columns := make(map[*Field][]*Field)
 	for _, x := range r.Fields {
-		if x.Held > 0 && x.SQLColumn() != "" && !x.forwarded() {
+		if which(x) && x.SQLColumn() != "" && !x.forwarded() {
 			f := r.Beside(x, "")
 			columns[f] = append(columns[f], x)
 		}

@@ -1,0 +1,156 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"personasync/store/domain"
+)
+
+// consents is the model of what users have consented to, beside the store. A nil one is of a day without consent.
+type consents struct {
+	of    map[string]*agreement // by user
+	tried map[string]bool       // by user.key: MoEngage may have been told of a membership
+}
+
+// agreement is the newest statement of a user.
+type agreement struct {
+	known bool
+	at    int64 // an older one is stale
+	given []string
+}
+
+// TestConsentAtAnyTimeEndsInTheTruth has users give and withdraw consent by events of audiences and by the reserved one,
+// late and early, while the configuration asks for other categories again and again. No lease may have what consent
+// forbids at that moment, and nobody of whom MoEngage was never told is told to be no member.
+func TestConsentAtAnyTimeEndsInTheTruth(t *testing.T) {
+	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
+	everyDay(t, seeds(16, 5000), func(t *testing.T, seed int) *everyday {
+		e := newEveryday(t, seed, sends)
+		e.consents = &consents{of: map[string]*agreement{}, tried: map[string]bool{}}
+		e.orders = append(slices.Repeat([]orderKind{ordersStatement}, 8), append(e.orders, ordersAsk, ordersAsk, ordersBaseline)...)
+		for i := range 3 {
+			e.ask(fmt.Sprint("aud", i))
+		}
+		return e
+	})
+}
+
+var categories = [][]string{nil, {"Marketing"}, {"Analytics", "Marketing"}}
+
+// ask has a computation ask for some consent.
+func (e *everyday) ask(key string) {
+	p := e.rules.Defaults
+	p.Consent = categories[e.rnd.IntN(len(categories))]
+	e.rules.Sections = slices.DeleteFunc(slices.Clone(e.rules.Sections), func(s domain.Section) bool { return s.Key == key })
+	e.rules.Sections = append(e.rules.Sections, domain.Section{Key: key, Policy: p})
+	must(e, e.SetRules(e.Context(), e.rules))
+	must(e, e.Applied(e.Context()))
+	if e.rnd.IntN(2) == 0 {
+		e.comply()
+	}
+}
+
+// comply compares the users with the consent that is asked for.
+func (e *everyday) comply() {
+	if e.consents == nil {
+		return
+	}
+	_, err := e.CompareConsent(e.Context())
+	must(e, err)
+	for name, w := range e.model {
+		w.withheld = !e.consents.allows(name[:5], e.asked(name[6:]))
+	}
+}
+
+// sections gives the sections what the defaults say, but for the consent.
+func (e *everyday) sections() {
+	e.rules.Sections = slices.Clone(e.rules.Sections)
+	for i := range e.rules.Sections {
+		s := &e.rules.Sections[i]
+		asked := s.Policy.Consent
+		s.Policy = e.rules.Defaults
+		s.Policy.Consent = asked
+	}
+}
+
+func (e *everyday) asked(key string) []string {
+	p := e.rules.For(key, "")
+	return p.Consent
+}
+
+// statement makes a statement of a user at a time, and has the model hear it.
+func (e *everyday) statement(user string, at time.Time) *domain.Preferences {
+	given := [][]string{nil, {"Marketing"}, {"Marketing"}, {"Analytics"}, {"Analytics", "Marketing"}}[e.rnd.IntN(5)]
+	a := e.consents.of[user]
+	if a == nil {
+		a = &agreement{at: -1}
+		e.consents.of[user] = a
+	}
+	ns := at.UnixNano()
+	switch {
+	case !a.known && !e.rules.AsksConsent(), ns < a.at, ns == a.at && !a.known:
+	case ns == a.at:
+		a.given = slices.DeleteFunc(slices.Clone(a.given), func(c string) bool { return !slices.Contains(given, c) })
+	default:
+		*a = agreement{true, ns, given}
+	}
+	return &domain.Preferences{Given: given}
+}
+
+// update receives the reserved event.
+func (e *everyday) update(user string) {
+	time.Sleep(time.Millisecond)
+	now := e.clock()
+	at := now.Add(-time.Duration(e.rnd.IntN(50)) * time.Minute)
+	e.receive(&domain.Event{
+		Received: now, Time: at, Call: domain.CallTrack, Name: domain.ConsentEvent, MessageID: fmt.Sprint("consent", user, now.UnixNano()),
+		User: domain.Identifier{ID: user}, Raw: []byte("{}"), Consent: e.statement(user, at),
+	})
+}
+
+func (c *consents) allows(user string, asked []string) bool {
+	return len(asked) == 0 || c.of[user] != nil && !slices.ContainsFunc(asked, func(a string) bool { return !slices.Contains(c.of[user].given, a) })
+}
+
+// forget has the model forget a user. What was stated before now counts no more.
+func (c *consents) forget(user string) {
+	if c != nil {
+		c.of[user] = &agreement{at: time.Now().UnixNano()}
+	}
+}
+
+// toldOf notes that MoEngage may know of a membership.
+func (c *consents) toldOf(name string) {
+	if c != nil {
+		c.tried[name] = true
+	}
+}
+
+// lawful fails the test for what consent forbids in a lease.
+func (e *everyday) lawful(f *domain.Lease) {
+	if e.consents == nil || f == nil {
+		return
+	}
+	for _, d := range f.Users {
+		list := d.Attributes
+		if d.Event != nil {
+			list = append(slices.Clone(list), *d.Event)
+		}
+		for _, c := range list {
+			name := d.User + "." + c.Computation
+			removes := c.Kind != domain.KindEvent && string(c.Value) == "false"
+			if !removes && !e.consents.allows(d.User, e.asked(c.Computation)) {
+				e.Errorf("%s of %s leaves, %s, without consent to %v", c.Kind, name, c.Transition, e.asked(c.Computation))
+			}
+			if removes && !e.consents.tried[name] {
+				e.Errorf("MoEngage is told that %s is no member, of whom it never knew", name)
+			}
+			if !removes && c.Kind != domain.KindEvent {
+				e.consents.toldOf(name)
+			}
+		}
+	}
+}
