@@ -89,6 +89,7 @@ var reasons = []reason{
 
 	{code: domain.ReasonRollout, rollout: true, means: "The user is not in the computation's share or only_users_file, and MoEngage was never told of them.", do: "Nothing, or raise share in the configuration and reload it: docs/go-live.md."},
 	{code: domain.ReasonHoldout, withheld: true, means: "The user is in the computation's holdout, the control group that MoEngage is never told of.", do: "Nothing. `personasync user show ID` has the user's share; docs/go-live.md has the query for all of them."},
+	{code: "consent", withheld: true, means: "The user has not given the consent that the computation asks for (consent in the configuration).", do: "`personasync user show ID` says what the user has given, since when and by which event. It is sent as soon as they give it; nothing needs to be done."},
 
 	{code: scheduler.CodeFailed, job: true, means: "A run of a scheduled job, or a verification, failed for a reason that is no answer of MoEngage.", do: "Read the error beside it: `personasync schedule` has it, and the log."},
 	{code: scheduler.CodePanic, job: true, means: "A run of a scheduled job failed by a fault of the program.", do: "Report it, with the trace in the log. The agent goes on."},

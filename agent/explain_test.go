@@ -9,19 +9,20 @@ import (
 // contractReasons are the reasons that users filter by, and those for which a change is held: they are never renamed.
 const contractReasons = `undetermined anonymous email_only no_identifier bad_user_id id_blocked id_too_long id_too_short missing_key
 	missing_name ambiguous_key class_conflict unknown_class unknown_type account_level no_values too_many_values too_many_names
-	name_too_long too_deep invalid_utf8 unverified_delete corrupt mass_exit key_conflict`
+	name_too_long too_deep invalid_utf8 unverified_delete corrupt mass_exit key_conflict consent`
 
 // codesInTheSource are the places where the program gives a reason, so that a new one without an explanation is found.
 var codesInTheSource = map[string]*regexp.Regexp{
-	"segment/fault.go":                   regexp.MustCompile(`Fault\w+\s*= "(\w+)"`),
-	"../store/domain/identity.go":        regexp.MustCompile(`(?m)^\t"(\w+)":`),
-	"../store/internal/apply/event.go":   regexp.MustCompile(`park\("(\w+)"`),
-	"../store/internal/apply/forget.go":  regexp.MustCompile(`park\("(\w+)"`),
-	"../store/internal/apply/record.go":  regexp.MustCompile(`ParkEvent\(.*, "", "(\w+)"`),
-	"../sync/check.go":                   regexp.MustCompile(`return "(\w+)"`),
-	"../store/internal/outbox/hold.go":   regexp.MustCompile(`[rR]eason\w+ = "(\w+)"`),
-	"../store/domain/rollout.go":         regexp.MustCompile(`Reason\w+ = "(\w+)"`),
-	"../store/internal/outbox/settle.go": regexp.MustCompile(`Reason: "(\w+)"`),
+	"segment/fault.go":                    regexp.MustCompile(`Fault\w+\s*= "(\w+)"`),
+	"../store/domain/identity.go":         regexp.MustCompile(`(?m)^\t"(\w+)":`),
+	"../store/internal/apply/event.go":    regexp.MustCompile(`park\("(\w+)"`),
+	"../store/internal/apply/forget.go":   regexp.MustCompile(`park\("(\w+)"`),
+	"../store/internal/apply/record.go":   regexp.MustCompile(`ParkEvent\(.*, "", "(\w+)"`),
+	"../sync/check.go":                    regexp.MustCompile(`return "(\w+)"`),
+	"../store/internal/outbox/hold.go":    regexp.MustCompile(`[rR]eason\w+ = "(\w+)"`),
+	"../store/domain/rollout.go":          regexp.MustCompile(`Reason\w+ = "(\w+)"`),
+	"../store/internal/outbox/consent.go": regexp.MustCompile(`Reason\w+ = "(\w+)"`),
+	"../store/internal/outbox/settle.go":  regexp.MustCompile(`Reason: "(\w+)"`),
 }
 
 // explain-code knew MoEngage's answers and none of our own reasons, which outbox list shows beside them.

@@ -83,6 +83,10 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 	t := w.NewTable(wide, term.Column{Title: "KEY"}, term.Column{Title: "CLASS"},
 		term.Column{Title: "MEMBERS", Right: true}, term.Column{Title: "ENTERED", Right: true}, term.Column{Title: "EXITED", Right: true}, term.Column{Title: "HELD", Right: true},
 		term.Column{Title: "LAST EVENT"}, term.Column{Title: "SENT UP TO"})
+	withheld := slices.ContainsFunc(list, func(l domain.ComputationInfo) bool { return l.Withheld > 0 })
+	if withheld {
+		t.Columns = slices.Insert(t.Columns, 6, term.Column{Title: "WITHHELD", Right: true})
+	}
 	if wide || len(shared(list)) > 0 {
 		t.Columns = append(t.Columns, term.Column{Title: "ID"})
 	}
@@ -96,6 +100,9 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 			members = ""
 		}
 		row := []string{l.Key, l.Class, members, term.Count(l.Entered), term.Count(l.Exited), term.Count(l.Held), term.Minute(l.LastEvent), term.Minute(l.SentUpTo), l.ID}
+		if withheld {
+			row = slices.Insert(row, 6, term.Count(l.Withheld))
+		}
 		if t.Columns[6].Title == "TOLD" {
 			row = slices.Insert(row, 6, toldShare(l.Rollout))
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -195,6 +196,9 @@ func writeReading(b *bytes.Buffer, r *api.PreviewReading) {
 	}
 	line("message id", r.MessageID)
 	line("event time", strings.TrimSpace(r.EventTime+" "+term.InBrackets(r.TimeSentence)))
+	if r.Consent != nil {
+		line("consent", cmp.Or(strings.Join(*r.Consent, ", "), "every category is refused"))
+	}
 	line("left out", strings.Join(r.LeftOut, ", "))
 }
 

@@ -169,7 +169,7 @@ func happenedText(h *store.ActivityEntry) string {
 	case h.What == "accepted" && len(h.Changes) > 0:
 		return term.Plural(len(h.Changes), "change") + " made" + oddities(h)
 	case h.What == "accepted":
-		return h.Reason + oddities(h)
+		return strings.TrimSpace(h.Kind+" "+h.Reason) + oddities(h)
 	case h.What == "refused" && h.Count > 1:
 		return term.Count(h.Count) + " times " + h.Reason
 	}

@@ -87,6 +87,7 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 		rows = append(rows, []string{m.Computation, term.YesNo(m.In), term.Minute(m.Since) + unreadTime(m.TimeSource), toldText(&m), m.Event})
 	}
 	return cmp.Or(
+		printConsent(w, u.Consent),
 		printSection(w, "Memberships", memberships, rows),
 		printNotTold(w, u),
 		printTraits(w, u, wide),
@@ -97,6 +98,7 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	)
 }
 
+<<<<<<< HEAD
 // printNotTold says which memberships MoEngage is not told of, and why.
 func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 	var b bytes.Buffer
@@ -106,6 +108,14 @@ func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 		}
 	}
 	_, err := w.Out.Write(b.Bytes())
+=======
+// printConsent prints what the user has consented to, since when and why, and what is withheld.
+func printConsent(w *term.Terminal, c *domain.ConsentInfo) error {
+	if c == nil {
+		return nil
+	}
+	_, err := w.Out.Write(term.ConsentText(w, c))
+>>>>>>> 7e36747 (agent, cli: show consent and what is withheld)
 	return err
 }
 
@@ -113,6 +123,8 @@ func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 func toldText(m *domain.MembershipInfo) string {
 	text := map[string]string{"in": "yes", "out": "no", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
 	switch {
+	case m.Withheld:
+		return cmp.Or(text, "nothing") + ", withheld"
 	case m.Delivered:
 		return cmp.Or(text, term.YesNo(m.In))
 	case text == "":

@@ -67,11 +67,12 @@ type PreviewReading struct {
 	TimeSource    string                     `json:"event_time_source,omitempty"`
 	TimeSentence  string                     `json:"event_time_sentence,omitempty"`
 	LeftOut       []string                   `json:"left_out,omitempty"`
+	Consent       *[]string                  `json:"consent,omitempty"` // the categories that the event gives; nil: it says nothing
 }
 
 // PreviewOutcome is what an event comes to.
 type PreviewOutcome struct {
-	Outcome   string           `json:"outcome"`           // enter | exit | value | event | unchanged | duplicate | stale | ignored | erased | parked
+	Outcome   string           `json:"outcome"`           // enter | exit | value | event | consent | unchanged | duplicate | stale | ignored | erased | parked
 	Reason    string           `json:"reason,omitempty"`  // of a parked event
 	Sentence  string           `json:"sentence"`          // the outcome for people
 	Do        string           `json:"to_do,omitempty"`   // how to change it

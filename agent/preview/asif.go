@@ -36,7 +36,7 @@ func AsIf(c *config.Config, q api.PreviewQuery, now Membership) (*api.PreviewRes
 	s := Settings{Config: c, Endpoint: func(e domain.Endpoint) syncer.Config { return sending.Config(c, e) }}
 	rules := c.Rules()
 	rules.Guard = domain.Guard{}
-	r, err := run(s, q, rules, store.TryNew, func(events []*domain.Event) []*domain.Event { return history(events, now) })
+	r, err := run(s, q, rules, store.TryNew, func(events []*domain.Event) []*domain.Event { return history(events, now, &rules) })
 	if err != nil || now == Never {
 		return r, err
 	}
@@ -54,7 +54,7 @@ const longBefore = 24 * time.Hour
 
 // history returns events that make the users of a delivery members or former members. There is one for each call, because
 // send = "as_received" keeps what identify calls say apart from what track calls say.
-func history(events []*domain.Event, now Membership) (list []*domain.Event) {
+func history(events []*domain.Event, now Membership, rules *domain.Rules) (list []*domain.Event) {
 	if now == Never {
 		return nil
 	}
@@ -70,19 +70,24 @@ func history(events []*domain.Event, now Membership) (list []*domain.Event) {
 			continue
 		}
 		known[of] = true
-		list = append(list, before(e, domain.FlagIn, began))
+		p := rules.For(e.Key, e.ComputationID)
+		list = append(list, before(e, domain.FlagIn, began, &p))
 		if now == Out {
-			list = append(list, before(e, domain.FlagOut, began.Add(time.Minute)))
+			list = append(list, before(e, domain.FlagOut, began.Add(time.Minute), &p))
 		}
 	}
 	return list
 }
 
-// before is an event about the user and the audience of another one, and about nothing else.
-func before(e *domain.Event, flag domain.Flag, at time.Time) *domain.Event {
+// before is an event about the user and the audience of another one, and about nothing else. It gives the consent that
+// the audience asks for, because MoEngage would not know of the membership without.
+func before(e *domain.Event, flag domain.Flag, at time.Time, p *domain.Policy) *domain.Event {
 	b := *e
 	b.Received, b.Time, b.TimeSource, b.ClockShift, b.ClockAhead = at, at, domain.TimeOwn, 0, 0
 	b.Flag, b.PassThrough, b.Object, b.LeftOut = flag, false, domain.Span{}, nil
+	if b.Consent = nil; len(p.Consent) > 0 {
+		b.Consent = &domain.Preferences{Given: p.Consent}
+	}
 	b.MessageID = fmt.Sprint("before ", flag, " ", e.MessageID)
 	return &b
 }

@@ -3,6 +3,7 @@ package preview
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"personasync/agent/api"
 	"personasync/store"
@@ -12,6 +13,9 @@ import (
 // verdict is what an event came to, in a word and a sentence.
 func verdict(e *domain.Event, came *store.TrialResult, rules *domain.Rules) (o api.PreviewOutcome) {
 	p := rules.For(e.Key, e.ComputationID)
+	if e.IsConsentUpdate() && came.Outcome < domain.OutcomeParked && rules.AsksConsent() {
+		return consentVerdict(e, came)
+	}
 	switch came.Outcome {
 	case domain.OutcomeParked:
 		o.Outcome = "parked"
@@ -36,6 +40,22 @@ func verdict(e *domain.Event, came *store.TrialResult, rules *domain.Rules) (o a
 		}
 	default:
 		o.Outcome, o.Sentence = ignored(e, rules, &p)
+	}
+	return o
+}
+
+// consentVerdict is the verdict on Segment's reserved event about consent.
+func consentVerdict(e *domain.Event, came *store.TrialResult) (o api.PreviewOutcome) {
+	given := cmp.Or(strings.Join(e.Consent.Given, ", "), "nothing")
+	switch came.Outcome {
+	case domain.OutcomeTransition:
+		o.Outcome, o.Sentence = "consent", "the user gives consent to "+given+"; what that allows or forbids is sent or taken back, and the event itself is not sent"
+	case domain.OutcomeUnchanged, domain.OutcomeDuplicate:
+		o.Outcome, o.Sentence = came.Outcome.String(), "the user has given consent to just that before: "+given
+	case domain.OutcomeStale:
+		o.Outcome, o.Sentence = "stale", "a statement about consent of a later time was applied before: this one changes nothing"
+	default:
+		o.Outcome, o.Sentence = "ignored", "it names no user of MoEngage: an anonymous visitor, or one who was erased since"
 	}
 	return o
 }

@@ -151,6 +151,9 @@ func readingOf(e *domain.Event, rules *domain.Rules) api.PreviewReading {
 		Says: says(e.Flag), PassThrough: e.PassThrough, MessageID: e.MessageID, EventTime: domain.Timestamp(e.Time),
 		TimeSource: e.TimeSource.String(), TimeSentence: e.TimeSource.Sentence(), LeftOut: e.LeftOutNames(),
 	}
+	if e.Consent != nil {
+		r.Consent = &e.Consent.Given
+	}
 	p := rules.For(e.Key, e.ComputationID)
 	who, _ := domain.IdentifyUser(e, &p)
 	r.User = who.ID
