@@ -98,7 +98,6 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	)
 }
 
-<<<<<<< HEAD
 // printNotTold says which memberships MoEngage is not told of, and why.
 func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 	var b bytes.Buffer
@@ -108,14 +107,15 @@ func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 		}
 	}
 	_, err := w.Out.Write(b.Bytes())
-=======
+	return err
+}
+
 // printConsent prints what the user has consented to, since when and why, and what is withheld.
 func printConsent(w *term.Terminal, c *domain.ConsentInfo) error {
 	if c == nil {
 		return nil
 	}
 	_, err := w.Out.Write(term.ConsentText(w, c))
->>>>>>> 7e36747 (agent, cli: show consent and what is withheld)
 	return err
 }
 

@@ -64,7 +64,6 @@ type ComputationInfo struct {
 	Entered   uint64 `json:"entered"`
 	Exited    uint64 `json:"exited"`
 	Held      uint64 `json:"held"`
-	Withheld  uint64 `json:"withheld,omitempty"` // members, of a trait values, that MoEngage is not told of for lack of consent
 	LastEvent string `json:"last_event"`
 
 	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except what is parked
@@ -79,6 +78,9 @@ type ComputationInfo struct {
 
 	// Rollout is set where not everybody is told.
 	Rollout *RolloutInfo `json:"rollout,omitempty"`
+
+	// Withheld counts the members, of a trait the values, that MoEngage is not told of for lack of consent.
+	Withheld uint64 `json:"withheld,omitempty"`
 }
 
 // RolloutInfo is whom a computation is told of.

@@ -253,20 +253,6 @@ func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en 
 	}
 }
 
-// WantMember sends a target that a user is a member, unless MoEngage will know that once the open changes are
-// delivered.
-func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
-	if e.Loose > 0 {
-		if bytes.Equal(lastLoose(tx, u, x), domain.JSONTrue) {
-			return
-		}
-	} else if expects(e, domain.TransitionEnter, domain.JSONTrue, false) {
-		return
-	}
-	WantAttribute(tx, u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
-	tx.Write(u, x.Number)
-}
-
 // Decide ends the holding of f's exits and starts a new window. The orders that follow release or discard the held
 // exits. Until they have come to all who left in a discarded window, a user who is read first is readmitted first,
 // so that the order of the two makes no difference.

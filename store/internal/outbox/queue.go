@@ -150,6 +150,17 @@ func QueuedOf(tx *state.Tx, u *state.User, f *state.Field) (list []*state.Stored
 	return list
 }
 
+// lastLoose returns the value of the newest attribute of f in the queue.
+func lastLoose(tx *state.Tx, u *state.User, f *state.Field) (value []byte) {
+	newest := domain.ID{}
+	for _, ch := range QueuedOf(tx, u, f) {
+		if ch.Loose && ch.ID.Compare(newest) > 0 {
+			newest, value = ch.ID, ch.Value
+		}
+	}
+	return value
+}
+
 // Dequeue takes an event out of its user's queue.
 func Dequeue(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
 	tx.Remove(tx.Queue, state.QueueKey(u.Key, lane, id))

@@ -13,17 +13,18 @@ import (
 // once. Cohorts and lists collapse whatever the policy says: adding and removing in turn informs nobody. Without the
 // user's consent nothing but a removal leaves.
 func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause, t domain.Transition, want []byte) {
-	ch := Draft(tx, u, f, p, c, f.Kind(), t)
-	ch.Name, ch.Value = f.Attribute(p), bytes.Clone(want)
-	tx.State.Ledger.Changes.Created++
+	ch := draftWanted(tx, u, f, p, c, t, want)
 	allowed := state.Allows(tx, u, p)
 	if !allowed {
 		markOwn(tx, u, f, p)
 	}
 	if !allowed && !Removes(f, p, t, want) {
 		Withhold(tx, u, p, c, ch)
-		TakeBack(tx, u, f, p, e, c)
-		return
+		needed := false
+		if t, want, needed = takesBack(tx, u, f, p, e); !needed {
+			return
+		}
+		ch = draftWanted(tx, u, f, p, c, t, want)
 	}
 	if allowed && Beyond(tx, u, f, p) {
 		holdBeyond(tx, u, f, p, e, ch, c.Event.Received)
@@ -55,6 +56,14 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 	if parked != nil {
 		RepeatCohorts(tx, c, parked)
 	}
+}
+
+// draftWanted begins the change by which field f becomes want.
+func draftWanted(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition, want []byte) *state.Stored {
+	ch := Draft(tx, u, f, p, c, f.Kind(), t)
+	ch.Name, ch.Value = f.Attribute(p), bytes.Clone(want)
+	tx.State.Ledger.Changes.Created++
+	return ch
 }
 
 // supersede closes the open attribute change of e, because successor replaces it. An in-flight one stays until its
@@ -137,4 +146,18 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 	}
 	tx.Write(u, f.Number)
 	WantAttribute(tx, u, f, p, en, c, t, value)
+}
+
+// WantMember sends a target that a user is a member, unless MoEngage will know that once the open changes are
+// delivered.
+func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
+	if e.Loose > 0 {
+		if bytes.Equal(lastLoose(tx, u, x), domain.JSONTrue) {
+			return
+		}
+	} else if expects(e, domain.TransitionEnter, domain.JSONTrue, false) {
+		return
+	}
+	WantAttribute(tx, u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
+	tx.Write(u, x.Number)
 }

@@ -116,9 +116,10 @@ func (e *Entry) Membership() (domain.Transition, []byte) {
 }
 
 // Expected returns the value that MoEngage should hold: the last one sent, or the one that an uncertain request
-// carried. known is false for a long value of which only the digest is kept.
+// carried. known is false for a long value of which only the digest is kept, and for an uncertain removal that an operator
+// dropped.
 func (e *Entry) Expected(p *domain.Policy) (value []byte, known bool) {
-	if e.LastSent.Kind == NeverSent {
+	if e.LastSent.Kind == NeverSent || e.Withheld && e.LastSent.Kind == UncertainlySent {
 		return nil, false
 	}
 	if s := e.Said(p); s != nil {
