@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"personasync/store/domain"
-	"personasync/store/internal/apply"
 	"personasync/store/internal/state"
 )
 
@@ -21,7 +20,7 @@ func showConsent(tx *state.Tx, u *state.User, info *domain.UserInfo) (by uint64)
 			shown.By = domain.ConsentEvent
 		}
 	}
-	for _, n := range apply.BlockNumbers(tx, u) {
+	for _, n := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, n)
 		for _, e := range row.Entries {
 			f := tx.FieldOf(row.Field(e))
