@@ -27,6 +27,7 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 }
 
 func ingestConfig(c *config.Config) ingest.Config {
+	rules := c.Rules()
 	return ingest.Config{
 		SharedSecrets: c.Ingest.SharedSecret,
 		BearerTokens:  c.Ingest.BearerToken,
@@ -34,5 +35,6 @@ func ingestConfig(c *config.Config) ingest.Config {
 		AuthRequired:  c.Ingest.Auth != "off",
 		MaxBodyBytes:  c.Ingest.MaxBodyBytes,
 		CheckID:       syncer.CheckID,
+		AsksConsent:   rules.AsksConsent(),
 	}
 }

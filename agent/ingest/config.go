@@ -9,6 +9,7 @@ type Config struct {
 	AuthRequired  bool     // false accepts every request, and counts it as verified
 	MaxBodyBytes  int64    // of the webhook route; 0 means the default
 	CheckID       func(id string) (fault string)
+	AsksConsent   bool // Segment's reserved event about consent is used, and no ordinary one
 }
 
 // defaultMaxBody is the default of ingest.max_body_bytes. Segment's largest batches are 4 MB.

@@ -3,6 +3,7 @@ package ingest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"personasync/agent/segment"
 	"personasync/store/domain"
@@ -44,6 +45,9 @@ func (h *Handler) webhook(r *request, c *Config, _ domain.Call) answer {
 	}
 	a := h.take(r.Context(), events)
 	if a.status == http.StatusOK {
+		if c.AsksConsent {
+			events = slices.DeleteFunc(events, (*domain.Event).IsConsentUpdate)
+		}
 		h.intake.webhook(events, received)
 	}
 	return a
