@@ -63,24 +63,34 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkApply applies a backlog of enters of distinct users, with the journal and without it.
+// BenchmarkApply applies a backlog of enters of distinct users, with the journal and without it, and with consent that
+// every tenth user refuses.
 func BenchmarkApply(b *testing.B) {
-	for name, journal := range map[string]bool{"with the journal": true, "without": false} {
+	for name, set := range map[string]func(*domain.Rules){
+		"with the journal": func(r *domain.Rules) { r.Journal = true }, "without": func(*domain.Rules) {},
+		"with consent": func(r *domain.Rules) { r.Defaults.Consent = []string{"Marketing"} },
+	} {
 		b.Run(name, func(b *testing.B) {
 			r := rules(domain.SendAttribute)
-			r.Journal = journal
-			applyBenchmark(b, openWithRules(b, r))
+			set(&r)
+			applyBenchmark(b, openWithRules(b, r), r.AsksConsent())
 		})
 	}
 }
 
-func applyBenchmark(b *testing.B, s *Store) {
+func applyBenchmark(b *testing.B, s *Store, asked bool) {
 	events := make([]*domain.Event, 0, 1000)
 	fill := func(n int) {
 		for i := 0; i < n; i += len(events) {
 			events = events[:0]
 			for j := i; j < min(i+1000, n); j++ {
-				events = append(events, realistic(j))
+				e := realistic(j)
+				if asked && j%10 > 0 {
+					e.Consent = &domain.Preferences{Given: []string{"Advertising", "Functional", "Marketing"}}
+				} else if asked {
+					e.Consent = &domain.Preferences{Given: []string{"Functional"}}
+				}
+				events = append(events, e)
 			}
 			if err := s.Append(context.Background(), events...); err != nil {
 				b.Fatal(err)

@@ -36,7 +36,10 @@ func Comply(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *s
 // comparison has not come to the user yet. So the order of the two makes no difference.
 func ComplyFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	if en.Withheld && state.Allows(tx, u, p) {
+		why := c.Why
+		c.Why = domain.CauseConsent
 		Comply(tx, u, f, p, en, c)
+		c.Why = why
 	}
 }
 
