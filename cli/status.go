@@ -120,9 +120,6 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	line("delivered", term.Count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
 	line("known", term.Plural(s.Users, "user")+", "+term.Plural(s.Audiences, "audience"))
-	if s.Comparing != nil {
-		line("consent", fmt.Sprintf("%s of %s compared with the changed configuration", term.Count(s.Comparing.Done), term.Plural(s.Comparing.Users, "user")))
-	}
 	if s.Verify != nil {
 		line("verified", verification.Text(w, s.Verify))
 	}

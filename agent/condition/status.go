@@ -49,8 +49,6 @@ type Status struct {
 
 	Pause *domain.Pause `json:"pause,omitempty"` // of sending, while it holds
 
-	Comparing *domain.Comparing `json:"comparing,omitempty"` // users with a changed consent in the configuration, while that lasts
-
 	Staleness []Staleness   `json:"staleness"` // of every computation seen
 	Verify    *VerifyStatus `json:"verify"`    // null when nothing was ever verified
 
