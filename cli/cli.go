@@ -92,6 +92,7 @@ func newApp(env *command.Env) *urfave.App {
 			demoCommand(env),
 			doctorCommand(env),
 			notifyCommand(env),
+			secretCommand(env),
 			versionCommand(env),
 			completionCommand(env),
 			manCommand(env),

@@ -49,7 +49,7 @@ func diagnose(env *command.Env, c *urfave.Context) error {
 		}
 	}
 	if c.IsSet("bundle") {
-		s := &bundle.Subject{Env: env, Config: conf, Unread: unread, Check: checker(env)}
+		s := &bundle.Subject{Env: env, Config: conf, Unread: unread, Check: env.Checker()}
 		return s.Write(c.Context, c.String("bundle"), c.Bool("json"))
 	}
 	findings := agent.Diagnose(c.Context, conf, unread, env.Version)

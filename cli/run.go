@@ -57,7 +57,7 @@ func runAgent(env *command.Env, c *urfave.Context) error {
 	err = agent.Run(c.Context, conf, agent.RunOptions{
 		Log: log, Relog: relog, Version: env.Version, LinesDropped: queue.Dropped, ConfigFile: env.ConfigFile, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.Hangup,
 		Load:         func() (*config.Config, error) { return reload(env, c) },
-		CheckInChild: checker(env), ProveInChild: prover(env),
+		CheckInChild: env.Checker(), ProveInChild: env.Prover(),
 	})
 	if held := (*store.InUseError)(nil); errors.As(err, &held) && held.IsAgent() {
 		return exit.Incurable(err) // a restart has the same one

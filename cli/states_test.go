@@ -75,6 +75,7 @@ var states = []stateCase{
 	{"service print", "0 ExecStart", "0 ExecStart", "0 ExecStart", "0 ExecStart"},
 	{"demo", "INT 1 .", "INT 1 .", "INT 1 .", "INT 1 ."},
 	{"doctor", "0 ok +socket", "1 it is not running", "0 it is starting", "1 it is not running"},
+	{"secret set moengage_api_key", "2 is set at env", "2 is set at env", "2 is set at env", "2 is set at env"},
 	{"notify test", "2 nobody is told", "2 nobody is told", "2 nobody is told", "2 nobody is told"},
 	{"version", "0 personasync ", "0 personasync ", "0 personasync ", "0 personasync "},
 	{"completion bash", "0 complete", "0 complete", "0 complete", "0 complete"},

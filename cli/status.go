@@ -124,7 +124,7 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 		line("verified", verification.Text(w, s.Verify))
 	}
 	if s.Backup != nil {
-		line("backup", backupText(w, s.Backup))
+		line("backup", upkeep.BackupText(w, s.Backup))
 	}
 	if s.Notify != nil {
 		for i := range s.Notify.Receivers {
@@ -235,24 +235,6 @@ func drainText(d *condition.Drain) string {
 	}
 	what := map[string]string{"users": "users", "events": "events", "cohorts": "cohort requests"}[d.Limit]
 	return fmt.Sprintf("; the drain takes %s at %s %s/min", term.Ago(d.Seconds), term.Count(uint64(d.PerMinute)), what)
-}
-
-// backupText returns the last good backup, and what is wrong.
-func backupText(w *term.Terminal, b *condition.Backup) string {
-	text := "none yet in " + term.Plain(b.Dir)
-	if b.File != "" {
-		text = fmt.Sprintf("%s, %s old, %s, restored and checked", term.Plain(b.File), term.Ago(b.AgeS), domain.Bytes(b.Bytes))
-	}
-	switch {
-	case b.FailedAt != "":
-		text += "; " + w.Paint.Red("the last run failed") + " at " + term.Minute(b.FailedAt)
-	case b.Overdue:
-		text += "; " + w.Paint.Yellow("overdue")
-	}
-	if b.Running {
-		text += "; one is under way"
-	}
-	return text
 }
 
 // alarm colours a number that should be zero.
