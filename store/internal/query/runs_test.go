@@ -56,3 +56,27 @@ func TestRecordsOfLastRunsAreReadByTheirKind(t *testing.T) {
 		}
 	}
 }
+
+// TestALineOfActivityNamesItsChange: it can be looked up by the id that the line shows, after a restore too.
+func TestALineOfActivityNamesItsChange(t *testing.T) {
+	r := newRoom(t, domain.SendAttribute)
+	r.receive(enter("ann", "vip", 1), enter("bob", "vip", 2, func(e *domain.Event) { e.Fault = "undetermined" }))
+	r.settle(r.take(domain.EndpointTransition), delivered)
+	a, err := r.Activity(ActivityFilter{Limit: 100})
+	r.Must(err)
+	looked := map[string]bool{}
+	for _, line := range a.Items {
+		if line.State == "" && line.What != "parked" {
+			continue // an event that is not kept
+		}
+		id, err := domain.ParseID(line.ID)
+		r.Must(err)
+		if _, _, err := r.Change(id); err != nil {
+			t.Errorf("%s of %s: %v", line.What, line.User, err)
+		}
+		looked[line.What] = true
+	}
+	if !looked["sent"] || !looked["parked"] {
+		t.Errorf("the lines are %+v", a.Items)
+	}
+}

@@ -174,11 +174,17 @@ func TestASalvageMakesEveryEntryAnewThatFollowsFromOthers(t *testing.T) {
 // arrived, so its changes are sent again.
 func TestASalvageWithoutNamesLosesNoChange(t *testing.T) {
 	d := rich(t)
-	ledger := d.Load().Ledger
+	ledger, before := d.Load().Ledger, contents(d)
 	d.Spoil(d.StatePath(), newest(d).Root)
 	s, err := salvage(d)
 	must(t, err)
 	wantSound(t, d)
+	after := contents(d)
+	for _, name := range [][]byte{state.BucketFields, state.BucketRuns, state.BucketTombstones, state.BucketSent, state.BucketParked, state.BucketHeld} {
+		if after[string(name)] != before[string(name)] {
+			t.Errorf("%s was\n%sand is\n%s", name, before[string(name)], after[string(name)])
+		}
+	}
 	if s.Saved.Users != ledger.Users || s.Saved.Pending < ledger.Changes.Pending || s.Saved.Held != ledger.Changes.Held || s.Saved.Parked != ledger.Changes.Parked+ledger.Events.Parked {
 		t.Errorf("of %+v it saved %+v", ledger, s.Saved)
 	}
