@@ -33,6 +33,13 @@ func TestOnlyWhatHasAScheduleWaitsForOne(t *testing.T) {
 	if _, err := Schedules(c); err == nil || !strings.Contains(err.Error(), "schedule of "+c.Computations[1].Name()) {
 		t.Errorf("a schedule that is none: %v", err)
 	}
+	c.Computations[1].Schedule, c.Schedule.Cron = "@weekly", "never"
+	if list, err := Schedules(c); err == nil || list != nil || !strings.Contains(err.Error(), DefaultJob) {
+		t.Errorf("a default schedule that is none: %+v, %v", list, err)
+	}
+	if all := SchedulesByJob(c); all != nil {
+		t.Errorf("of a configuration that is not in force there are %v", all)
+	}
 }
 
 // TestEachEndpointHasItsOwnLimits: MoEngage counts requests of Cohort Sync, and elements of everything else.
