@@ -69,7 +69,7 @@ func TestConsentDecidesWhatMoEngageIsTold(t *testing.T) {
 			"ann.vip=true(delivered) ann.vip=false(superseded) ann.vip=true(cancelled)"},
 		{"an exit after a withdrawal says nothing more", domain.SendBoth, story{enter("ann", "vip", 1, yes), "deliver", update("ann", 2), "deliver", exit("ann", "vip", 3)},
 			"ann.vip=true(delivered) ann!Audience Entered(delivered) ann.vip=false(delivered) ann.vip=false(cancelled) ann!Audience Exited(withheld)"},
-		{"one who was never told is not told that they are no member", domain.SendBoth, story{enter("ann", "vip", 1, no), exit("ann", "vip", 2)},
+		{"MoEngage is not told that somebody is no member of whom it never knew", domain.SendBoth, story{enter("ann", "vip", 1, no), exit("ann", "vip", 2)},
 			"ann.vip=true(withheld) ann!Audience Entered(withheld) ann.vip=false(cancelled) ann!Audience Exited(withheld)"},
 		{"an older statement changes nothing", domain.SendBoth, story{update("ann", 5, "Marketing"), update("ann", 4), enter("ann", "vip", 1, no)},
 			"ann.vip=true ann!Audience Entered"},
@@ -214,7 +214,7 @@ func TestNothingForbiddenLeavesBeforeTheComparison(t *testing.T) {
 	r.wantTold("ann.vip=true(withheld) ann!Audience Entered(withheld)")
 }
 
-// TestAWithdrawalFollowsARequestInFlight, whatever becomes of it.
+// TestAWithdrawalFollowsARequestInFlight for each outcome of it.
 func TestAWithdrawalFollowsARequestInFlight(t *testing.T) {
 	for verdict, want := range map[domain.Verdict]string{
 		domain.Delivered: "ann.vip=true(delivered) ann!Audience Entered(delivered) ann.vip=false",

@@ -8,7 +8,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Where a computation asks for consent, MoEngage is told of a user what it would be told of one who is no member, until
+// Where a computation asks for consent, MoEngage is told of a user what it would be told if they were no member, until
 // the user has given it. Three places see to that:
 //
 //	making a change     WantAttribute and Withhold close one that may not be sent, and take back what was sent before
@@ -95,7 +95,7 @@ func Mark(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *sta
 	tx.Write(u, f.Number)
 }
 
-// markOwn is Mark for the computation whose target f may be. Whatever is withheld is marked, because the comparison with a
+// markOwn is Mark for the computation whose target f may be. All that is withheld is marked, because the comparison with a
 // new configuration may not have come to the user yet.
 func markOwn(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy) {
 	own := tx.State.Registry.Speaker(f)
