@@ -35,6 +35,7 @@ func retries(s *store.Store, i api.Inspector) *actor {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which carries the current value"
+		case c.State == "held" && c.Reason == domain.ReasonDeleteLimit:
 		case c.State != "parked":
 			return "it is " + c.State + ", and only parked changes can be retried"
 		}
@@ -77,7 +78,7 @@ func (a *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionRec
 		return nil, err
 	}
 	if filtered {
-		if why := a.fits(domain.ChangeInfo{State: filter.State.String()}, nil); why != "" {
+		if why := a.fits(domain.ChangeInfo{State: filter.State.String(), Reason: filter.Reason}, nil); why != "" {
 			return nil, fmt.Errorf("%w: the filter takes changes of a state that this is not for: %s", api.ErrUsage, why)
 		}
 		return r, a.everyMatching(ctx, o, filter, r)

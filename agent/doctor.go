@@ -333,6 +333,10 @@ func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
 		return
 	}
 	d.judgeAnswer(a)
+	if d.config.MoEngage.DeleteUsers {
+		d.find("moengage", "skip", "delete a user made for it with `personasync user forget ID --moengage`, and look at `personasync user deletions`",
+			"whether these credentials may delete users cannot be tried without deleting one")
+	}
 }
 
 // judgeAnswer says whether MoEngage takes the credentials, and whether the agent's clock agrees with its clock.

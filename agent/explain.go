@@ -85,6 +85,7 @@ var reasons = []reason{
 	{code: "corrupt", means: "The checksum of the event's record does not hold: the disk changed it after it was written.", do: "Run `personasync db check`, and look at the disk. Have Segment replay the time in question."},
 
 	{code: "mass_exit", held: true, means: "More members left the audience at once than [guard] allows, so its exits wait for a decision.", do: "`personasync audience release KEY` sends them, `personasync audience discard KEY` makes the users members again."},
+	{code: "delete_limit", held: true, means: "More users than moengage.max_deletes_per_day were to be deleted at MoEngage on one day. They are erased here, and stay at MoEngage until you decide.", do: "Find out who asked: `personasync user deletions --state held`. `personasync outbox retry --reason delete_limit` deletes them for good, `personasync outbox drop --state held --reason delete_limit` leaves them at MoEngage."},
 	{code: "key_conflict", held: true, means: "Another computation, known before, is sent under the same name at MoEngage; both would overwrite each other.", do: "`personasync audience adopt KEY ID` if it continues the other one; else give the two different names in the configuration."},
 
 	{code: domain.ReasonRollout, rollout: true, means: "The user is not in the computation's share or only_users_file, and MoEngage was never told of them.", do: "Nothing, or raise share in the configuration and reload it: docs/go-live.md."},

@@ -31,6 +31,7 @@ func (f *facts) process() condition.Process {
 		Unready: f.readiness.unready(), Started: f.started,
 		NextFlush: nextFlush(plan),
 		MoEngage:  reachability(health, now),
+		Deleting:  reachability(f.senders.Deleting(), now),
 		Intake:    f.ingest.Lately(now),
 		DataDir:   c.DataDir, Schedules: sending.SchedulesByJob(c),
 		Refused:    f.refused.Load(),

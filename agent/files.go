@@ -99,10 +99,15 @@ func (f files) explain(err error) error {
 	return err
 }
 
-// Forget implements Orders.
-func (f files) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
+// Forget implements Orders. A delete at MoEngage is counted by the rules of the configuration, as a start would have it.
+func (f files) Forget(ctx context.Context, o api.ForgetOrder) (r store.ForgetReport, err error) {
 	err = f.open(ctx, "user forget", func(s *store.Store) error {
-		r, err = s.Forget(ctx, user)
+		if o.MoEngage {
+			if err := s.SetRules(ctx, f.config.Rules()); err != nil {
+				return fmt.Errorf("record the rules: %w", err)
+			}
+		}
+		r, err = orders{s, f.config.Rules}.Forget(ctx, o)
 		return err
 	})
 	return r, err

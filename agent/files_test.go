@@ -45,7 +45,7 @@ func TestAnOrderOnTheFilesOfAStoppedAgentSaysWhatFailed(t *testing.T) {
 			_, err := d.Order(t.Context(), api.Order{Verb: "sell", Key: "vip"}, nil)
 			return err
 		}, api.ErrUsage},
-		"a user without an id":      {func() error { _, err := d.Forget(t.Context(), ""); return err }, nil},
+		"a user without an id":      {func() error { _, err := d.Forget(t.Context(), api.ForgetOrder{User: ""}); return err }, nil},
 		"an interrupted compaction": {func() error { _, err := d.Compact(gone, nil); return err }, context.Canceled},
 		"a backup to a full disk":   {func() error { _, err := d.Backup(t.Context(), full{}, nil); return err }, errFull},
 	} {
@@ -66,7 +66,7 @@ func (full) Write([]byte) (int, error) { return 0, errFull }
 // and a folder of another user is left alone.
 func TestNoOrderTouchesFilesThatAreNotTheAgents(t *testing.T) {
 	orders := func(d Data) map[string]error {
-		_, forget := d.Forget(t.Context(), "ann")
+		_, forget := d.Forget(t.Context(), api.ForgetOrder{User: "ann"})
 		_, compact := d.Compact(t.Context(), nil)
 		_, order := d.Order(t.Context(), api.Order{Verb: "close", Key: "vip"}, nil)
 		_, pause := d.Pause(t.Context(), domain.Pause{Why: "freeze"})
@@ -131,7 +131,7 @@ func TestOrdersOnTheFilesTakeEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := onFiles(t, s, "PERSONASYNC_DEFAULTS_SEND=attribute")
-	if r, err := d.Forget(t.Context(), "bob"); err != nil || r.Memberships != 1 {
+	if r, err := d.Forget(t.Context(), api.ForgetOrder{User: "bob"}); err != nil || r.Memberships != 1 {
 		t.Errorf("forget: %+v, %v", r, err)
 	}
 	if r, err := d.Order(t.Context(), api.Order{Verb: "close", Key: "vip"}, nil); err != nil || r.Exits != 1 {

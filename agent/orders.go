@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -42,8 +43,14 @@ func (d orders) Order(ctx context.Context, o api.Order, progress func(done, tota
 }
 
 // Forget implements Orders.
-func (d orders) Forget(ctx context.Context, user string) (store.ForgetReport, error) {
-	return d.store.Forget(ctx, user)
+func (d orders) Forget(ctx context.Context, o api.ForgetOrder) (store.ForgetReport, error) {
+	switch {
+	case !o.MoEngage:
+		return d.store.Forget(ctx, o.User)
+	case !d.rules().Deletes.Send:
+		return store.ForgetReport{}, api.ErrDeletesOff
+	}
+	return d.store.ForgetEverywhere(ctx, o.User, cmp.Or(o.By, "operator"))
 }
 
 // isConfigured reports whether a section of the configuration names a key. Such a computation may have members before its

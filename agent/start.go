@@ -158,7 +158,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	p.notify = notify.New(notifyConfig(c, p.o.Version), questions.Status, p.store, p.log.With("part", "notify"))
 	p.metrics.Read(metrics.Source{
 		Version: p.o.Version, Config: p.config.Load, Store: p.store, Inspect: questions, Ingest: p.ingest, Plan: p.scheduler.Plan,
-		Health: p.senders.Health, Unready: p.readiness.unready, Refused: p.refused.Load, LinesDropped: p.linesDropped,
+		Health: p.senders.Health, Deleting: p.senders.Deleting, Unready: p.readiness.unready, Refused: p.refused.Load, LinesDropped: p.linesDropped,
 		ParkedByReason: p.recorder.ParkedByReason, Receivers: p.notify.Receivers,
 	})
 	shown := page.New(page.Source{

@@ -29,7 +29,8 @@ func retryCommand(env *command.Env) *urfave.Command {
 		Description: "Makes them pending again, as if they had never been tried. Name them by ID, or choose them by the\n" +
 			"flags of `outbox list`. Then it shows how many there are and asks first; --yes skips the question. A\n" +
 			"parked event is read again with the current configuration and version. If it still cannot be used, it\n" +
-			"stays parked. After an interruption, run the command again.\n\n" +
+			"stays parked. With --reason delete_limit, or by ID, it releases held deletions of users at MoEngage.\n" +
+			"After an interruption, run the command again.\n\n" +
 			"Example: personasync outbox retry --reason data_refused --since 2h",
 		Flags: append(append([]urfave.Flag{&urfave.BoolFlag{Name: "all", Usage: "all parked changes and events", DisableDefaultText: true}}, command.FilterFlags()...),
 			command.YesFlag(), command.DryRunFlag(), command.JSONFlag()),
@@ -38,9 +39,12 @@ func retryCommand(env *command.Env) *urfave.Command {
 			if err != nil {
 				return err
 			}
-			filter.State = domain.StateParked
+			chosen := filter != (domain.OutboxFilter{})
+			if filter.State = domain.StateParked; filter.Reason == domain.ReasonDeleteLimit {
+				filter.State = domain.StateHeld // no parked change has this reason
+			}
 			a := action{order: api.ActionOrder{IDs: c.Args().Slice()}, done: "retried", do: (*api.Client).Retry}
-			switch chosen := filter != (domain.OutboxFilter{State: domain.StateParked}); {
+			switch {
 			case given(len(a.order.IDs) > 0)+given(c.Bool("all"))+given(chosen) != 1:
 				return exit.Usage("say which: IDs, or --all, or --reason R, --computation KEY, --user USER, --since TIME, --until TIME")
 			case len(a.order.IDs) == 0:

@@ -2,13 +2,12 @@ package cli
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent/api"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/deletion"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -23,9 +22,12 @@ func forgetCommand(env *command.Env) *urfave.Command {
 		Description: "Cancels the user's pending changes, removes the stored data and the received events, and compacts\n" +
 			"the files, so that the bytes are gone. Events from before this moment are ignored if they arrive\n" +
 			"later. It cannot be undone.\n\n" +
+			"With --moengage the user is deleted at MoEngage, too, which needs moengage.delete_users = true. The\n" +
+			"order is on disk when the command ends, and carried out by the running agent; until then the files\n" +
+			"hold the ID. `personasync user deletions` shows what became of it.\n\n" +
 			"Example: personasync user forget usr_48213",
 		Flags: []urfave.Flag{
-			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
+			&urfave.BoolFlag{Name: "moengage", Usage: "delete the user at MoEngage, too", DisableDefaultText: true}, command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
 		Action: env.Action(userForget),
 	}
@@ -58,36 +60,30 @@ func userForget(env *command.Env, c *urfave.Context) error {
 		if err := env.Inspect(c, func(i api.Inspector) error { return previewForget(env.Terminal, c, i, id) }); err != nil || dry {
 			return err
 		}
-		if err := command.Confirm(env.Terminal, "this user will be erased, which cannot be undone"); err != nil {
+		what := "this user will be erased, which cannot be undone"
+		if c.Bool("moengage") {
+			what = "this user will be erased here and at MoEngage, which cannot be undone"
+		}
+		if err := command.Confirm(env.Terminal, what); err != nil {
 			return err
 		}
 	}
 	return env.Order(c, func(o api.Orders, bar *term.Bar) error {
-		r, err := o.Forget(c.Context, id)
-		if err != nil {
+		r, err := o.Forget(c.Context, api.ForgetOrder{User: id, MoEngage: c.Bool("moengage"), By: operatorName()})
+		if errors.Is(err, api.ErrUsage) {
+			return exit.Usage("%v", err)
+		} else if err != nil {
 			return err
 		}
-		print := func() error { return printForgotten(env.Terminal, r) }
+		print := func() error { return deletion.PrintForgotten(env.Terminal, r) }
 		if c.Bool("json") {
-			print = func() error { return term.PrintJSON(env.Out, forgetReceipt{r, outOfReach}) }
+			print = func() error { return term.PrintJSON(env.Out, deletion.NewReceipt(r)) }
 		}
-		if err := print(); err != nil || found(r) {
+		if err := print(); err != nil || deletion.Found(r) || r.Deletion != nil {
 			return err
 		}
 		return command.UnknownUser(id)
 	})
-}
-
-// forgetReceipt is the JSON of an erasure, which an operator can keep as a record.
-type forgetReceipt struct {
-	store.ForgetReport
-	OutOfReach []string `json:"out_of_reach"`
-}
-
-var outOfReach = []string{
-	"MoEngage: the data there stays until the user is erased there too",
-	"backups: those made before hold the user, and restoring one brings him back",
-	"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
 }
 
 func previewForget(w *term.Terminal, c *urfave.Context, i api.Inspector, id string) error {
@@ -107,18 +103,39 @@ func previewForget(w *term.Terminal, c *urfave.Context, i api.Inspector, id stri
 	return nil
 }
 
-// found reports whether any data of the user was erased.
-func found(r store.ForgetReport) bool {
-	return r.Memberships > 0 || r.Changes > 0 || r.Journal > 0 || r.Records > 0
+func deletionsCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "deletions",
+		Usage:     "list deletions of users at MoEngage: who asked, and when MoEngage accepted",
+		ArgsUsage: "[ID]",
+		Description: "Newest first. The ID of a user is shown until the deletion is done; from then on there is a salted hash\n" +
+			"of it. Give an ID to see the deletions of that user. The list is kept for ever.\n\n" +
+			"Example: personasync user deletions usr_48213 --json",
+		Flags:  []urfave.Flag{command.StateFlag(""), command.LimitFlag("deletions"), command.WideFlag(), command.JSONFlag(), command.CSVFlag()},
+		Action: env.Action(userDeletions),
+	}
 }
 
-func printForgotten(w *term.Terminal, r store.ForgetReport) error {
-	if !found(r) {
-		_, err := fmt.Fprintln(w.Out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
+func userDeletions(env *command.Env, c *urfave.Context) error {
+	f := domain.DeletionFilter{State: c.String("state")}
+	if c.Args().Present() {
+		if err := command.Arguments(c, "the ID of a user"); err != nil {
+			return err
+		}
+		f.User = domain.CleanID(c.Args().First())
+	}
+	n, err := command.Limit(c)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s of the history erased, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
-		term.Plural(r.Memberships, "value"), term.Plural(r.Changes, "change"), term.Plural(r.Journal, "line"), term.Plural(r.Records, "received record"),
-		domain.Bytes(r.Before), domain.Bytes(r.After), strings.Join(outOfReach, "\n  "))
-	return err
+	return env.Inspect(c, func(i api.Inspector) error {
+		list := command.Listing[domain.Deletion]{Columns: deletion.Table, Row: deletion.Row}
+		list.Fetch = func(want int) ([]domain.Deletion, bool, error) {
+			f.Limit = want
+			page, total, err := i.Deletions(c.Context, f)
+			f.Skip += len(page)
+			return page, f.Skip < total, err
+		}
+		return list.Print(env.Terminal, c, n)
+	})
 }

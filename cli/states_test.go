@@ -56,6 +56,7 @@ var states = []stateCase{
 	{"audience forget vip --dry-run", "1 vip has members", "1 vip has members", "2 in use", "1 vip has members"},
 	{"user show usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann"},
 	{"user verify --settle 0s usr_ann", "0 vip +vip +true +true +agrees", "4 start it with", "4 is starting", "4 start it with"},
+	{"user deletions", "0 ", "0 ", "0 ", "0 "},
 	{"user forget --yes usr_cid", "3 nothing was known", "3 nothing was known", "2 in use", "3 nothing was known"},
 	{"tail", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob"},
 	{"flush", "0 flushing everything", "4 --dry-run", "4 is starting", "4 --dry-run"},

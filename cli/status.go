@@ -13,6 +13,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/deletion"
 	"personasync/cli/internal/term"
 	"personasync/cli/internal/upkeep"
 	"personasync/cli/internal/verification"
@@ -117,6 +118,9 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	line("pending", pendingText(s))
 	line("parked", alarm(w.Paint.Yellow, s.Parked)+" (`personasync outbox list --state parked`)")
 	line("held", heldText(w, &s))
+	if d := s.Deletions; d != nil {
+		line("deletions", deletion.Counts(d.DeletionCounts))
+	}
 	line("delivered", term.Count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
 	line("known", term.Plural(s.Users, "user")+", "+term.Plural(s.Audiences, "audience"))

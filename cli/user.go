@@ -11,6 +11,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/deletion"
 	"personasync/cli/internal/term"
 	"personasync/store"
 	"personasync/store/domain"
@@ -28,7 +29,7 @@ func userCommand(env *command.Env) *urfave.Command {
 				"Example: personasync user show usr_48213",
 			Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
 			Action: env.Action(userShow),
-		}, userHistoryCommand(env), userVerifyCommand(env), forgetCommand(env)},
+		}, userHistoryCommand(env), userVerifyCommand(env), deletionsCommand(env), forgetCommand(env)},
 	}
 }
 
@@ -92,6 +93,7 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 		printNotTold(w, u),
 		printTraits(w, u, wide),
 		printWaiting(w, u.Pending, wide),
+		printSection(w, "Deletions at MoEngage", w.NewTable(wide, deletion.Table...), deletion.Rows(u.Deletions)),
 		printMore(w, u),
 		printSection(w, "History", w.NewTable(wide, stateTable...), stateRows(u.History)),
 		printMoreHistory(w, u),

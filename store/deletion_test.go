@@ -44,7 +44,7 @@ func (b *bench) settleAt(f *domain.Lease, at time.Time, r domain.Result) {
 
 func (b *bench) deletionsOf(user string) []domain.Deletion {
 	b.Helper()
-	list, _, err := b.Deletions(user, 0)
+	list, err := b.Deletions(user)
 	must(b, err)
 	return list
 }
@@ -101,7 +101,7 @@ func TestADeletionKeepsTheIDUntilItWasAccepted(t *testing.T) {
 	if got.Hash, got.ID = "", ""; got != want {
 		t.Errorf("the receipt is %+v, want %+v", got, want)
 	}
-	if all, n, err := b.Deletions("", 0); err != nil || n != 1 || all[0].User != "" {
+	if all, err := b.Deletions(""); err != nil || len(all) != 1 || all[0].User != "" {
 		t.Errorf("all receipts: %+v, %v", all, err)
 	}
 	if c := b.balance().Changes; c.Delivered != 1 {

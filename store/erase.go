@@ -64,11 +64,14 @@ func (u *upkeep) forget(ctx context.Context, user, by string) (r ForgetReport, e
 	if err != nil {
 		return r, err
 	}
-	if list, _, err := u.r.Deletions(user, 1); err == nil && len(list) > 0 && list[0].User != "" {
+	if list, err := u.r.Deletions(user); err == nil && len(list) > 0 && list[0].User != "" {
 		r.Deletion = &list[0]
 	}
 	e, err := u.erase(ctx)
 	r.Records, r.Before, r.After = e.Records, e.Before, e.After
+	if by != "" && r.Records > 0 {
+		r.Records-- // the order itself
+	}
 	if err != nil {
 		err = fmt.Errorf("the user is forgotten, but their bytes are in the files still; they go within a day, or when the order is given again: %w", err)
 	}

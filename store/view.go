@@ -129,11 +129,8 @@ func (v *View) ReadMembers(l *query.MemberListing) error { return l.Read(v.r) }
 // computation is ErrNotFound, an ambiguous one an *AmbiguousError, and a trait ErrNoMembers.
 func (v *View) ReadJournal(l *query.JournalListing) error { return l.Read(v.r) }
 
-// Deletions returns the receipts of deletes at MoEngage, the newest first: those of one user, or all. total is how many
-// there are; at most limit are returned, all where it is 0.
-func (v *View) Deletions(user string, limit int) (list []domain.Deletion, total int, err error) {
-	return v.r.Deletions(user, limit)
-}
+// Deletions returns the receipts of deletes at MoEngage, the newest first: those of one user, or all where user is "".
+func (v *View) Deletions(user string) ([]domain.Deletion, error) { return v.r.Deletions(user) }
 
 // User returns everything known of one user, or ErrNotFound.
 func (v *View) User(id string) (*domain.UserInfo, error) { return v.r.User(id) }

@@ -19,6 +19,7 @@ type answer struct {
 	*Meaning
 	status    int
 	requestID string
+	kind      string        // error.type of a refusal
 	body      string        // the part that was read
 	message   string        // message of MoEngage or of the error; may contain user ids
 	pause     time.Duration // requested by MoEngage, or zero
@@ -41,7 +42,7 @@ const (
 func readAnswer(status int, header http.Header, body []byte, at time.Time) answer {
 	a := answer{Meaning: byStatus(status), status: status, at: at, body: string(body)}
 	got, ok := parseEnvelope(body)
-	a.requestID, a.message = got.requestID, got.text()
+	a.requestID, a.kind, a.message = got.requestID, got.kind, got.text()
 	switch {
 	case a.Code == codeAccepted && !ok:
 		a.Meaning = meanings[codeUnreadable]
@@ -57,6 +58,15 @@ func readAnswer(status int, header http.Header, body []byte, at time.Time) answe
 	switch a.act {
 	case actRetry, actUncertain, actStop:
 		a.pause = requestedPause(status, header, at)
+	}
+	return a
+}
+
+// ofDelete returns the answer to a delete. MoEngage documents 400 with the type Not Found for a user that it does not
+// have, which is what a delete is for. Only this type means it: a page or a proxy that answers 404 says nothing of a user.
+func (a answer) ofDelete() answer {
+	if a.status == http.StatusBadRequest && letters(a.kind) == "notfound" {
+		a.Meaning = meanings[codeNoSuchUser]
 	}
 	return a
 }

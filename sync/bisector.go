@@ -290,7 +290,11 @@ func (b *bisector) result(it item) *domain.Result {
 func (b *bisector) recordDelivered(items []item, a answer) {
 	b.outcomes.accepted = true
 	for _, it := range items {
-		*b.result(it) = domain.Result{Verdict: domain.Delivered, Answer: a.kept(0)}
+		r := domain.Result{Verdict: domain.Delivered, Answer: a.kept(0)}
+		if a.Code != codeAccepted {
+			r.Reason = a.Code
+		}
+		*b.result(it) = r
 	}
 }
 

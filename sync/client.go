@@ -49,6 +49,7 @@ type client struct {
 	header    http.Header
 	timeout   time.Duration
 	secrets   *strings.Replacer // masks secrets in an answer
+	deletes   bool              // posts deletes: an unknown user is gone already
 }
 
 func newClient(c Config, transport http.RoundTripper) *client {
@@ -59,6 +60,7 @@ func newClient(c Config, transport http.RoundTripper) *client {
 		header:    c.header("Basic " + auth),
 		timeout:   c.Timeout,
 		secrets:   masking(c.APIKey, auth),
+		deletes:   c.Endpoint == domain.EndpointDelete,
 	}
 }
 
@@ -75,10 +77,13 @@ func masking(secrets ...string) *strings.Replacer {
 // mask replaces a secret.
 const mask = "********"
 
-// url returns the address for an endpoint's requests: the bulk endpoint or Cohort Sync.
+// url returns the address for an endpoint's requests: the bulk endpoint, Cohort Sync or Delete User.
 func (c Config) url() string {
-	if c.Endpoint == domain.EndpointCohort {
+	switch c.Endpoint {
+	case domain.EndpointCohort:
 		return strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/cohortsync"
+	case domain.EndpointDelete:
+		return strings.TrimRight(c.BaseURL, "/") + "/v1/customer/delete?app_id=" + url.QueryEscape(c.WorkspaceID)
 	}
 	return strings.TrimRight(c.BaseURL, "/") + "/v1/transition/" + url.PathEscape(c.WorkspaceID)
 }
@@ -101,6 +106,9 @@ func (c Config) header(authorization string) http.Header {
 // post sends one body and reads the answer. Errors are answers too. It returns within the client's timeout.
 func (c *client) post(ctx context.Context, body []byte) answer {
 	a, _ := c.exchange(ctx, body, readBody)
+	if c.deletes {
+		return a.ofDelete()
+	}
 	return a
 }
 

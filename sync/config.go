@@ -13,6 +13,9 @@ import (
 type Config struct {
 	Endpoint domain.Endpoint // served by the sender; zero means EndpointTransition
 
+	// Off begins no request. Changes stay in the outbox.
+	Off bool
+
 	BaseURL     string // scheme and host, such as https://api-01.moengage.com
 	WorkspaceID string
 	APIKey      string // of the Data API
@@ -52,10 +55,11 @@ type Config struct {
 	Accepted func(kind domain.Kind, delay time.Duration)
 }
 
-// Limits of MoEngage's page "Cohort Sync".
+// Limits of MoEngage's pages "Cohort Sync" and "Delete User".
 const (
 	CohortCallsPerMinute = 300     // requests per minute and workspace
 	CohortRequestBytes   = 128_000 // MoEngage says "128 KB"; this is the smaller reading
+	DeletesPerMinute     = 4_000   // of one user each: the limit is 5,000, and MoEngage's guide advises to stay at this
 )
 
 // Report describes one request for metrics and the live tail. It contains no user ids.

@@ -56,6 +56,7 @@ const (
 	codeNotSent     = "not_sent"
 	codeAddress     = "ip_validation_required"
 	codeReadBack    = "get_user_refused"
+	codeNoSuchUser  = "not_found"
 )
 
 // Reactions shared by several meanings.
@@ -99,6 +100,8 @@ var failureTable = []Meaning{
 	{codeDNS, "The name of MoEngage's host could not be resolved.", doStop + " Check moengage.base_url or data_center, and this host's DNS.", actStop},
 	{codeTLS, "No trusted TLS connection could be made: certificate, clock or a proxy that intercepts.", doStop, actStop},
 	{codeUnexpected, "MoEngage does not document this answer.", doStop, actStop},
+
+	{codeNoSuchUser, "MoEngage has no user of this id, so there is nothing to delete (400 with Not Found). It is the answer to a delete alone.", "Records the deletion as delivered, with this reason.", actAccept},
 
 	{codeReadBack, "MoEngage refuses to read users back. Since August 2026 Get User is off until MoEngage's support enables it for the workspace; a rule of the API Firewall or the scope of the key can refuse it too.", "Records the verification as failed; it proves nothing. Sending continues.", actStop},
 

@@ -17,8 +17,11 @@ const (
 // leastElement returns a lower bound of an element's bytes, so that a limit in bytes limits the number of
 // elements.
 func (c Config) leastElement() int {
-	if c.Endpoint == domain.EndpointCohort {
+	switch c.Endpoint {
+	case domain.EndpointCohort:
 		return len(`{"uid":"ab"},`)
+	case domain.EndpointDelete:
+		return c.MaxRequestBytes // one a request
 	}
 	return len(`{"type":"customer","customer_id":"","attributes":{}}`)
 }
@@ -34,9 +37,10 @@ type item struct {
 // load is an encoded lease: one request, or several if MoEngage refuses it whole. Users are added up to a size. The
 // bisector takes smaller requests from it without encoding it again.
 type load struct {
-	enc    payload.Encoder
-	cohort bool // for Cohort Sync
-	limit  int  // bytes of the whole body
+	enc     payload.Encoder
+	cohort  bool // for Cohort Sync
+	deletes bool // one delete a request
+	limit   int  // bytes of the whole body
 
 	head, tail string // text around the elements
 
@@ -66,8 +70,8 @@ func (f fault) sentence() string {
 
 // newLoad returns an empty load within the configured size of a request.
 func newLoad(c Config) *load {
-	l := &load{enc: c.encoder(), cohort: c.Endpoint == domain.EndpointCohort, limit: c.MaxRequestBytes, body: make([]byte, 0, min(c.MaxRequestBytes, 4096))}
-	if !l.cohort { // otherwise the first member determines the cohort
+	l := &load{enc: c.encoder(), cohort: c.Endpoint == domain.EndpointCohort, deletes: c.Endpoint == domain.EndpointDelete, limit: c.MaxRequestBytes, body: make([]byte, 0, min(c.MaxRequestBytes, 4096))}
+	if !l.cohort && !l.deletes { // otherwise the first member determines the cohort, and a delete is a whole request
 		l.begin(envelopeHead, envelopeTail)
 	}
 	return l
@@ -84,8 +88,11 @@ func (l *load) begin(head, tail string) {
 // both fit, the attributes are added, and the event stays for the next request with neither
 // item nor fault.
 func (l *load) add(d domain.UserChanges) bool {
-	if l.cohort {
+	switch {
+	case l.cohort:
 		return l.addMember(d)
+	case l.deletes:
+		return l.addDelete(d)
 	}
 	mark := *l
 	fits := true
@@ -99,6 +106,20 @@ func (l *load) add(d domain.UserChanges) bool {
 		*l = mark
 		l.body = l.body[:len(mark.body)]
 		return false
+	}
+	l.added++
+	return true
+}
+
+// addDelete is add for deletes. MoEngage takes one user a request.
+func (l *load) addDelete(d domain.UserChanges) bool {
+	if l.added > 0 {
+		return false
+	}
+	if d.Event == nil || d.Event.Kind != domain.KindDelete {
+		l.faults = append(l.faults, fault{user: l.added, code: codeUnencodable}) // the outbox never produces this
+	} else {
+		l.element(true, func(b []byte) ([]byte, error) { return payload.AppendDelete(b, d.User) })
 	}
 	l.added++
 	return true
@@ -189,7 +210,7 @@ func (l *load) request(items []item) []byte {
 // is an event. Where MoEngage counts requests, users are not counted.
 func (l *load) weigh(items []item) ratelimit.Amount {
 	users, events := count(items)
-	if l.cohort {
+	if l.cohort || l.deletes {
 		users, events = 0, 0
 	}
 	return ratelimit.Amount{Users: users, Events: events, Calls: min(len(items), 1)}

@@ -59,6 +59,11 @@ func (s *Sender) restoreMeter() error {
 	if err != nil {
 		return fmt.Errorf("read the requests sent in the last minute: %w", err)
 	}
+	for i := range sent {
+		if cfg, _ := s.current(); cfg.Endpoint == domain.EndpointDelete {
+			sent[i].Cohorts = sent[i].Deletes // the requests that this endpoint counts
+		}
+	}
 	s.meter.Restore(sent, now)
 	return nil
 }
@@ -128,6 +133,9 @@ func (d *dispatcher) dispatch() (time.Time, error) {
 // settled.
 func (d *dispatcher) permitted(now time.Time) (p sendParams, at time.Time, ok bool) {
 	p.cfg, p.client = d.current()
+	if p.cfg.Off {
+		return p, time.Time{}, false
+	}
 	if until := d.pausedUntil(); until.After(now) {
 		return p, until, false
 	}
@@ -208,8 +216,8 @@ func (d *dispatcher) take(p sendParams, reserved ratelimit.Amount, now time.Time
 	}
 	t := taken{lease: lease, next: next, load: l, returns: returns}
 	t.more = full || next.More || t.load.users >= most.Users || t.load.events >= most.Events
-	if p.cfg.Endpoint == domain.EndpointCohort {
-		t.more = lease != nil // a request has one cohort; another may be due
+	if p.cfg.Endpoint != domain.EndpointTransition {
+		t.more = lease != nil // a request has one cohort, or one delete; another may be due
 	}
 	return t, nil
 }

@@ -97,6 +97,10 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 			v, err := i.Journal(ctx, domain.JournalFilter{User: "u&x", Computation: "k", Since: next, Limit: 9, Before: 12})
 			return answer{v, false, err}
 		},
+		"deletions": func(i Inspector) answer {
+			v, n, err := i.Deletions(ctx, domain.DeletionFilter{User: "u&x", State: "held", Skip: 3, Limit: 9})
+			return answer{v, n == 7, err}
+		},
 		"dry run": func(i Inspector) answer { v, err := i.DryRun(ctx, "k", 3); return answer{v, false, err} },
 		"preview": func(i Inspector) answer {
 			v, err := i.Preview(ctx, PreviewQuery{Body: []byte("[{\"a\":\"ü\"}]\x00"), Path: "/v1/track?x&y", Received: next})

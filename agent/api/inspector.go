@@ -41,6 +41,9 @@ type Inspector interface {
 	// User shows one user, or store.ErrNotFound.
 	User(ctx context.Context, id string) (*domain.UserInfo, error)
 
+	// Deletions lists the receipts of deletes at MoEngage, the newest first. total is how many pass the filter.
+	Deletions(ctx context.Context, f domain.DeletionFilter) (list []domain.Deletion, total int, err error)
+
 	// DryRun shows the first requests of a flush, for at most limit users and never more than MaxDryRun. Later events of
 	// the same user follow in later requests. computation "" is all of them.
 	DryRun(ctx context.Context, computation string, limit int) (*DryRunResult, error)

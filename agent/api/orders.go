@@ -39,7 +39,7 @@ type Orders interface {
 	Order(ctx context.Context, o Order, progress func(done, total int64)) (store.MembershipReport, error)
 
 	// Forget erases a user, and returns once their bytes are overwritten.
-	Forget(ctx context.Context, user string) (store.ForgetReport, error)
+	Forget(ctx context.Context, o ForgetOrder) (store.ForgetReport, error)
 }
 
 var _ Orders = (*Client)(nil)
@@ -77,25 +77,34 @@ func readOrder(r *http.Request) (o Order, err error) {
 // forgetUser takes the order to erase a user. The id comes in the body, so that no log of requests has it.
 func (f *frame) forgetUser(orders Orders) http.HandlerFunc {
 	return f.order(func(w http.ResponseWriter, r *http.Request) {
-		var o forgetOrder
+		var o ForgetOrder
 		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&o); err != nil || o.User == "" || len(o.User) > domain.MaxUserID {
 			p, status := newProblem(fmt.Errorf("%w: it names no user", ErrUsage))
 			WriteProblem(w, status, p)
 			return
 		}
+		if name := peerOf(r.Context()).name(); name != "" {
+			o.By = name
+		}
 		f.stream(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
-			return orders.Forget(ctx, o.User)
+			return orders.Forget(ctx, o)
 		})
 	})
 }
 
-type forgetOrder struct {
-	User string `json:"user"`
+// ForgetOrder says whom to erase.
+type ForgetOrder struct {
+	User     string `json:"user"`
+	MoEngage bool   `json:"moengage,omitempty"` // have the user deleted at MoEngage, too
+	By       string `json:"by,omitempty"`       // the operator's user name on the host; a running agent knows it from the socket
 }
 
+// ErrDeletesOff refuses to have a user deleted at MoEngage.
+var ErrDeletesOff = fmt.Errorf("%w: moengage.delete_users is false, so nobody is deleted at MoEngage, and nothing was done: set it to true in the configuration and reload, or forget the user without --moengage", ErrUsage)
+
 // Forget implements Orders.
-func (c *Client) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
-	body, err := json.Marshal(forgetOrder{user})
+func (c *Client) Forget(ctx context.Context, o ForgetOrder) (r store.ForgetReport, err error) {
+	body, err := json.Marshal(o)
 	if err != nil {
 		return r, err
 	}

@@ -58,8 +58,8 @@ func (w *worker) Order(_ context.Context, o Order, progress func(done, total int
 	progress(1, 2)
 	return store.MembershipReport{Key: o.Key}, errors.Join(err, w.err)
 }
-func (w *worker) Forget(_ context.Context, user string) (store.ForgetReport, error) {
-	w.text = user
+func (w *worker) Forget(_ context.Context, o ForgetOrder) (store.ForgetReport, error) {
+	w.text = o.User
 	return store.ForgetReport{}, w.err
 }
 
@@ -122,14 +122,14 @@ func TestOrdersCrossTheSocketWithTheirLists(t *testing.T) {
 	if _, err := c.Order(t.Context(), order, nil); err == nil {
 		t.Error("an order with half a list was carried out")
 	}
-	if _, err := c.Forget(t.Context(), "ann/../?b"); err != nil || w.text != "ann/../?b" {
+	if _, err := c.Forget(t.Context(), ForgetOrder{User: "ann/../?b"}); err != nil || w.text != "ann/../?b" {
 		t.Errorf("forget of %q: %v", w.text, err)
 	}
-	if _, err := c.Forget(t.Context(), ""); !errors.Is(err, ErrUsage) {
+	if _, err := c.Forget(t.Context(), ForgetOrder{}); !errors.Is(err, ErrUsage) {
 		t.Errorf("forget of nobody: %v", err)
 	}
 	w.err = store.ErrUnderway
-	if _, err := c.Forget(t.Context(), "ann"); !errors.Is(err, store.ErrUnderway) {
+	if _, err := c.Forget(t.Context(), ForgetOrder{User: "ann"}); !errors.Is(err, store.ErrUnderway) {
 		t.Errorf("an order that fails: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -93,6 +94,34 @@ func (c *Client) Journal(ctx context.Context, f domain.JournalFilter) (p domain.
 // User implements Inspector.
 func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) {
 	return one[domain.UserInfo](ctx, c, "/api/user", url.Values{"id": {id}})
+}
+
+// Deletions implements Inspector.
+func (c *Client) Deletions(ctx context.Context, f domain.DeletionFilter) ([]domain.Deletion, int, error) {
+	var l deletionList
+	q := url.Values{"user": {f.User}, "state": {f.State}, "skip": {strconv.Itoa(f.Skip)}, "limit": {strconv.Itoa(f.Limit)}}
+	err := c.get(ctx, "/api/deletions", q, &l)
+	return condition.Whole(l.Items), l.Total, err
+}
+
+// deletionList is the answer to Deletions.
+type deletionList struct {
+	Items []domain.Deletion `json:"items"`
+	Total int               `json:"total"`
+}
+
+func (i questions) deletions(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	f := domain.DeletionFilter{User: q.Get("user"), State: q.Get("state")}
+	var err error
+	if f.Limit, err = readLimit(q); err != nil {
+		return nil, err
+	}
+	if f.Skip, err = strconv.Atoi(cmp.Or(q.Get("skip"), "0")); err != nil || f.Skip < 0 {
+		return nil, fmt.Errorf("%w: skip is no count", ErrUsage)
+	}
+	items, total, err := i.Inspector.Deletions(r.Context(), f)
+	return deletionList{items, total}, err
 }
 
 // DryRun implements Inspector.

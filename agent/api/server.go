@@ -104,7 +104,7 @@ func (s *Server) users(mux *http.ServeMux, f *frame, protect func(http.HandlerFu
 		"GET /api/changes": i.changes,
 		"GET /api/change":  i.change,
 		"GET /api/members": i.members,
-		"GET /api/journal": i.journal,
+		"GET /api/journal": i.journal, "GET /api/deletions": i.deletions,
 		"GET /api/user":    i.user,
 		"GET /api/dry-run": i.dryRun,
 		"GET /api/trail":   i.activity,

@@ -62,6 +62,10 @@ func (a *answers) Journal(_ context.Context, f domain.JournalFilter) (domain.Jou
 	a.asked, a.limit = fmt.Sprint(f.User, " ", f.Computation, " ", f.Before, " ", domain.Timestamp(f.Since), " ", domain.Timestamp(f.Until)), f.Limit
 	return domain.JournalPage{Items: []domain.JournalInfo{{User: f.User, Told: []domain.JournalTold{{Change: "1-2-3"}}}}, Next: 7, From: "then"}, a.err
 }
+func (a *answers) Deletions(_ context.Context, f domain.DeletionFilter) ([]domain.Deletion, int, error) {
+	a.asked, a.limit = fmt.Sprint(f.User, " ", f.State, " ", f.Skip), f.Limit
+	return []domain.Deletion{{ID: "1-2-3", State: "held", User: f.User}}, 7, a.err
+}
 func (a *answers) Activity(context.Context, store.ActivityFilter) (store.Activity, error) {
 	return store.Activity{Items: []store.ActivityEntry{}}, a.err
 }
@@ -213,7 +217,7 @@ func TestBadQuestionsAreRefused(t *testing.T) {
 	a := testServer(&answers{})
 	for _, path := range []string{
 		"/api/changes?state=lost", "/api/changes?limit=x", "/api/changes?limit=-1",
-		"/api/change?id=", "/api/members?key=k&limit=many", "/api/journal?user=u&limit=many", "/api/journal?user=u&before=x", "/api/journal?user=u&since=x", "/api/journal", "/api/dry-run?limit=1.5",
+		"/api/change?id=", "/api/members?key=k&limit=many", "/api/journal?user=u&limit=many", "/api/deletions?limit=many", "/api/deletions?skip=x", "/api/journal?user=u&before=x", "/api/journal?user=u&since=x", "/api/journal", "/api/dry-run?limit=1.5",
 	} {
 		w := ask(a.Socket(), http.MethodGet, "http://personasync"+path)
 		var p Problem

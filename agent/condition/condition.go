@@ -76,6 +76,7 @@ var Kinds = []Kind{
 	{"key_conflict", []string{warning}, "outbox", (*Facts).keyConflict},
 	{"held", []string{warning}, "outbox", (*Facts).held},
 	{"parked", []string{warning}, "outbox", (*Facts).parked},
+	{"deletions", []string{warning}, "outbox", (*Facts).deletions},
 	{"verify_differs", []string{warning, info}, "verify", (*Facts).verifyDiffers},
 	{"verify_impossible", []string{warning, info}, "verify", (*Facts).verifyImpossible},
 	{"backup", []string{warning}, "backup", (*Facts).backup},

@@ -273,6 +273,25 @@ var conditionCases = []struct {
 		f.Status.Guard = []GuardedAudience{{Key: "--yes", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
 	}, []string{"held warning.*personasync audience release -- '--yes';personasync audience discard -- '--yes'"}},
 	{"something else is held", func(f *Facts) { f.Status.Held = 2 }, []string{"held warning.*2 changes are held.*outbox list --state held"}},
+	{"deletions are held, and not counted as something else", func(f *Facts) {
+		f.Status.Held = 3
+		f.Status.Deletions = &DeletionStatus{Enabled: true, MaxPerDay: 2, DeletionCounts: domain.DeletionCounts{Held: 3, Parked: 1}}
+	}, []string{"deletions warning.*max_deletes_per_day \\(2\\).*3 deletions held, and 1 deletion refused.*outbox retry --reason delete_limit;personasync outbox drop --state held --reason delete_limit"}},
+	{"deletions are turned off while some are pending", func(f *Facts) {
+		f.Status.Deletions = &DeletionStatus{DeletionCounts: domain.DeletionCounts{Pending: 1, Oldest: f.Now.Add(-time.Hour)}}
+	}, []string{"deletions warning.*1 user is to be deleted at MoEngage, and moengage.delete_users is false"}},
+	{"the key may not delete", func(f *Facts) {
+		f.Status.Deletions = &DeletionStatus{Enabled: true, DeletionCounts: domain.DeletionCounts{Pending: 2, Oldest: f.Now}, MoEngage: Reachability{State: "failing", Stopped: true, LastError: "http_403: no"}}
+	}, []string{"deletions warning.*refuses to delete users.*http_403.*2 users are to be deleted.*scope of the API key"}},
+	{"a deletion was refused", func(f *Facts) {
+		f.Status.Deletions = &DeletionStatus{Enabled: true, DeletionCounts: domain.DeletionCounts{Parked: 1}}
+	}, []string{"deletions warning.*refused to delete 1 user"}},
+	{"a deletion takes a day", func(f *Facts) {
+		f.Status.Deletions = &DeletionStatus{Enabled: true, DeletionCounts: domain.DeletionCounts{Pending: 1, Oldest: f.Now.Add(-25 * time.Hour)}}
+	}, []string{"deletions warning.*1 user is to be deleted at MoEngage, the first for 1 d 1 h"}},
+	{"deletions that are on their way", func(f *Facts) {
+		f.Status.Deletions = &DeletionStatus{Enabled: true, DeletionCounts: domain.DeletionCounts{Pending: 9, Oldest: f.Now.Add(-time.Hour)}, MoEngage: Reachability{State: "failing"}}
+	}, nil},
 	{"parked, and about to expire", func(f *Facts) {
 		f.Status.Parked, f.Status.Expiring = 2100, &store.Expiring{Count: 2000, More: true, First: two}
 	}, []string{"parked warning.*2,100 items could not be used or delivered: parked until you decide. Undecided, more than 2,000 expire within a week, the first on 1 March."}},

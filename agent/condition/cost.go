@@ -37,6 +37,7 @@ var costs = map[string]cost{
 	"key_conflict":       {"Nothing. The changes are held.", decide},
 	"held":               {"Nothing. The changes are held, and other changes leave.", decide},
 	"parked":             {"Nothing yet. They are kept until you decide, for 30 days unless retention.parked says otherwise.", "Nothing, until they expire."},
+	"deletions":          {"Nothing. The users are erased here, and stay at MoEngage.", "Nothing, where they are held, refused or turned off; else they are deleted once MoEngage takes a request."},
 	"verify_differs":     {"Memberships: MoEngage does not hold what it accepted.", "The next verification reads them back again, and repairs nothing."},
 	"verify_impossible":  {"Nothing is known to be lost.", "The next verification tries again."},
 	"job_failed":         {"Nothing. The work is left for the next run.", "It runs again at its next time."},

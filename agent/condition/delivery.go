@@ -169,6 +169,9 @@ func (f *Facts) held() *Condition {
 	st := f.Status
 	if len(st.Guard) == 0 {
 		others := st.HeldRollout // which leave by themselves as the share grows
+		if st.Deletions != nil {
+			others += st.Deletions.Held // the condition deletions speaks of them
+		}
 		for _, c := range f.conflicting() {
 			others += undecided(c) // key_conflict speaks of them
 		}

@@ -7,7 +7,7 @@ var sections = map[string]string{
 	"intake_deferred": "refusesevents", "no_event_yet": "noeventyet", "nothing_received": "nothingreceived",
 	"computation_silent": "computationsilent", "moengage_refusing": "moengagerefuses", "moengage_failing": "moengagefailing",
 	"lag": "lag", "behind": "behind", "disk": "disklow", "ledger": "ledger", "damage": "damage", "config_refused": "configrefused",
-	"key_conflict": "keyconflict", "held": "held", "parked": "parked", "verify_differs": "verifydiffers",
+	"key_conflict": "keyconflict", "held": "held", "parked": "parked", "deletions": "deletions", "verify_differs": "verifydiffers",
 	"verify_impossible": "verifyimpossible", "job_failed": "jobfailed", "runs_missed": "missedruns", "clock": "clock",
 	"log_dropped": "logdropped", "paused": "paused", "backup": "backup", NotifyFailing: "notifyfailing",
 }

@@ -49,6 +49,8 @@ type Status struct {
 
 	Pause *domain.Pause `json:"pause,omitempty"` // of sending, while it holds
 
+	Deletions *DeletionStatus `json:"deletions,omitempty"` // of users at MoEngage; absent where none is deleted
+
 	Staleness []Staleness   `json:"staleness"` // of every computation seen
 	Verify    *VerifyStatus `json:"verify"`    // null when nothing was ever verified
 
@@ -180,6 +182,7 @@ type Process struct {
 	Started   time.Time
 	NextFlush time.Time // zero: none planned
 	MoEngage  Reachability
+	Deleting  Reachability // how MoEngage answers deletes
 
 	DataDir      string
 	UnreadySince time.Time                     // zero: events are being accepted, or it is unknown since when
@@ -215,7 +218,7 @@ func Stopped(starting bool) Process {
 	if starting {
 		unready = Starting
 	}
-	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}
+	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}, Deleting: Reachability{State: "unknown"}}
 }
 
 // NewStatus joins the counts of the store with the facts of the process.
@@ -235,6 +238,7 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 		Refusals:       Whole(c.Refusals),
 		Intake:         p.Intake,
 		Comparing:      c.Comparing,
+		Deletions:      deletionStatus(c.Deletions, m.DeleteUsers, m.MaxDeletesPerDay, p.Deleting, now),
 	}
 	if last := c.Heard.Last(); !last.IsZero() {
 		s.Heard = &last

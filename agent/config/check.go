@@ -62,6 +62,9 @@ const leastExMembers = 24 * time.Hour
 func checkIngest(r *report) {
 	in := &r.cfg.Ingest
 	checkTLS(r)
+	if in.Auth == "off" && r.cfg.MoEngage.DeleteUsers {
+		r.refuseKey("moengage.delete_users", "needs ingest.auth = \"required\": without credentials, every program on this host could delete users at MoEngage")
+	}
 	local, err := valid.ListenAddress(in.Listen)
 	switch {
 	case err != nil:

@@ -109,6 +109,13 @@ type MoEngage struct {
 	MaxRequestBytes    int      `toml:"max_request_bytes" min:"1000" max:"131072"`
 	UpdateExistingOnly bool     `toml:"update_existing_only"`
 	RealTimeAction     bool     `toml:"real_time_action"`
+	Deletes
+}
+
+// Deletes decides whether users whom Segment or an operator deletes are deleted at MoEngage, too.
+type Deletes struct {
+	DeleteUsers      bool `toml:"delete_users"`
+	MaxDeletesPerDay int  `toml:"max_deletes_per_day" min:"0" max:"1000000000"` // more are held
 }
 
 // Schedule is when changes are sent, unless a computation has its own schedule.
@@ -299,6 +306,7 @@ func Default() *Config {
 			// Requests of Cohort Sync, each for thousands of users.
 			CohortsPerMinute: 300,
 			MaxRequestBytes:  100_000, // MoEngage says "100 KB"; this is the smaller reading
+			Deletes:          Deletes{MaxDeletesPerDay: 100},
 		},
 		Schedule: Schedule{
 			Mode:     "realtime",

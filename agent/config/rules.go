@@ -11,6 +11,7 @@ func (c *Config) Rules() domain.Rules {
 	r := domain.Rules{
 		Defaults:   c.Defaults.rules(),
 		OnDelete:   c.Ingest.OnDelete,
+		Deletes:    c.MoEngage.rules(),
 		Guard:      domain.Guard{Share: c.Guard.ExitShare, Count: uint64(c.Guard.ExitCount), Window: c.Guard.Window.Duration},
 		MessageIDs: c.Retention.MessageIDs.Duration,
 		Journal:    c.History.Keep.Duration > 0,
@@ -69,4 +70,12 @@ func identity(word string) domain.IdentityPolicy {
 		return domain.IdentityIgnore
 	}
 	return domain.IdentityPark
+}
+
+// rules are zero where nobody is deleted, so that a bound that is not used changes no rules.
+func (d Deletes) rules() domain.Deletes {
+	if !d.DeleteUsers {
+		return domain.Deletes{}
+	}
+	return domain.Deletes{Send: true, PerDay: uint64(d.MaxDeletesPerDay)}
 }

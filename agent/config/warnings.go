@@ -88,6 +88,9 @@ func (c *Config) warnMoEngage(say sayer) {
 	if u, err := url.Parse(m.BaseURL); err == nil && u.Scheme == "http" && !valid.IsLoopback(u.Hostname()) {
 		say("moengage.base_url is plain http: the API key and all users cross the network unencrypted")
 	}
+	if m.DeleteUsers && c.Ingest.OnDelete == "ignore" {
+		say("moengage.delete_users deletes nobody for Segment, because ingest.on_delete is \"ignore\"; only `personasync user forget ID --moengage` does")
+	}
 	if m.RealTimeAction {
 		say("moengage.real_time_action: MoEngage's pages disagree about it, so try it in a test workspace first")
 	}

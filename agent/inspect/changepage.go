@@ -31,8 +31,11 @@ func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *api.ChangePag
 
 // endpointOf is the endpoint that takes changes of a kind.
 func endpointOf(k domain.Kind) domain.Endpoint {
-	if k == domain.KindCohort {
+	switch k {
+	case domain.KindCohort:
 		return domain.EndpointCohort
+	case domain.KindDelete:
+		return domain.EndpointDelete
 	}
 	return domain.EndpointTransition
 }
@@ -43,7 +46,7 @@ func requestOf(c *domain.Change, s syncer.Config) (*syncer.Preview, string) {
 	switch c.Kind {
 	case domain.KindAttribute, domain.KindCohort, domain.KindList:
 		d.Attributes = []domain.Change{*c}
-	case domain.KindEvent:
+	case domain.KindEvent, domain.KindDelete:
 		d.Event = c
 	case domain.KindReceived:
 		return nil, "an event that could not be used has nothing to send"

@@ -20,7 +20,7 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api
 		if err != nil {
 			return err
 		}
-		for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+		for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort, domain.EndpointDelete} {
 			flight, err := v.Preview(flushOptions(endpoint, job, min(limit, api.MaxDryRun), time.Now()))
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"personasync/agent/api"
@@ -211,6 +212,20 @@ func (l *Local) waits(v *store.View) (func(*domain.UserChange) string, error) {
 		}
 		return waitText(c, plan)
 	}, err
+}
+
+// Deletions implements Inspector.
+func (l *Local) Deletions(ctx context.Context, f domain.DeletionFilter) (list []domain.Deletion, total int, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		list, err = v.Deletions(f.User)
+		return err
+	})
+	if f.State != "" {
+		list = slices.DeleteFunc(list, func(d domain.Deletion) bool { return d.State != f.State })
+	}
+	total = len(list)
+	list = list[min(f.Skip, total):]
+	return condition.Whole(list[:min(len(list), f.Limit)]), total, err
 }
 
 // User implements Inspector.

@@ -26,6 +26,11 @@ func waitText(c *domain.UserChange, plan []Planned) string {
 		return "an attempt at another change of this user failed: all of them wait until " + stampText(c.Until)
 	case domain.WaitAccount:
 		return "a cohort takes users that MoEngage knows: it leaves 60 s after the user's other changes were accepted"
+	case domain.WaitDeletion:
+		if c.Until == "" {
+			return "the user is to be deleted at MoEngage first, which has not accepted that yet: `personasync user deletions " + domain.ShellWord(c.User) + "`"
+		}
+		return "MoEngage is deleting the user, and takes what comes meanwhile along: it leaves after " + stampText(c.Until)
 	case domain.WaitHeld:
 		return cmp.Or(c.Sentence, "held for "+c.Reason)
 	case domain.WaitParked:

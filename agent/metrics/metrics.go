@@ -24,7 +24,7 @@ var (
 
 // methods are the values of the label method.
 var methods = [...]string{
-	domain.KindAttribute: "attribute", domain.KindEvent: "event", domain.KindCohort: "cohort", domain.KindList: "list",
+	domain.KindAttribute: "attribute", domain.KindEvent: "event", domain.KindCohort: "cohort", domain.KindList: "list", domain.KindDelete: "delete",
 }
 
 // Metrics are the counters that only the process knows. Counters that must survive a restart are read from the store at each

@@ -30,7 +30,8 @@ type Source struct {
 	Ingest         *ingest.Handler
 	Plan           func() []scheduler.Planned
 	Health         func() syncer.Health
-	Unready        func() string // "": events are being accepted
+	Deleting       func() syncer.Health // of the endpoint of deletes
+	Unready        func() string        // "": events are being accepted
 	Refused        func() *condition.RefusedReload
 	LinesDropped   func() uint64            // of the log
 	ParkedByReason func() map[string]uint64 // by reason code
@@ -136,6 +137,7 @@ func (c *reading) process() {
 	c.truth("personasync_config_reload_refused", c.Refused() != nil)
 	c.counter("personasync_log_lines_dropped_total", c.LinesDropped())
 	c.truth("personasync_ready", c.Unready() == "")
+	c.truth("personasync_deletions_failing", c.Deleting().State == "failing")
 	c.truth("personasync_moengage_failing", health.State == "failing")
 	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)
 	m := c.Config().MoEngage
@@ -226,6 +228,11 @@ func (c *reading) counts(n *domain.Counts, now time.Time) {
 	c.gauge("personasync_changes_open", float64(ch.Pending), "pending")
 	c.gauge("personasync_changes_open", float64(ch.Held), "held")
 	c.gauge("personasync_changes_open", float64(ch.Parked), "parked")
+	d := &n.Deletions
+	c.gauge("personasync_deletions", float64(d.Pending), "pending")
+	c.gauge("personasync_deletions", float64(d.Held), "held")
+	c.gauge("personasync_deletions", float64(d.Parked), "parked")
+	c.gauge("personasync_deletion_oldest_pending_age_seconds", float64(condition.Age(d.Oldest, time.Now())))
 	c.gauge("personasync_oldest_pending_age_seconds", float64(condition.Age(n.OldestPending, now)))
 	c.gauge("personasync_users", float64(n.Users))
 	c.gauge("personasync_history_bytes", float64(n.Journal))

@@ -43,6 +43,7 @@ func source(t *testing.T, i api.Inspector) Source {
 			return []scheduler.Planned{{Job: "nightly", Last: scheduler.Run{Missed: 4}, Next: time.Unix(1_800_000_000, 0)}}
 		},
 		Health:       func() syncer.Health { return syncer.Health{State: "failing", Stopped: true} },
+		Deleting:     func() syncer.Health { return syncer.Health{State: "ok"} },
 		Unready:      func() string { return "" },
 		Refused:      func() *condition.RefusedReload { return &condition.RefusedReload{} },
 		LinesDropped: func() uint64 { return 9 }, Receivers: func() []condition.Receiver {

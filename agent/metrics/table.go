@@ -48,11 +48,15 @@ var Table = []Metric{
 	{"personasync_computation_last_event_timestamp_seconds", "gauge", []string{"computation", "space"}, "Receipt of the newest event of a computation."},
 	{"personasync_computation_sent_up_to_timestamp_seconds", "gauge", []string{"computation", "space"}, "Watermark: MoEngage accepted everything about a computation that was received before, except parked and held changes. It may be earlier than is true while thousands of users wait, and is missing while it is not known."},
 
+	{"personasync_deletions", "gauge", []string{"state"}, "Deletes of users at MoEngage that are not completed: pending, held, parked."},
+	{"personasync_deletions_failing", "gauge", nil, "1 while requests to delete users at MoEngage fail or are refused. The other endpoints are not affected."},
+	{"personasync_deletion_oldest_pending_age_seconds", "gauge", nil, "Age of the oldest pending delete since its receipt; 0 if none is pending."},
+
 	{"personasync_moengage_failing", "gauge", nil, "1 while requests to MoEngage fail."},
 	{"personasync_moengage_stopped", "gauge", nil, "1 while everything is refused in a way that waiting does not fix, such as wrong credentials. One request a minute probes it."},
 	{"personasync_moengage_requests_total", "counter", []string{"code"}, "Requests to MoEngage by code of the answer. `outbox explain-code` explains the codes."},
 	{"personasync_moengage_request_duration_seconds", "histogram", nil, "Time until MoEngage answered or the request failed."},
-	{"personasync_delivery_delay_seconds", "histogram", []string{"method"}, "Time from the receipt of an event until MoEngage accepted a change of it, by send method (attribute, event, cohort, list). An order such as an import counts from the moment it was given."},
+	{"personasync_delivery_delay_seconds", "histogram", []string{"method"}, "Time from the receipt of an event until MoEngage accepted a change of it, by send method (attribute, event, cohort, list; delete for users to delete). An order such as an import counts from the moment it was given."},
 	{"personasync_moengage_elements_total", "counter", []string{"kind"}, "Users (attribute elements) and events in these requests, including retries."},
 	{"personasync_moengage_sent_bytes_total", "counter", nil, "Bytes in the bodies of these requests."},
 	{"personasync_moengage_limit_per_minute", "gauge", []string{"kind"}, "The configured limits: moengage.users_per_minute and events_per_minute."},

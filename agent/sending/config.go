@@ -20,6 +20,11 @@ func Config(c *config.Config, to domain.Endpoint) syncer.Config {
 		Realtime: func(job string) bool { return realtime && job == "" },
 		MaxDelay: c.Schedule.MaxDelay.Duration,
 	}
+	if to == domain.EndpointDelete { // at once, whatever the schedule, and one at a time: an outage makes one uncertain
+		s.Off = !m.DeleteUsers
+		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, syncer.DeletesPerMinute
+		s.Concurrency, s.MaxDelay, s.Realtime, s.MaxAttempts = 1, 0, nil, 0
+	}
 	if to == domain.EndpointCohort {
 		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, m.CohortsPerMinute
 		if m.MaxRequestBytes >= config.Default().MoEngage.MaxRequestBytes { // else something on the way takes no more

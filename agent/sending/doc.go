@@ -1,6 +1,6 @@
 // Package sending is when and how changes leave for MoEngage, as a configuration says.
 //
-// [Senders] are the two senders, for transitions and for cohorts. [Config] is what a sender needs of a configuration,
+// [Senders] are the three senders, for transitions, for cohorts and for users to delete. [Config] is what a sender needs of a configuration,
 // and [Schedules] are the times at which changes leave, each for one job of the store. A change without a schedule
 // leaves at once. [JobTitle] is the name that people know a job by.
 //

@@ -14,11 +14,11 @@ import (
 	syncer "personasync/sync"
 )
 
-// Senders send to MoEngage: transition sends attributes and events, cohort sends members of cohorts. Each has limits of
-// its own. The methods may be called concurrently.
+// Senders send to MoEngage: transition sends attributes and events, cohort sends members of cohorts, deletion deletes
+// users. Each has limits of its own. The methods may be called concurrently.
 type Senders struct {
-	transition, cohort *syncer.Sender
-	of                 EndpointConfig
+	transition, cohort, deletion *syncer.Sender
+	of                           EndpointConfig
 
 	byJob atomic.Pointer[map[string]scheduler.Schedule] // the schedules in force: a run may outlast a reload
 }
@@ -32,6 +32,7 @@ func New(c *config.Config, of EndpointConfig, o syncer.Outbox, log *slog.Logger)
 		of:         of,
 		transition: syncer.New(of(c, domain.EndpointTransition), o, log),
 		cohort:     syncer.New(of(c, domain.EndpointCohort), o, log.With("road", "cohort")),
+		deletion:   syncer.New(of(c, domain.EndpointDelete), o, log.With("road", "delete")),
 	}
 	s.reschedule(c)
 	return s
@@ -39,10 +40,15 @@ func New(c *config.Config, of EndpointConfig, o syncer.Outbox, log *slog.Logger)
 
 // Run sends until ctx is done, or until one of the senders cannot go on.
 func (s *Senders) Run(ctx context.Context) error {
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return s.transition.Run(ctx) })
-	both.Go(func() error { return s.cohort.Run(ctx) })
-	return both.Wait()
+	all, ctx := errgroup.WithContext(ctx)
+	for _, sender := range s.all() {
+		all.Go(func() error { return sender.Run(ctx) })
+	}
+	return all.Wait()
+}
+
+func (s *Senders) all() [domain.Endpoints]*syncer.Sender {
+	return [...]*syncer.Sender{s.transition, s.cohort, s.deletion}
 }
 
 func (s *Senders) reschedule(c *config.Config) {
@@ -55,12 +61,16 @@ func (s *Senders) Reconfigure(c *config.Config) {
 	s.reschedule(c)
 	s.transition.Reconfigure(s.of(c, domain.EndpointTransition))
 	s.cohort.Reconfigure(s.of(c, domain.EndpointCohort))
+	s.deletion.Reconfigure(s.of(c, domain.EndpointDelete))
 }
 
 // Flush sends now everything of one job, or of all jobs when job is nil. A cohort change whose user MoEngage does not
 // know yet follows as soon as it does.
 func (s *Senders) Flush(job *string) {
 	s.cohort.Flush(job, s.transition.Flush(job, nil))
+	if job == nil {
+		s.deletion.Flush(nil, nil)
+	}
 }
 
 // Drain sends the changes that were received for a job until a moment, and returns when none of them is left. The
@@ -119,9 +129,13 @@ func (s *Senders) Pause(p *domain.Pause) {
 	case p != nil:
 		until = p.Until
 	}
-	s.transition.Pause(until)
-	s.cohort.Pause(until)
+	for _, sender := range s.all() {
+		sender.Pause(until)
+	}
 }
+
+// Deleting is the health of the sender of deletes. A refusal there stops nothing else, so Health leaves it out.
+func (s *Senders) Deleting() syncer.Health { return s.deletion.Health() }
 
 // Health is that of the sender that fails, and of transition if both do.
 func (s *Senders) Health() syncer.Health {

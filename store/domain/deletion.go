@@ -30,6 +30,14 @@ type Deletion struct {
 	Final     string `json:"final,omitempty"`      // when MoEngage has deleted the user at the latest
 }
 
+// DeletionFilter says which receipts are listed.
+type DeletionFilter struct {
+	User  string // "": of every user
+	State string // "": in any state
+	Skip  int    // so many of the newest
+	Limit int
+}
+
 // DeletionCounts is what the store knows of deletes at one moment.
 type DeletionCounts struct {
 	Pending uint64    `json:"pending"`

@@ -12,21 +12,16 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Deletions returns the receipts of deletes at MoEngage, the newest first: those of one user, or all. total is how many
-// there are; at most limit are returned, all where it is 0.
-func (v *Reader) Deletions(user string, limit int) (list []domain.Deletion, total int, err error) {
+// Deletions returns the receipts of deletes at MoEngage, the newest first: those of one user, or all.
+func (v *Reader) Deletions(user string) (list []domain.Deletion, err error) {
 	if user != "" {
-		err = v.Read(func(tx *state.Tx) error { list = DeletionsOf(tx, user); return nil })
-	} else {
-		for from, more := []byte(nil), true; more && err == nil; {
-			err = v.Read(func(tx *state.Tx) error { list, from, more = readDeletions(tx, list, from); return nil })
-		}
+		return list, v.Read(func(tx *state.Tx) error { list = DeletionsOf(tx, user); return nil })
+	}
+	for from, more := []byte(nil), true; more && err == nil; {
+		err = v.Read(func(tx *state.Tx) error { list, from, more = readDeletions(tx, list, from); return nil })
 	}
 	slices.SortFunc(list, newestDeletion)
-	if total = len(list); limit > 0 && total > limit {
-		list = list[:limit]
-	}
-	return list, total, err
+	return list, err
 }
 
 // readDeletions appends the receipts from a key on, as many as one transaction may look at. Damaged ones are left out; a
@@ -73,7 +68,7 @@ func deletionOf(tx *state.Tx, r *state.Receipt) domain.Deletion {
 	case domain.StatePending:
 		ch := state.Find(tx, r.ID)
 		if ch == nil || ch.Kind != domain.KindDelete {
-			d.State, d.Sentence = "lost", "the change was lost to damage: order it again"
+			d.State, d.Sentence = "lost", "the change was lost to damage; order it again with `personasync user forget ID --moengage`"
 			return d
 		}
 		d.State, d.User, d.Reason, d.Sentence, d.Attempts = ch.State.String(), ch.User, ch.Reason, ch.Sentence, ch.Attempts

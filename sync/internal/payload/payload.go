@@ -168,3 +168,16 @@ func (e Encoder) AppendEvent(b []byte, user string, c *domain.Change) ([]byte, e
 	}
 	return append(b, `}]}`...), nil
 }
+
+// AppendDelete appends the body of a request to /v1/customer/delete:
+//
+//	{"identity_type":"customer_id","identity_value":"u"}
+//
+// MoEngage's OpenAPI file also has a component with a list of identifiers, which the endpoint does not refer to.
+func AppendDelete(b []byte, user string) ([]byte, error) {
+	if !utf8.ValidString(user) {
+		return b, errUnencodable
+	}
+	b = append(b, `{"identity_type":"customer_id","identity_value":`...)
+	return append(appendString(b, user), '}'), nil
+}

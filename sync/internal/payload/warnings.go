@@ -70,7 +70,7 @@ func (ws *Warnings) Check(f *domain.Lease) []Warning {
 		for j := range d.Attributes {
 			ws.checkAttribute(&d.Attributes[j])
 		}
-		if d.Event != nil {
+		if d.Event != nil && d.Event.Kind != domain.KindDelete {
 			ws.checkEvent(d.Event)
 		}
 	}
