@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -282,4 +285,53 @@ func TestAStopEndsAnOrderAndSaysSo(t *testing.T) {
 	if err := awaited(t, "the end", ended); err == nil || !contains(err.Error(), "the agent is stopping") {
 		t.Errorf("it ended with %v", err)
 	}
+}
+
+// TestAStartWithAScheduleThatIsNoneLeavesTheDataUnlocked: the configuration is checked before, but a reload may race with it.
+func TestAStartWithAScheduleThatIsNoneLeavesTheDataUnlocked(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	c.Verify.Schedule = "never"
+	if err := Run(t.Context(), c, RunOptions{Log: quiet()}); err == nil || !contains(err.Error(), "schedule of [verify]") {
+		t.Fatalf("it ended with %v", err)
+	}
+	if _, held := store.Holder(c.DataDir); held {
+		t.Error("the data is still locked")
+	}
+	s.start(s.load(), RunOptions{})
+}
+
+// TestAnAgentWhoseFilesTurnOutToBeDamagedEnds: the next start salvages them, which cannot be done while they are in use. The
+// files are damaged in a process of their own, because bbolt may never return from them.
+func TestAnAgentWhoseFilesTurnOutToBeDamagedEnds(t *testing.T) {
+	const inside = "PERSONASYNC_TEST_DAMAGED_FILES"
+	if os.Getenv(inside) == "" {
+		child := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+		child.Env = append(os.Environ(), inside+"=yes")
+		if out, _ := child.CombinedOutput(); !contains(string(out), "it ended: the data is damaged: restart the agent, which salvages it") {
+			t.Errorf("%s", out)
+		}
+		return
+	}
+	c := newSite(t).load()
+	p, err := start(t.Context(), c, RunOptions{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.endWhenBroken(t.Context()) }()
+	f, err := os.OpenFile(filepath.Join(c.DataDir, "state.db"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, int(info.Size())-8192), 8192) // all but the meta pages
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.store.Append(t.Context(), &domain.Event{Raw: []byte(`{}`), Received: time.Now(), Fault: "undetermined"})
+	fmt.Println("it ended:", awaited(t, "the end", ended))
+	os.Exit(1)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -208,6 +209,34 @@ func TestAStopIsTheReasonOfAnOrderThatEnded(t *testing.T) {
 	} {
 		if got := stopped(tt.ctx, tt.err); got != tt.want {
 			t.Errorf("%v became %v, want %v", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestAQuestionWithOneConditionIsAFilter, and one with none counts everything.
+func TestAQuestionWithOneConditionIsAFilter(t *testing.T) {
+	a := &asked{}
+	socket := testServer(a).Socket()
+	for query, want := range map[string]domain.OutboxFilter{
+		"": {}, "?user=ann": {User: "ann"}, "?state=parked": {State: domain.StateParked}, "?reason=anonymous": {Reason: "anonymous"},
+	} {
+		a.counted = domain.OutboxFilter{User: "nobody asked"}
+		if w := ask(socket, http.MethodGet, "http://personasync/api/stats"+query); w.Code != http.StatusOK || a.counted != want {
+			t.Errorf("%q: %d, counted by %+v, want %+v", query, w.Code, a.counted, want)
+		}
+	}
+}
+
+// TestNoAnswerLeavesItsPage: not into a cache, a frame of another site, or the address that a link passes on.
+func TestNoAnswerLeavesItsPage(t *testing.T) {
+	for _, path := range []string{"/", "/healthz", "/api/nothing"} {
+		h := ask(testServer(&answers{}).Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1"+path).Header()
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Content-Security-Policy": "frame-ancestors 'none'",
+		} {
+			if got := h.Get(name); !strings.Contains(got, want) {
+				t.Errorf("%s: %s is %q", path, name, got)
+			}
 		}
 	}
 }

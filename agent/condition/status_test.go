@@ -245,3 +245,20 @@ func TestTheWorstRouteDecidesHowSevereRefusalsAre(t *testing.T) {
 		}
 	}
 }
+
+// TestEachRefusalNamesItsRemedy: the setting at fault, in Segment or in the configuration.
+func TestEachRefusalNamesItsRemedy(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		code   string
+		want   string
+	}{
+		{404, "not_found", "URL in Segment"}, {405, "method_not_allowed", "method in Segment"}, {413, "body_too_large", "ingest.max_body_bytes"},
+		{401, "invalid_token", "ingest.bearer_token"}, {401, "invalid_write_key", "ingest.write_keys"}, {401, "invalid_signature", "ingest.shared_secret"},
+		{400, "invalid_json", "The answer names their fault"},
+	} {
+		if got := cureOf(&domain.Refusal{Status: tt.status, Code: tt.code}); !strings.Contains(got, tt.want) {
+			t.Errorf("%d %s: %q, want %s", tt.status, tt.code, got, tt.want)
+		}
+	}
+}
