@@ -201,6 +201,7 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	case !state.Allows(tx, u, p):
 		outbox.Withhold(tx, u, p, c, ch)
 	case outbox.Beyond(tx, u, f, p):
+		outbox.HoldOpen(tx, u, c.Event.Received)
 		outbox.HoldEvent(tx, u, f, p, ch, c.Event.Received)
 	case tx.State.Registry.Conflicted(f, p, &tx.State.Rules):
 		outbox.HoldConflict(tx, u, f, ch, nil)

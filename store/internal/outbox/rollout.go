@@ -162,6 +162,7 @@ func reachOne(tx *state.Tx, u *state.User, id []byte, at time.Time) {
 	}
 	switch {
 	case !state.Allows(tx, u, &p):
+		markOwn(tx, u, f, &p)
 		closeWithheld(tx, u, &p, ch, at)
 	case ch.Kind == domain.KindEvent && p.MaxEventAge > 0 && at.Sub(ch.EventTime) > p.MaxEventAge:
 		ch.Sentence = "older than max_event_age when the share reached the user"

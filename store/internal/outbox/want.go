@@ -27,6 +27,7 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		ch = draftWanted(tx, u, f, p, c, t, want)
 	}
 	if allowed && Beyond(tx, u, f, p) {
+		HoldOpen(tx, u, c.Event.Received) // of an older share: the newer change is compared with what is held
 		holdBeyond(tx, u, f, p, e, ch, c.Event.Received)
 		return
 	}
@@ -137,11 +138,7 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 			return
 		}
 	}
-	if Beyond(tx, u, f, p) { // MoEngage knows of nothing, and the change is held
-		WantAttribute(tx, u, f, p, en, c, t, value)
-		return
-	}
-	if en.LastSent.Kind != state.NeverSent { // else it is sent anyway, and MoEngage knows nothing of it until then
+	if en.LastSent.Kind != state.NeverSent { // else it is sent, or held, anyway, and MoEngage knows nothing of it until then
 		en.LastSent = state.LastSent{Kind: state.UncertainlySent}
 	}
 	tx.Write(u, f.Number)
