@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/sending"
 	"personasync/scheduler"
+	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
 )
@@ -109,5 +111,40 @@ func TestAnEventIsShownAsJSONToADepth(t *testing.T) {
 	wide := "[" + strings.Repeat("[],", 300) + "[]]"
 	if got := printable([]byte(wide)); got[0] != '[' {
 		t.Errorf("many arrays beside each other are shown as %.20s", got)
+	}
+}
+
+// TestTheJournalOfAUserSaysWhyEachOpenChangeWaits.
+func TestTheJournalOfAUserSaysWhyEachOpenChangeWaits(t *testing.T) {
+	l := filled(t, false)
+	page, err := l.Journal(t.Context(), domain.JournalFilter{User: "ann"})
+	if err != nil || len(page.Items) != 1 || len(page.Items[0].Told) == 0 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	for _, told := range page.Items[0].Told {
+		if told.Open == nil || !strings.Contains(told.Waits, "it is due") {
+			t.Errorf("%+v waits: %q", told, told.Waits)
+		}
+	}
+	if page, err := l.Journal(t.Context(), domain.JournalFilter{}); err != nil || len(page.Items) != 2 {
+		t.Errorf("of everybody: %+v, %v", page, err)
+	}
+}
+
+// TestABackupThatIsScheduledIsShown, wherever its job stands in the list.
+func TestABackupThatIsScheduledIsShown(t *testing.T) {
+	daily, err := scheduler.Parse("0 3 * * *", time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := func(name string) Planned {
+		return Planned{Schedule: daily, Planned: scheduler.Planned{Job: name, Spec: "0 3 * * *"}}
+	}
+	for want, plan := range map[int][]Planned{0: {job("[verify]")}, 1: {job(condition.BackupJob)}, 2: {job("[verify]"), job(condition.BackupJob)}} {
+		l := filled(t, false, func(s *Source) { s.Plan = func(*store.View) ([]Planned, error) { return plan, nil } })
+		st, err := l.Status(t.Context())
+		if err != nil || (st.Backup != nil) != (want > 0) {
+			t.Errorf("with %d jobs: %+v, %v", len(plan), st.Backup, err)
+		}
 	}
 }

@@ -25,3 +25,15 @@ func TestCausesAreTheSameWhereOnlyTheUserDiffers(t *testing.T) {
 		t.Errorf("a cause of %d characters", len(got))
 	}
 }
+
+// TestAnIDOfHexadecimalDigitsIsNoWord: words such as facade and decade have their letters alone, and short ones may be any.
+func TestAnIDOfHexadecimalDigitsIsNoWord(t *testing.T) {
+	for word, want := range map[string]bool{
+		"9c41e2f0": true, "ABCDEF01": true, "abcdefa0": true, "0abcdefa": true, "9abcdefa": true, "9c41e2f0-3e8-0": true, "12345678": true,
+		"9c41e2f": false, "facadeaa": false, "deadbeef": false, "abc-defa": false, "9c41e2g0": false, "G1234567": false, "@1234567": false, "`1234567": false, ":1234567": false, "/1234567": false, "": false,
+	} {
+		if got := isHex(word); got != want {
+			t.Errorf("%q is an id: %v", word, got)
+		}
+	}
+}

@@ -412,3 +412,34 @@ func TestATimeThatIsNotBelievedIsOlder(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestNumbersOnDiskStay: old data opens for ever, see store/FORMAT.md.
+func TestNumbersOnDiskStay(t *testing.T) {
+	if EndpointTransition != 1 || EndpointCohort != 2 || EndpointDelete != 3 || Endpoints != 3 {
+		t.Errorf("endpoints %d, %d, %d of %d", EndpointTransition, EndpointCohort, EndpointDelete, Endpoints)
+	}
+	for i, got := range []Call{CallUnknown, CallIdentify, CallTrack, CallGroup, CallPage, CallScreen, CallAlias, CallDelete} {
+		if int(got) != i {
+			t.Errorf("call %d has the number %d", i, got)
+		}
+	}
+	for i, got := range []State{StatePending, StateHeld, StateParked, StateDelivered, StateSuperseded, StateCancelled, StateDropped, StateExpired, StateWithheld} {
+		if int(got) != i+1 {
+			t.Errorf("state %d has the number %d", i+1, got)
+		}
+	}
+	for i, got := range []Kind{KindAttribute, KindEvent, KindCohort, KindList, KindReceived, KindDelete} {
+		if int(got) != i+1 {
+			t.Errorf("kind %d has the number %d", i+1, got)
+		}
+	}
+	if ClassNone != 0 || ClassAudience != 1 || ClassTrait != 2 || ClassJourneyStep != 3 || TransitionEnter != 1 || TransitionExit != 2 || TransitionValue != 3 {
+		t.Error("classes, or transitions")
+	}
+	if FlagSilent != 0 || FlagIn != 1 || FlagOut != 2 {
+		t.Errorf("flags %d, %d, %d", FlagSilent, FlagIn, FlagOut)
+	}
+	if SendNone != 0 || SendAsReceived != 1 || SendAttribute != 2 || SendEvent != 4 || SendCohort != 8 || SendList != 16 || SendBoth != 6 {
+		t.Error("ways of sending")
+	}
+}
