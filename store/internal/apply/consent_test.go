@@ -372,3 +372,19 @@ func TestAWithdrawalOfAUserInVeryManyAudiencesStopsWhereItsRecordHasNoIDsLeft(t 
 	}
 	r.Balance()
 }
+
+// TestAReturnIsSentAfterAWithdrawalThatFollowedAHeldExit: the exit that the guard held is cancelled, and the removal that
+// is in flight beside it is not.
+func TestAReturnIsSentAfterAWithdrawalThatFollowedAHeldExit(t *testing.T) {
+	r := sending(t, domain.SendAttribute, asking, func(r *domain.Rules) {
+		r.Defaults.Collapse = false
+		r.Guard = domain.Guard{Share: 0.1, Count: 1, Window: time.Hour}
+	})
+	r.event(enter("ann", "vip", 1, yes))
+	r.deliver()
+	r.events(exit("ann", "vip", 2), update("ann", 3))
+	f := r.take()
+	r.events(update("ann", 4, "Marketing"), enter("ann", "vip", 5))
+	r.settle(f, domain.Delivered)
+	r.wantTold("ann.vip=true(delivered) ann.vip=false(cancelled) ann.vip=false(delivered) ann.vip=true")
+}

@@ -77,7 +77,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	if word.IsIn() && f.Held > 0 {
 		own := before != nil && outbox.HoldsExit(tx, u, f, before.Seq)
 		attribute, held = outbox.CancelHeld(tx, u, f, en, sort)
-		attribute, held = !(attribute && en.LastSent.Is(word.Value) && en.InFlight.ID.IsZero()), held && own
+		attribute, held = !(attribute && en.LastSent.Is(word.Value) && !en.Moving()), held && own
 	}
 	emit(tx, u, f, p, en, c, sort, t, word.Value, attribute, tell && !held)
 	return domain.OutcomeTransition
