@@ -256,3 +256,18 @@ func TestARetriedValueThatDoesNotCollapseIsCountedInTheQueue(t *testing.T) {
 		t.Errorf("after the delivery %d are in the queue", n)
 	}
 }
+
+// TestATimeIsBelievedUpToFiveMinutesAhead: what is kept of a later one counts as older, or everything would be stale until
+// the clock is there. All is received at minute 30.
+func TestATimeIsBelievedUpToFiveMinutesAhead(t *testing.T) {
+	for minute, want := range map[int]string{35: "transition stale", 36: "transition transition"} {
+		r := sending(t, domain.SendAttribute)
+		if got := r.events(enter("ann", "vip", minute), exit("ann", "vip", 30)); got != want {
+			t.Errorf("an exit of minute 30 behind an enter of minute %d: %s, want %s", minute, got, want)
+		}
+		r = sending(t, domain.SendAttribute)
+		if got := r.events(trait("ann", "score", minute, "score", "5"), trait("ann", "score", 30, "score", "6")); got != want {
+			t.Errorf("a value of minute 30 behind one of minute %d: %s, want %s", minute, got, want)
+		}
+	}
+}
