@@ -1,0 +1,20 @@
+package condition
+
+import (
+	"time"
+
+	"personasync/store/domain"
+)
+
+// Facts are the values that conditions are judged by: one moment of an agent, or of the files of a stopped one.
+type Facts struct {
+	Now          time.Time
+	Status       *Status
+	Heard        domain.Heard
+	Oldest       map[string]time.Time // receipt of the oldest pending change of each job
+	Process      Process
+	Computations []domain.ComputationInfo
+}
+
+// running reports whether the facts are a running agent's own.
+func (f *Facts) running() bool { return !f.Process.Started.IsZero() }
