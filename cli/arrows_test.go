@@ -15,23 +15,24 @@ const allowedArrows = `
 store/engine/bolt: store/crashpoint store/domain store/engine store/internal/boltfile store/internal/datadir
 store/engine:
 store/engine/overlay: store/engine
-store/internal/writer: store/crashpoint store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
-store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/writer store/engine
+store/internal/writer: store/crashpoint store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/record store/internal/refusal store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
+store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/state store/internal/writer store/engine
 store/internal/recovery: store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/record store/internal/repair store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/turn:
+store/internal/refusal: store/domain store/internal/record store/internal/state store/internal/wire store/engine
 store/internal/dirtest: store/domain store/internal/apply store/internal/boltpage store/internal/datadir store/internal/record store/internal/state store/internal/statetest store/internal/wal store/engine store/engine/bolt   # for tests of the packages that work on files, and in no program
 store/internal/statetest: store/domain store/internal/record store/internal/state store/engine store/engine/bolt   # for tests of the packages above the state, and in no program
 store/internal/trial: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/engine store/engine/overlay   # writes to no file
 store/internal/state: store/domain store/internal/record store/internal/turn store/internal/wire store/engine
 store/internal/snapshot: store/crashpoint store/internal/boltfile store/internal/datadir store/internal/query store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
-store/internal/repair: store/domain store/internal/apply store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
+store/internal/repair: store/domain store/internal/apply store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/record: store/domain store/internal/wal store/internal/wire
-store/internal/query: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/internal/wire store/engine
+store/internal/query: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/refusal store/internal/state store/internal/wire store/engine
 store/internal/outbox: store/domain store/internal/record store/internal/state store/internal/turn store/internal/wire
 store/internal/datadir: store/domain store/internal/boltfile store/internal/wal store/internal/wire
 store/internal/apply: store/domain store/internal/outbox store/internal/record store/internal/state store/internal/wire store/engine
 store/domain:
-store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/internal/trial store/engine store/engine/bolt
+store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/internal/trial store/engine store/engine/bolt
 store/internal/boltfile: store/crashpoint store/domain store/internal/wire store/engine
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain store/engine

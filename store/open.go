@@ -19,6 +19,7 @@ import (
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/recovery"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/writer"
@@ -197,7 +198,7 @@ func (o *opener) refuseRecords() error {
 // build makes the store on the open files.
 func (o *opener) build() error {
 	now := time.Now()
-	parkings, refused := state.NewParkings(now), state.NewRefusals(now)
+	parkings, refused := state.NewParkings(now), refusal.New(now)
 	reader := &query.Reader{State: o.db, Inbox: o.inbox, Parkings: parkings, Refused: refused}
 	if err := reader.Look(func(tx engine.Tx) error { return refused.Load(tx, o.state.Ledger.Rejected) }); err != nil {
 		return err

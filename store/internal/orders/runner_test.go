@@ -20,6 +20,7 @@ import (
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
 	"personasync/store/internal/wal"
@@ -92,7 +93,7 @@ func newRoom(t testing.TB, change func(r *domain.Rules)) *room {
 	marker, err := datadir.OpenShutdownMarker(d.Path)
 	must(t, err)
 	log := slog.New(slog.DiscardHandler)
-	parkings, refused := state.NewParkings(time.Now()), state.NewRefusals(time.Now())
+	parkings, refused := state.NewParkings(time.Now()), refusal.New(time.Now())
 	w := writer.New(writer.Config{Log: log, DB: db, State: st, Inbox: inbox, Damage: datadir.NewDamage(log, marker), Parkings: parkings, Refused: refused})
 	must(t, w.Recover())
 	go w.Run()

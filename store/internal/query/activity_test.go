@@ -11,6 +11,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/record"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 )
 
@@ -44,7 +45,7 @@ func (r *room) activity(f ActivityFilter) Activity {
 
 func TestActivityIsWhatHappenedInItsOrder(t *testing.T) {
 	r := newRoom(t, domain.SendBoth)
-	r.Refused = state.NewRefusals(noon)
+	r.Refused = refusal.New(noon)
 	late := enter("cid", "vip", 2, receivedAt(2))
 	late.TimeSource, late.LeftOut = domain.TimeUnreadable, []domain.Column{{Name: "big"}}
 	r.receive(enter("ann", "vip", 1), enter("ann", "vip", 1, receivedAt(1)), late, enter("dan", "vip", 1, faulty, receivedAt(3)))

@@ -13,6 +13,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
 	"personasync/store/internal/wire"
@@ -156,7 +157,7 @@ func TestTheOldestPendingChangeIsFoundAmongRetries(t *testing.T) {
 
 func TestRefusalsAreThoseOfTheProcessOrOfTheFile(t *testing.T) {
 	r := newRoom(t, domain.SendNone)
-	counted := state.NewRefusals(noon)
+	counted := refusal.New(noon)
 	one := domain.Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: receipt}
 	two := domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: receipt}
 	for _, x := range []domain.Refusal{two, one, one} {

@@ -12,6 +12,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
@@ -22,9 +23,9 @@ import (
 type Reader struct {
 	State    engine.State
 	Inbox    engine.Log
-	Parkings *state.Parkings // parked lately by this process; nil: none
-	Refused  *state.Refusals // refusals counted by this process; nil: read from the file
-	Damaged  func(err error) // is told of damage; nil: nobody is
+	Parkings *state.Parkings   // parked lately by this process; nil: none
+	Refused  *refusal.Counts // refusals counted by this process; nil: read from the file
+	Damaged  func(err error)   // is told of damage; nil: nobody is
 }
 
 // LastRecord returns the number of the last record received, which costs next to nothing: it grows with
@@ -64,7 +65,7 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		if err != nil {
 			return err
 		}
-		c = domain.Counts{Rejected: state.SumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.Users, Journal: tx.State.Journal.Bytes, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
+		c = domain.Counts{Rejected: refusal.Sum(refusals), Refusals: refusals, Heard: heard, Users: l.Users, Journal: tx.State.Journal.Bytes, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
 		if last > tx.State.Applied {
 			c.Unapplied = last - tx.State.Applied
 		}
@@ -101,8 +102,8 @@ func (v *Reader) refusals(tx *state.Tx) (list []domain.Refusal, heard domain.Hea
 		list, heard = v.Refused.List()
 		return list, heard, nil
 	}
-	list, heard, err = state.ReadRefusals(tx, tx.State.Ledger.Rejected)
-	state.SortRefusals(list)
+	list, heard, err = refusal.Read(tx, tx.State.Ledger.Rejected)
+	refusal.Sort(list)
 	return list, heard, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"personasync/store/engine"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
@@ -60,7 +61,7 @@ func (v *Reader) Sample(now time.Time) (s Sample, err error) {
 			return err
 		}
 		s = Sample{
-			At: now, Rejected: state.SumRefusals(refusals), Created: l.Changes.Created, Delivered: l.Changes.Delivered,
+			At: now, Rejected: refusal.Sum(refusals), Created: l.Changes.Created, Delivered: l.Changes.Delivered,
 			Pending: l.Changes.Pending, Held: l.Changes.Held, Parked: l.Events.Parked + l.Changes.Parked,
 		}
 		if last > tx.State.Applied {

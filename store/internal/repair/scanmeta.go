@@ -9,6 +9,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/record"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 )
@@ -23,7 +24,7 @@ func (q *stateScanner) settleMeta(inbox *wal.Log) error {
 		q.epoch = rand.Uint32() | 1
 	}
 	_, ledgerErr := state.DecodeLedger(q.found.meta[string(state.MetaLedger)])
-	_, _, refusalsErr := state.DecodeRefusals(q.found.meta[string(state.MetaRefusals)])
+	_, _, refusalsErr := refusal.Decode(q.found.meta[string(state.MetaRefusals)])
 	q.report.LedgerLost = ledgerErr != nil
 	applied, flight := state.Number(q.found.meta[string(state.MetaApplied)]), state.Number(q.found.meta[string(state.MetaLastLease)])
 	position := applied // number of the record that counts as the last one applied

@@ -17,7 +17,7 @@
 // # Concurrency
 //
 // The [State] belongs to the writer's goroutine, and to a reader that loaded its own. A [Tx] belongs to the function
-// that it was made for. [Refusals] and [Parkings] may be used concurrently.
+// that it was made for. [Parkings] may be used concurrently.
 //
 // FORMAT.md, in the package store, describes the bytes.
 package state

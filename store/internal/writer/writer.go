@@ -13,6 +13,7 @@ import (
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
@@ -26,7 +27,7 @@ type Writer struct {
 	inbox    *wal.Log
 	damage   *datadir.Damage
 	parkings *state.Parkings // parked by this process, for the readers that follow
-	refused  *state.Refusals
+	refused  *refusal.Counts
 
 	mailbox
 	notify   *notifier
@@ -50,7 +51,7 @@ type Config struct {
 	Inbox    *wal.Log
 	Damage   *datadir.Damage
 	Parkings *state.Parkings
-	Refused  *state.Refusals
+	Refused  *refusal.Counts
 }
 
 // New returns a writer that Recover and Run start.

@@ -16,6 +16,7 @@ import (
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
+	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/testdir"
@@ -53,7 +54,7 @@ func newWriter(t *testing.T) *Writer {
 	now := time.Now()
 	return New(Config{
 		Log: log, DB: db, State: st, Inbox: inbox, Damage: datadir.NewDamage(log, marker),
-		Parkings: state.NewParkings(now), Refused: state.NewRefusals(now),
+		Parkings: state.NewParkings(now), Refused: refusal.New(now),
 	})
 }
 

@@ -1,4 +1,4 @@
-package state
+package refusal
 
 import (
 	"cmp"
@@ -10,17 +10,18 @@ import (
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
 
-// Refusals counts the refused requests. The writer writes the counts with its next transaction. Its methods may be
+// Counts counts the refused requests. The writer writes the counts with its next transaction. Its methods may be
 // called concurrently.
 //
-// A reader of the activity gets one line for each refusal of a kind, up to RefusalBurst lines. After that a line
-// every refusalPause sums up the refusals since. So a flood is one line in ten seconds, and hides nothing else.
-type Refusals struct {
+// A reader of the activity gets one line for each refusal of a kind, up to Burst lines. After that a line
+// every pause sums up the refusals since. So a flood is one line in ten seconds, and hides nothing else.
+type Counts struct {
 	mu    sync.Mutex
-	kinds map[domain.Refusal]*refusalKind
+	kinds map[domain.Refusal]*kind
 	heard domain.Heard
 	dirty bool // some counts are not on disk
 
@@ -28,29 +29,29 @@ type Refusals struct {
 	last  uint64           // number of the last of lines
 }
 
-type refusalKind struct {
+type kind struct {
 	domain.Refusal
 	tokens float64   // lines that may go out at once
 	filled time.Time // when tokens was computed
 	silent uint64    // refusals without a line yet
 }
 
-// RefusalBurst is how many lines of one kind may follow each other at once.
+// Burst is how many lines of one kind may follow each other at once.
 const (
-	RefusalBurst  = 5
-	refusalPause  = 10 * time.Second
-	refusalsKept  = 500
+	Burst  = 5
+	pause  = 10 * time.Second
+	kept  = 500
 	refusalsFrame = byte(1)
 )
 
-// NewRefusals starts the numbers of its lines at the clock, like NewParkings.
-func NewRefusals(now time.Time) *Refusals {
-	return &Refusals{kinds: make(map[domain.Refusal]*refusalKind), last: uint64(now.UnixMicro())}
+// New starts the numbers of its lines at the clock, like NewParkings.
+func New(now time.Time) *Counts {
+	return &Counts{kinds: make(map[domain.Refusal]*kind), last: uint64(now.UnixMicro())}
 }
 
 // Load takes over the counts on disk. total is the ledger's count, which is older than the kinds.
-func (r *Refusals) Load(tx engine.Tx, total uint64) error {
-	list, heard, err := ReadRefusals(tx, total)
+func (r *Counts) Load(tx engine.Tx, total uint64) error {
+	list, heard, err := Read(tx, total)
 	if err != nil {
 		return err
 	}
@@ -58,26 +59,26 @@ func (r *Refusals) Load(tx engine.Tx, total uint64) error {
 	defer r.mu.Unlock()
 	r.heard = heard
 	for i := range list {
-		r.kinds[list[i].OfKind()] = &refusalKind{Refusal: list[i], tokens: RefusalBurst}
+		r.kinds[list[i].OfKind()] = &kind{Refusal: list[i], tokens: Burst}
 	}
 	return nil
 }
 
-// ReadRefusals reads the counts by kind, and adds what the ledger counted without one.
-func ReadRefusals(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
-	if frame := tx.Bucket(BucketMeta).Get(MetaRefusals); frame != nil {
-		if list, heard, err = DecodeRefusals(frame); err != nil {
+// Read reads the counts by kind, and adds what the ledger counted without one.
+func Read(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
+	if frame := tx.Bucket(state.BucketMeta).Get(state.MetaRefusals); frame != nil {
+		if list, heard, err = Decode(frame); err != nil {
 			return nil, heard, fmt.Errorf("read the refusals: %w", err)
 		}
 	}
-	if known := SumRefusals(list); total > known {
+	if known := Sum(list); total > known {
 		list = append(list, domain.Refusal{Count: total - known})
 	}
 	return list, heard, nil
 }
 
-// SumRefusals returns the number of refusals of all kinds.
-func SumRefusals(list []domain.Refusal) (sum uint64) {
+// Sum returns the number of refusals of all kinds.
+func Sum(list []domain.Refusal) (sum uint64) {
 	for i := range list {
 		sum += list[i].Count
 	}
@@ -85,12 +86,12 @@ func SumRefusals(list []domain.Refusal) (sum uint64) {
 }
 
 // Count adds one refusal at its Last.
-func (r *Refusals) Count(one domain.Refusal) {
+func (r *Counts) Count(one domain.Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.kinds[one.OfKind()]
 	if k == nil {
-		k = &refusalKind{Refusal: one.OfKind(), tokens: RefusalBurst, filled: one.Last}
+		k = &kind{Refusal: one.OfKind(), tokens: Burst, filled: one.Last}
 		r.kinds[one.OfKind()] = k
 	}
 	k.Count++
@@ -101,8 +102,8 @@ func (r *Refusals) Count(one domain.Refusal) {
 }
 
 // speak adds a line about the refusals that have none yet, if one is due. The caller holds mu.
-func (r *Refusals) speak(k *refusalKind, now time.Time) {
-	k.tokens = min(RefusalBurst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(refusalPause)))
+func (r *Counts) speak(k *kind, now time.Time) {
+	k.tokens = min(Burst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(pause)))
 	k.filled = now
 	if k.silent == 0 || k.tokens < 1 {
 		return
@@ -110,14 +111,14 @@ func (r *Refusals) speak(k *refusalKind, now time.Time) {
 	line := k.Refusal
 	line.Count = k.silent
 	r.lines = append(r.lines, line)
-	r.lines = slices.Delete(r.lines, 0, max(0, len(r.lines)-refusalsKept))
+	r.lines = slices.Delete(r.lines, 0, max(0, len(r.lines)-kept))
 	r.last++
 	k.tokens--
 	k.silent = 0
 }
 
 // Hear notes when requests of each route last came.
-func (r *Refusals) Hear(heard domain.Heard) {
+func (r *Counts) Hear(heard domain.Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.heard != heard {
@@ -126,32 +127,32 @@ func (r *Refusals) Hear(heard domain.Heard) {
 }
 
 // List returns the counts by kind, the most frequent first, and when requests last came.
-func (r *Refusals) List() (list []domain.Refusal, heard domain.Heard) {
+func (r *Counts) List() (list []domain.Refusal, heard domain.Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range r.kinds {
 		list = append(list, k.Refusal)
 	}
-	SortRefusals(list)
+	Sort(list)
 	return list, r.heard
 }
 
-// SortRefusals sorts kinds by count, the most frequent first, and then by name.
-func SortRefusals(list []domain.Refusal) {
+// Sort sorts kinds by count, the most frequent first, and then by name.
+func Sort(list []domain.Refusal) {
 	slices.SortFunc(list, func(a, b domain.Refusal) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(record.BoolByte(b.Delivery), record.BoolByte(a.Delivery)))
 	})
 }
 
 // Unwritten reports whether the file lacks some of the counts.
-func (r *Refusals) Unwritten() bool {
+func (r *Counts) Unwritten() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.dirty
 }
 
 // Write puts the counts into a transaction. Call Failed if the transaction fails.
-func (r *Refusals) Write(tx *Tx) {
+func (r *Counts) Write(tx *state.Tx) {
 	r.mu.Lock()
 	dirty := r.dirty
 	r.dirty = false
@@ -160,18 +161,18 @@ func (r *Refusals) Write(tx *Tx) {
 		return
 	}
 	list, heard := r.List()
-	tx.State.Ledger.Rejected = SumRefusals(list)
-	tx.Put(tx.Bucket(BucketMeta), MetaRefusals, encodeRefusals(list, heard))
+	tx.State.Ledger.Rejected = Sum(list)
+	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRefusals, encode(list, heard))
 }
 
 // Failed has the counts written again, because the transaction that had them failed.
-func (r *Refusals) Failed() {
+func (r *Counts) Failed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dirty = true
 }
 
-func encodeRefusals(list []domain.Refusal, heard domain.Heard) []byte {
+func encode(list []domain.Refusal, heard domain.Heard) []byte {
 	buf := wire.AppendTime(wire.AppendTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
 	buf = wire.AppendUint(buf, uint64(len(list)))
 	for i := range list {
@@ -184,8 +185,8 @@ func encodeRefusals(list []domain.Refusal, heard domain.Heard) []byte {
 	return wire.Seal(buf, 0)
 }
 
-// DecodeRefusals reads the counts from their frame.
-func DecodeRefusals(frame []byte) (list []domain.Refusal, heard domain.Heard, err error) {
+// Decode reads the counts from their frame.
+func Decode(frame []byte) (list []domain.Refusal, heard domain.Heard, err error) {
 	r, err := wire.Unseal(frame, refusalsFrame)
 	if err != nil {
 		return nil, heard, err
@@ -198,7 +199,7 @@ func DecodeRefusals(frame []byte) (list []domain.Refusal, heard domain.Heard, er
 }
 
 // Number returns the number of the last line.
-func (r *Refusals) Number() uint64 {
+func (r *Counts) Number() uint64 {
 	if r == nil {
 		return 0
 	}
@@ -209,7 +210,7 @@ func (r *Refusals) Number() uint64 {
 
 // Since returns the lines after number from, and sets to to the last number. Refusals without a line get one here if
 // it is due.
-func (r *Refusals) Since(from uint64, to *uint64, now time.Time) []domain.Refusal {
+func (r *Counts) Since(from uint64, to *uint64, now time.Time) []domain.Refusal {
 	if r == nil {
 		return nil
 	}
@@ -224,5 +225,5 @@ func (r *Refusals) Since(from uint64, to *uint64, now time.Time) []domain.Refusa
 	if from >= r.last {
 		return nil
 	}
-	return slices.Clone(r.lines[max(0, len(r.lines)-int(min(r.last-from, refusalsKept))):])
+	return slices.Clone(r.lines[max(0, len(r.lines)-int(min(r.last-from, kept))):])
 }
