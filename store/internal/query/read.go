@@ -23,9 +23,9 @@ import (
 type Reader struct {
 	State    engine.State
 	Inbox    engine.Log
-	Parkings *state.Parkings   // parked lately by this process; nil: none
+	Parkings *state.Parkings // parked lately by this process; nil: none
 	Refused  *refusal.Counts // refusals counted by this process; nil: read from the file
-	Damaged  func(err error)   // is told of damage; nil: nobody is
+	Damaged  func(err error) // is told of damage; nil: nobody is
 }
 
 // LastRecord returns the number of the last record received, which costs next to nothing: it grows with

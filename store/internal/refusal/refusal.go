@@ -38,9 +38,9 @@ type kind struct {
 
 // Burst is how many lines of one kind may follow each other at once.
 const (
-	Burst  = 5
-	pause  = 10 * time.Second
-	kept  = 500
+	Burst         = 5
+	pause         = 10 * time.Second
+	kept          = 500
 	refusalsFrame = byte(1)
 )
 
