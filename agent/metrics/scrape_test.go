@@ -82,6 +82,7 @@ func TestAScrapeReadsItsSource(t *testing.T) {
 		`personasync_moengage_failing 1`,
 		`personasync_moengage_stopped 1`,
 		`personasync_moengage_elements_total{kind="users"} 3`,
+		`personasync_moengage_elements_total{kind="events"} 2`,
 		`personasync_moengage_sent_bytes_total 700`,
 		`personasync_ingest_requests_total{code="200",route="webhook"} 1`,
 		`personasync_parked{cause="anonymous"} 5`,

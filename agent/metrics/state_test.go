@@ -67,6 +67,8 @@ func TestAScrapeShowsComputationsAndVerifications(t *testing.T) {
 		`personasync_computation_held{computation="score",space="spa"} 0`,
 		`personasync_computation_last_event_timestamp_seconds{computation="vip",space="spa"} 1.7734788005e+09`,
 		`personasync_computations{class="audience"} 1`,
+		`personasync_changes_open{state="held"} 0`,
+		`personasync_changes_open{state="parked"} 0`,
 		`personasync_computations{class="trait"} 1`,
 		`personasync_computations_unlabelled 0`,
 		`personasync_verify_compared_users{computation="vip"} 20`,
