@@ -46,7 +46,7 @@ var Table = []Metric{
 	{"personasync_computation_held", "gauge", []string{"computation", "space"}, "Held changes of a computation."},
 	{"personasync_computation_held_rollout", "gauge", []string{"computation", "space"}, "Of these, changes of users whom a rollout does not reach."},
 	{"personasync_computation_last_event_timestamp_seconds", "gauge", []string{"computation", "space"}, "Receipt of the newest event of a computation."},
-	{"personasync_computation_sent_up_to_timestamp_seconds", "gauge", []string{"computation", "space"}, "Watermark: MoEngage accepted everything about a computation that was received before, except parked and held changes. It may be earlier than is true while thousands of users wait, and is missing while it is not known."},
+	{"personasync_computation_sent_up_to_timestamp_seconds", "gauge", []string{"computation", "space"}, "Watermark: MoEngage accepted everything about a computation that was received before, except parked and held changes. It is no later than the newest event. It may be earlier than is true while thousands of users wait, and is missing while it is not known."},
 
 	{"personasync_deletions", "gauge", []string{"state"}, "Deletes of users at MoEngage that are not completed: pending, held, parked."},
 	{"personasync_deletions_failing", "gauge", nil, "1 while requests to delete users at MoEngage fail or are refused. The other endpoints are not affected."},

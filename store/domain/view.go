@@ -67,7 +67,8 @@ type ComputationInfo struct {
 	LastEvent string `json:"last_event"`
 
 	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except what is parked
-	// or held. It may be earlier than is true while thousands of users wait. "" while it is not known.
+	// or held. It is no later than the newest event, and may be earlier than is true while thousands of users wait. ""
+	// while it is not known.
 	SentUpTo string `json:"sent_up_to,omitempty"`
 
 	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.

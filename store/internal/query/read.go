@@ -205,7 +205,7 @@ func (v *Reader) record(seq uint64) record.Record {
 // Computations lists every computation seen, by key.
 func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 	err = v.Read(func(tx *state.Tx) error {
-		columns, sent := tx.State.Registry.HeldColumns(), newWatermarks(tx, v.applied(tx, time.Now()))
+		columns, sent := tx.State.Registry.HeldColumns(), newWatermarks(tx, v.applied(tx))
 		sql := tx.State.Registry.Columns(func(x *state.Field) bool { return x.Withheld > 0 })
 		for _, f := range tx.State.Registry.Fields {
 			if f.Column == "" && !f.Former() {

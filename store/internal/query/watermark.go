@@ -16,11 +16,13 @@ const watermarkScan = 2000
 type watermarks struct {
 	own   map[uint32]uint32 // by the number of the computation
 	floor uint32            // for all: what is not looked at, and what belongs to no single computation
+
+	applied time.Time // up to this receipt every event is applied
 }
 
-// newWatermarks reads the lanes of both endpoints. Applied is the second before which every event is applied.
-func newWatermarks(tx *state.Tx, applied uint32) *watermarks {
-	w := &watermarks{own: make(map[uint32]uint32), floor: applied}
+// newWatermarks reads the lanes of both endpoints. Up to applied, every event is applied.
+func newWatermarks(tx *state.Tx, applied time.Time) *watermarks {
+	w := &watermarks{own: make(map[uint32]uint32), floor: state.NotYet, applied: applied}
 	for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 		lanes := state.Lanes(tx, endpoint)
 		for lane := range lanes {
@@ -75,19 +77,27 @@ func (w *watermarks) of(f *state.Field) time.Time {
 	if own, pending := w.own[f.Number]; pending {
 		at = min(at, own)
 	}
-	if at == 0 {
+	switch {
+	case at == 0:
 		return time.Time{}
+	case at > outbox.Second(w.applied):
+		return w.applied
 	}
 	return time.Unix(int64(at), 0).UTC()
 }
 
-// applied returns the second before which every event that was received is applied: that of the first event that is
-// not, and now if there is none.
-func (v *Reader) applied(tx *state.Tx, now time.Time) uint32 {
+// applied returns up to when everything that was received is applied: the second of the first event that is not, or the
+// receipt of the newest event. It is not now, so that a stopped agent's files say the same at any time.
+func (v *Reader) applied(tx *state.Tx) (at time.Time) {
 	for seq := tx.State.Applied + 1; seq <= v.Inbox.Last() && seq <= tx.State.Applied+watermarkScan; seq++ {
 		if e := v.record(seq).Event; e != nil {
-			return outbox.Second(e.Received)
+			return e.Received.Truncate(time.Second)
 		}
 	}
-	return outbox.Second(now)
+	for _, f := range tx.State.Registry.Fields {
+		if f.LastEvent.After(at) {
+			at = f.LastEvent
+		}
+	}
+	return at
 }
