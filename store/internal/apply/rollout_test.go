@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -300,4 +301,43 @@ func TestAListOfUsersIsKeptApartFromTheRules(t *testing.T) {
 	if keys := r.Keys(state.BucketLists); len(keys) != 0 {
 		t.Errorf("the list is still kept: %q", keys)
 	}
+}
+
+// TestNothingReleasedOvertakesWhatTheShareHasReached: the guard held the exit, the share the enter, and the walk of a
+// larger share has not come to the user when an operator releases the exit.
+func TestNothingReleasedOvertakesWhatTheShareHasReached(t *testing.T) {
+	r := sending(t, domain.SendEvent, guarded)
+	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), enter("cid", "vip", 1))
+	r.deliver()
+	r.event(enter("ida", "vip", 1))
+	r.events(exit("bob", "vip", 2), exit("cid", "vip", 2), exit("ida", "vip", 2))
+	r.reach(rolled(few, 0))
+	var released []domain.ID
+	for _, ch := range r.changes() {
+		switch {
+		case ch.User == "ida" && ch.Transition == domain.TransitionEnter && ch.Reason != domain.ReasonRollout:
+			t.Fatalf("the share does not hold the enter: %s", r.told())
+		case ch.State == domain.StateHeld && ch.Reason == "mass_exit":
+			released = append(released, ch.ID)
+		}
+	}
+	rules := r.State.Rules
+	rolled(1, 0)(&rules)
+	r.record(record.Record{Rules: &rules}, nil)
+	r.order(record.Order{Verb: record.OrderRelease}, "vip")
+	r.order(record.Order{Verb: record.OrderRelease, IDs: released}, "vip")
+	var left []string
+	for f := r.take(); f != nil; f = r.take() {
+		for _, u := range f.Users {
+			if u.User == "ida" {
+				left = append(left, u.Event.Transition.String())
+			}
+		}
+		r.settle(f, domain.Delivered)
+	}
+	if got := strings.Join(left, " "); got != "enter exit" {
+		t.Errorf("of the user there leave: %s", got)
+	}
+	r.wantHeld("vip", 0)
+	r.Balance()
 }

@@ -17,7 +17,8 @@ import (
 //	making a change     WantAttribute and HoldEvent hold one that is beyond the share
 //	applying an event   Reach first lets go what the share has reached, so that the newer change leaves behind it
 //	a new share         ReachAll and HoldOpen, for one user after the other; see apply.compareNext
-//	taking a lease      HoldOpen holds what became beyond since: a retried change, a smaller share
+//	taking a lease      HoldOpen holds what became beyond since: a retried change, a smaller share. LetTold lets go what
+//	                    was held before MoEngage was told of the user after all, so that nothing newer overtakes it
 //
 // A share decides of whom MoEngage is told first. A user it was told of goes on being told: one who left an audience
 // must not stay in it at MoEngage because the share shrank.
@@ -135,8 +136,21 @@ func ReachAll(tx *state.Tx, u *state.User, rows []uint16, at time.Time) {
 	}
 }
 
-// reachOne lets one held change go, unless the rollout still holds it. It counts as received now, because nobody waited
-// for it until now.
+// LetTold lets go the held events of a user before a pending one: MoEngage was told of the user since, or the share
+// reached them, and what the guard held was released. They keep their receipt, so that they are due before what is newer.
+func LetTold(tx *state.Tx, u *state.User) {
+	if u.Index.Backlog().Events == 0 {
+		return // nothing overtakes them
+	}
+	for _, id := range heldEvents(tx, u) {
+		if ch := tx.Fetch(tx.Held, id); ch != nil && ch.Reason == domain.ReasonRollout {
+			reachOne(tx, u, id, ch.Received)
+		}
+	}
+}
+
+// reachOne lets one held change go, unless the rollout still holds it. It counts as received then, because nobody waited
+// for it until then.
 func reachOne(tx *state.Tx, u *state.User, id []byte, at time.Time) {
 	ch := tx.Fetch(tx.Held, id)
 	if ch == nil || ch.Reason != domain.ReasonRollout {

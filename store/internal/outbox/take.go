@@ -258,6 +258,7 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 		if d.selects {
 			WithholdOpen(d.b, u, d.o.Now)
 			HoldOpen(d.b, u, d.o.Now)
+			LetTold(d.b, u)
 		}
 	}
 	changes, seats := d.pack(u, lane)
