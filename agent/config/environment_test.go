@@ -54,7 +54,7 @@ func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
 		`env PERSONASYNC_MOENGAGE_TIMEOUT: moengage.timeout = "soon": must be a duration like "30s", "15m" or "72h" (a day is 24h)`,
 		`env PERSONASYNC_MOENGAGE_CONCURRENCY: moengage.concurrency = "0x4": must be a whole number`,
 		`env PERSONASYNC_DEFAULTS_COLLAPSE: defaults.collapse = "1": must be true or false, without quotes`,
-		`env PERSONASYNC_GUARD_EXIT_SHARE: guard.exit_share = "30": must be from 0 to 1`,
+		`env PERSONASYNC_GUARD_EXIT_SHARE: guard.exit_share = "30": must be from 0 to 1: write 30 % as 0.3`,
 		`env PERSONASYNC_SCHEDULE_TIMEZONE: schedule.timezone = "Nowhere": is not a known time zone: write a name like "Europe/Berlin", or "UTC"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -186,6 +186,9 @@ func (f field) setShare(p *float64, v document.Value) error {
 	}
 	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
 	if !(n >= float64(mustInt(lowest)) && n <= float64(mustInt(highest))) { // also refuses NaN
+		if highest == "1" && n > 1 && n <= 100 {
+			return fmt.Errorf("must be from %s to %s: write %v %% as %v", lowest, highest, n, n/100)
+		}
 		return fmt.Errorf("must be from %s to %s", lowest, highest)
 	}
 	*p = n

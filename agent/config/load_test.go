@@ -178,7 +178,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 
 		{"a share that is none", lines("[guard]", "exit_share = 30", "exit_count = 0", `window = "1ms"`),
 			[]string{
-				`agent.toml:2: guard.exit_share = 30: must be from 0 to 1`,
+				`agent.toml:2: guard.exit_share = 30: must be from 0 to 1: write 30 % as 0.3`,
 				`agent.toml:3: guard.exit_count = 0: must be 1 or more`,
 				`agent.toml:4: guard.window = "1ms": must be 1s or more`,
 			}},

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -49,6 +50,9 @@ func readUserList(path string) (domain.UserList, error) {
 		return nil, errors.New("is no regular file: name a text file with one id a line")
 	}
 	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot be read: %w: write it with one id a line, or set share = 0 to tell nobody", reason(err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", reason(err))
 	}
