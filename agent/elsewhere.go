@@ -41,7 +41,7 @@ func elsewhere(ctx context.Context, c *config.Config) error {
 		return nil
 	}
 	if ready {
-		says = "ready. Its configuration names another data_dir, or another admin.socket"
+		says = "ready. Its configuration names another data_dir, or another admin.socket: name its file with --config FILE. A second agent needs an ingest.listen and an admin.listen of its own, too"
 	}
 	return fmt.Errorf("%w, %s. It answers at admin.listen = %s: %s", ErrElsewhere, c.DataDir, c.Admin.Listen, says)
 }

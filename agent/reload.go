@@ -110,7 +110,7 @@ func (r *reloader) report(old, next *config.Config, kept []string) {
 		r.log.Warn("a changed setting takes effect at the next start only", "key", key)
 	}
 	if changed := changedRules(old.Rules(), next.Rules()); len(changed) > 0 {
-		r.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that, and a changed consent, share, holdout or list of users alone is compared with every user",
+		r.log.Warn("rules changed: they hold for events from now on. A changed consent, share, holdout or only_users_file is compared with every known user now; of any other change nothing is sent for them until `personasync audience reconcile KEY`",
 			"computations", changed)
 	}
 }

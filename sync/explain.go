@@ -25,6 +25,10 @@ const firewall = "If only one endpoint is affected, look at Settings, Account, S
 
 // particular has the texts of a code that differ from those of its action.
 var particular = map[string]Explanation{
+	codeUnreachable: {Do: "If it never worked from here, or moengage.base_url or moengage.data_center has just been changed, look at both with `personasync config show`. Else nothing: it recovers without help. " +
+		"If it lasts, look at the network and at MoEngage's status page. `personasync status` says since when it fails."},
+	codeUnreadable: {Do: "If it lasts, something other than MoEngage's API answers: look at moengage.base_url with `personasync config show`, and at a proxy on the way. " +
+		"Else nothing: it recovers without help. A repeated event has the same change_id."},
 	"http_401": {Do: "Check moengage.workspace_id, the API key and moengage.data_center, then reload with `systemctl reload personasync` (`kill -HUP` without systemd): the agent then tries at once. `personasync doctor` tests the credentials."},
 	"http_403": {Do: "Look in MoEngage whether the account is suspended and whether the key may use this API. " + firewall},
 	"http_404": {Do: "Check moengage.base_url and moengage.data_center with `personasync config show`. " + firewall},
