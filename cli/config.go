@@ -109,7 +109,7 @@ func loadAsAgent(env *command.Env, c *urfave.Context, path string) (conf *config
 	case asked == nil && conf.Unread() == nil:
 		return conf, note, nil
 	case unread == nil && asked != nil && conf.Complete() != nil:
-		note = "no running agent could be asked for what its service alone may see, such as credentials of systemd: " + asked.Error()
+		note = "what follows does not count what only a running agent sees, such as credentials of systemd: " + asked.Error()
 	}
 	return conf, note, unread
 }

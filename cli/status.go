@@ -122,7 +122,7 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 		line("deletions", deletion.Counts(d.DeletionCounts))
 	}
 	line("delivered", term.Count(s.Delivered))
-	line("rate", fmt.Sprintf("%s and %s left in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
+	line("rate", fmt.Sprintf("%s and %s sent in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
 	line("known", term.Plural(s.Users, "user")+", "+term.Plural(s.Audiences, "audience"))
 	if s.Verify != nil {
 		line("verified", verification.Text(w, s.Verify))

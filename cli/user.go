@@ -123,12 +123,12 @@ func printConsent(w *term.Terminal, c *domain.ConsentInfo) error {
 
 // toldText returns the last sent state of a membership, and whether a change of it is pending.
 func toldText(m *domain.MembershipInfo) string {
-	text := map[string]string{"in": "yes", "out": "no", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
+	text := map[string]string{"in": "in", "out": "out", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
 	switch {
 	case m.Withheld:
 		return cmp.Or(text, "nothing") + ", withheld"
 	case m.Delivered:
-		return cmp.Or(text, term.YesNo(m.In))
+		return cmp.Or(text, map[bool]string{true: "in", false: "out"}[m.In])
 	case text == "":
 		return "not yet"
 	}

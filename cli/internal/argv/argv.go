@@ -77,7 +77,7 @@ func split(args []string, takesValue map[string]bool) (l commandLine, err error)
 		}
 		if takesValue[name] && !hasValue {
 			if i++; i == len(args) {
-				return l, exit.Usage("--%s needs a value", name)
+				return l, exit.Usage("--%s needs a value: --help says which", name)
 			}
 			arg += "=" + args[i]
 		}
