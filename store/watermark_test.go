@@ -96,6 +96,31 @@ func TestAWatermarkCountsAudiencesThatHaveNoPlaceInTheDueIndex(t *testing.T) {
 	}
 }
 
+// A change that was overtaken in a request is pending until that is answered, also when the user's other changes end.
+func TestAWatermarkCountsWhatWasOvertakenInARequest(t *testing.T) {
+	b := open(t, rules(domain.SendAttribute))
+	hour := time.Now().Add(-time.Hour).Truncate(time.Second)
+	ago := func(minutes int) func(*domain.Event) {
+		return func(e *domain.Event) { e.Received = hour.Add(time.Duration(minutes) * time.Minute) }
+	}
+	b.receive(event("ann", "aud", true, 1, ago(1)))
+	f := b.take()
+	b.receive(event("ann", "aud", false, 2, ago(10)), event("ann", "other", true, 2, ago(20)))
+	pending, _, err := b.Changes(domain.OutboxFilter{State: domain.StatePending, Computation: "other"})
+	must(t, err)
+	id, err := domain.ParseID(pending[0].ID)
+	must(t, err)
+	must(t, b.Drop(context.Background(), time.Now(), []domain.ID{id}))
+	if at := b.sentUpTo("aud"); !at.Equal(hour.Add(time.Minute)) {
+		t.Errorf("aud is sent up to %v, and a change of %v is under way", at, hour.Add(time.Minute))
+	}
+	b.settle(f, domain.Delivered)
+	if at := b.sentUpTo("aud"); !at.Equal(hour.Add(10 * time.Minute)) {
+		t.Errorf("aud is sent up to %v, and the oldest pending change is of %v", at, hour.Add(10*time.Minute))
+	}
+	recount(t, b)
+}
+
 // Only so many users are looked at. Then a watermark may be too early, but never too late.
 func TestAWatermarkOfManyUsersIsNeverTooLate(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))

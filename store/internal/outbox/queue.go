@@ -202,7 +202,9 @@ func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
 	}
 }
 
-// Retime sets the due second of each lane of u to the earliest change left in it. A lane without one is removed.
+// Retime sets the due second of each lane of u to the earliest change left in it. A lane without one is removed. While a
+// request with u is in flight, a lane keeps its second if that is earlier: a change that was overtaken in the request is
+// pending, and stands nowhere but in the lease.
 func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 	rh := u.Index.Endpoint(endpoint)
 	earliest := make(map[uint32]uint32, len(rh.Lanes))
@@ -231,8 +233,9 @@ func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 		return true
 	})
 	for i := range rh.Lanes {
-		if due, known := earliest[rh.Lanes[i].Number]; known {
-			rh.Lanes[i].Due = due
+		l := &rh.Lanes[i]
+		if due, known := earliest[l.Number]; known && (!aboard || due < l.Due) {
+			l.Due = due
 		}
 	}
 	u.Dirty = true
