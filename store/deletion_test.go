@@ -182,6 +182,42 @@ func TestAUserWhoComesBackWaitsForTheEndOfTheDeletion(t *testing.T) {
 	recount(t, b)
 }
 
+// TestABaselineOfAUserWhomMoEngageIsToDeleteIsToldAfterwards: what MoEngage has of the user goes with the deletion.
+func TestABaselineOfAUserWhomMoEngageIsToDeleteIsToldAfterwards(t *testing.T) {
+	for name, accepted := range map[string]bool{"pending": false, "accepted": true} {
+		t.Run(name, func(t *testing.T) {
+			r := deleting(10)
+			r.Defaults.Send = domain.SendBoth | domain.SendCohort | domain.SendList
+			b := open(t, r)
+			now := time.Now()
+			b.receive(event("ann", "vip", true, 0), deletion("ann", "d", 31))
+			done := func() { b.settleAt(b.takeFor(onDeletes(now)), now, domain.Result{Verdict: domain.Delivered}) }
+			if accepted {
+				done()
+			}
+			b.imports(Import{Key: "vip", AsOf: minute(60), Users: users("ann"), Baseline: true})
+			if !accepted {
+				done()
+			}
+			if f := b.takeFor(everything(now.Add(domain.DeletionBuffer - time.Minute))); f != nil {
+				t.Errorf("before its end: %+v", f.Users)
+			}
+			them := newMoengage()
+			b.leave(everything(now.Add(domain.DeletionBuffer+time.Minute)), them)
+			b.leave(onCohorts(now.Add(domain.DeletionBuffer+time.Hour)), them)
+			for kind, held := range map[string]string{"attribute": them.attributes["ann.vip"], "cohort": them.cohorts["ann.vip"], "list": them.lists["ann.vip"]} {
+				if held != "true" {
+					t.Errorf("the %s is %q after the deletion", kind, held)
+				}
+			}
+			if len(them.events) != 0 {
+				t.Errorf("a baseline made an event: %v", them.events)
+			}
+			recount(t, b)
+		})
+	}
+}
+
 // TestMoreDeletionsThanADayMayHaveAreHeld: a script that deletes everybody by mistake must not reach MoEngage.
 func TestMoreDeletionsThanADayMayHaveAreHeld(t *testing.T) {
 	b := open(t, deleting(2))

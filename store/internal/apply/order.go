@@ -165,9 +165,13 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 	}
 }
 
-// assume records that MoEngage has a value of field x.
+// assume records that MoEngage has a value of field x, unless it is to delete the user: then it is told after that.
 func assume(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *outbox.Cause, t domain.Transition, value []byte) {
 	tx.Write(u, x.Number)
+	if outbox.Deleting(tx, u) { // MoEngage has it no longer by then
+		outbox.WantAttribute(tx, u, x, p, e, c, t, value)
+		return
+	}
 	if !e.InFlight.ID.IsZero() || e.Loose > 0 || e.Waiting.Pending() && tx.State.IsInFlight(x.Endpoint(), u.ID, e.Waiting.ID) {
 		// An in-flight value, or one that is queued because it does not collapse, may differ: this value is
 		// sent after it. Until then MoEngage has either.

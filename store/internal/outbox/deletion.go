@@ -97,13 +97,26 @@ func deletedUntil(tx *state.Tx, user string) (until uint32) {
 
 // bar has the changes of a user wait while MoEngage may delete the user.
 func bar(tx *state.Tx, u *state.User) {
-	now := Second(tx.Now)
-	if d := &tx.State.Deletes; d.Accepted == 0 || now > uint32(d.Accepted)+uint32(domain.DeletionBuffer/time.Second) {
-		return // for everybody
-	}
-	if until := deletedUntil(tx, u.ID); until > now {
+	if until := acceptedUntil(tx, u); until != 0 {
 		u.Index.Deleted = until
 	}
+}
+
+// acceptedUntil is deletedUntil, 0 if that is over.
+func acceptedUntil(tx *state.Tx, u *state.User) uint32 {
+	now := Second(tx.Now)
+	if d := &tx.State.Deletes; d.Accepted == 0 || now > uint32(d.Accepted)+uint32(domain.DeletionBuffer/time.Second) {
+		return 0 // for everybody
+	}
+	if until := deletedUntil(tx, u.ID); until > now {
+		return until
+	}
+	return 0
+}
+
+// Deleting reports whether MoEngage is to delete u, or may do so still. It loses what it knows of u.
+func Deleting(tx *state.Tx, u *state.User) bool {
+	return len(u.Index.Endpoint(domain.EndpointDelete).Lanes) > 0 || acceptedUntil(tx, u) != 0
 }
 
 // RetryDeletion makes a held or parked deletion pending.
