@@ -43,7 +43,12 @@ var categories = [][]string{nil, {"Marketing"}, {"Analytics", "Marketing"}}
 // ask has a computation ask for some consent.
 func (e *everyday) ask(key string) {
 	p := e.rules.Defaults
-	p.Consent = categories[e.rnd.IntN(len(categories))]
+	p.Consent, p.Rollout = categories[e.rnd.IntN(len(categories))], e.rules.For(key, "").Rollout
+	e.section(key, p)
+}
+
+// section gives a computation a policy, and perhaps compares the users with it at once.
+func (e *everyday) section(key string, p domain.Policy) {
 	e.rules.Sections = slices.DeleteFunc(slices.Clone(e.rules.Sections), func(s domain.Section) bool { return s.Key == key })
 	e.rules.Sections = append(e.rules.Sections, domain.Section{Key: key, Policy: p})
 	must(e, e.SetRules(e.Context(), e.rules))
@@ -65,14 +70,14 @@ func (e *everyday) comply() {
 	}
 }
 
-// sections gives the sections what the defaults say, but for the consent.
+// sections gives the sections what the defaults say, but for whom they tell.
 func (e *everyday) sections() {
 	e.rules.Sections = slices.Clone(e.rules.Sections)
 	for i := range e.rules.Sections {
 		s := &e.rules.Sections[i]
-		asked := s.Policy.Consent
+		asked, rollout := s.Policy.Consent, s.Policy.Rollout
 		s.Policy = e.rules.Defaults
-		s.Policy.Consent = asked
+		s.Policy.Consent, s.Policy.Rollout = asked, rollout
 	}
 }
 
@@ -145,7 +150,7 @@ func (e *everyday) lawful(f *domain.Lease) {
 			if !removes && !e.consents.allows(d.User, e.asked(c.Computation)) {
 				e.Errorf("%s of %s leaves, %s, without consent to %v", c.Kind, name, c.Transition, e.asked(c.Computation))
 			}
-			if removes && !e.consents.tried[name] {
+			if removes && !e.consents.tried[name] && !e.mixed.mayDrop() {
 				e.Errorf("MoEngage is told that %s is no member, of whom it never knew", name)
 			}
 			if !removes && c.Kind != domain.KindEvent {

@@ -32,6 +32,7 @@ type everyday struct {
 	stays     int         // of five words, how many say that somebody is a member
 	orders    []orderKind // what an operator orders; one that stands there more often is given more often
 	consents  *consents   // nil: nobody asks for consent
+	mixed     *mixture    // nil: nobody is held out, beyond a share, or deleted at MoEngage
 }
 
 type orderKind int
@@ -47,7 +48,12 @@ const (
 	ordersForget
 	ordersBaseline
 	ordersStatement
-	ordersAsk // a computation asks for other consent
+	ordersAsk    // a computation asks for other consent
+	ordersShare  // a computation tells other users
+	ordersDelete // Segment deletes a user
+	ordersDrop
+	ordersAllow // held deletes are released
+	ordersNight // a restart takes a day
 )
 
 // TestEverythingAtOnceEndsInTheTruth runs random days of every method, with and without collapse and the guard, in
@@ -244,6 +250,16 @@ func (e *everyday) order() {
 		e.update(e.user())
 	case ordersAsk:
 		e.ask(key)
+	case ordersShare:
+		e.share(key)
+	case ordersDelete:
+		e.deletes(e.user())
+	case ordersDrop:
+		e.drops()
+	case ordersAllow:
+		e.allowsDeletes()
+	case ordersNight:
+		e.night()
 	}
 	if !errors.Is(err, domain.ErrNotFound) {
 		must(e, err)
@@ -263,9 +279,10 @@ func (e *everyday) list(key string, baseline bool) {
 		name := user + "." + key
 		w := e.model[name]
 		switch {
-		case !listed[user] && w == nil:
+		case !listed[user] && w.unheard():
 		case baseline:
 			e.consents.toldOf(name)
+			e.mixed.toldOf(name)
 			hearList(name, int(at.UnixNano()), listed[user], true, e.rules.Defaults.Send, e.model, e.them)
 			if w = e.model[name]; w.at == int(at.UnixNano()) {
 				w.left = 0 // the operator has decided
@@ -302,15 +319,27 @@ func (e *everyday) forgets(user string) {
 	for len(e.under) > 0 { // it waits for them
 		e.end(0, nil)
 	}
-	_, err := e.Forget(context.Background(), user)
+	var err error
+	if e.mixed != nil && e.rnd.IntN(2) == 0 {
+		_, err = e.ForgetEverywhere(context.Background(), user, "root")
+	} else {
+		_, err = e.Forget(context.Background(), user)
+	}
 	if !errors.Is(err, domain.ErrNotFound) {
 		must(e, err)
 	}
+	e.erased(user)
+}
+
+// erased has the model erase a user. MoEngage keeps what it has of them, until it deletes them.
+func (e *everyday) erased(user string) {
+	now := int(time.Now().UnixNano())
 	for i := range 3 {
 		name := fmt.Sprint(user, ".aud", i)
-		e.model[name], e.forgotten[name] = &word{at: int(time.Now().UnixNano())}, true
+		e.model[name], e.forgotten[name] = &word{at: now, erased: now}, true
 	}
 	e.consents.forget(user)
+	e.mixed.forget(user)
 	time.Sleep(time.Second)
 }
 
@@ -349,6 +378,9 @@ func (e *everyday) end(i int, only *domain.Verdict) {
 
 // becomes has MoEngage take a delivery, or not.
 func (e *everyday) becomes(d domain.UserChanges, v domain.Verdict) {
+	if e.mixed != nil && e.mixed.becomes(e, d, v) {
+		return
+	}
 	if d.Event != nil && v == domain.Uncertain {
 		e.unsure[d.Event.ID] = true
 	}
@@ -369,14 +401,19 @@ func (e *everyday) becomes(d domain.UserChanges, v domain.Verdict) {
 }
 
 func (e *everyday) restart() {
+	e.cutOff()
+	e.reopen(e.rules)
+	e.upkeep.now = time.Now
+}
+
+// cutOff leaves open what became of the requests under way.
+func (e *everyday) cutOff() {
 	for _, f := range e.under {
 		for _, d := range f.Users {
 			e.becomes(d, domain.Uncertain)
 		}
 	}
 	e.under = nil
-	e.reopen(e.rules)
-	e.upkeep.now = time.Now
 }
 
 // finish ends what is under way, releases and retries everything, and sends it.
@@ -401,6 +438,12 @@ func (e *everyday) finish() {
 			e.end(0, &delivered)
 		}
 	}
+	e.sendAll()
+}
+
+// sendAll sends what is pending, until nothing is left.
+func (e *everyday) sendAll() {
+	delivered := domain.Delivered
 	for idle := 0; idle < 4; idle++ {
 		for _, o := range []domain.TakeOptions{everything(time.Now().Add(time.Second)), onCohorts(time.Now().Add(time.Second))} {
 			for f := e.takes(o); f != nil; f = e.takes(o) {
@@ -416,6 +459,7 @@ func (e *everyday) takes(o domain.TakeOptions) *domain.Lease {
 	f, _, err := e.Take(context.Background(), o)
 	must(e, err)
 	e.lawful(f)
+	e.mixed.lawful(e, f)
 	return f
 }
 

@@ -61,6 +61,8 @@ type word struct {
 	in   bool
 	gone bool // forgotten
 
+	erased int // when the user was erased last, 0: never
+
 	left uint64 // number of the record that ended the membership, 0 of a member and where a close ended it
 
 	moves []string // every enter and exit, in order
@@ -76,6 +78,9 @@ func (w *word) move(in bool) {
 	}
 	w.in = in
 }
+
+// unheard reports whether nothing was said of the user and the audience, or nothing since the user was erased.
+func (w *word) unheard() bool { return w == nil || w.erased > 0 && w.at == w.erased }
 
 // told reports whether MoEngage should hold the user for a member.
 func (w *word) told() bool { return w.in && !w.withheld }
