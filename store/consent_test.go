@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -134,9 +135,19 @@ func (c *consents) toldOf(name string) {
 	}
 }
 
-// lawful fails the test for what consent forbids in a lease.
+// lawful fails the test for what consent, or a pause, forbids in a lease.
 func (e *everyday) lawful(f *domain.Lease) {
-	if e.consents == nil || f == nil {
+	if f == nil {
+		return
+	}
+	for _, d := range f.Users {
+		for _, c := range append(slices.Clone(d.Attributes), *cmp.Or(d.Event, new(domain.Change))) {
+			if e.paused[c.Computation] {
+				e.Errorf("%s of %s.%s leaves, %s, while it is paused", c.Kind, d.User, c.Computation, c.Transition)
+			}
+		}
+	}
+	if e.consents == nil {
 		return
 	}
 	for _, d := range f.Users {

@@ -33,6 +33,7 @@ type everyday struct {
 	orders    []orderKind // what an operator orders; one that stands there more often is given more often
 	consents  *consents   // nil: nobody asks for consent
 	mixed     *mixture    // nil: nobody is held out, beyond a share, or deleted at MoEngage
+	paused    map[string]bool
 }
 
 type orderKind int
@@ -54,6 +55,7 @@ const (
 	ordersDrop
 	ordersAllow // held deletes are released
 	ordersNight // a restart takes a day
+	ordersPause // a computation is paused or resumed
 )
 
 // TestEverythingAtOnceEndsInTheTruth runs random days of every method, with and without collapse and the guard, in
@@ -260,6 +262,8 @@ func (e *everyday) order() {
 		e.allowsDeletes()
 	case ordersNight:
 		e.night()
+	case ordersPause:
+		e.pause(key)
 	}
 	if !errors.Is(err, domain.ErrNotFound) {
 		must(e, err)
@@ -426,6 +430,7 @@ func (e *everyday) finish() {
 	for len(e.under) > 0 {
 		e.end(0, &delivered)
 	}
+	e.resumes()
 	for _, key := range []string{"aud0", "aud1", "aud2"} {
 		release(e.bench, key)
 	}

@@ -217,7 +217,7 @@ func (o *opener) build() error {
 		place:  o.place,
 		marker: o.start.Marker,
 		writer: w, liveness: writer.Liveness{Writer: w}, damage: damage,
-		rules:  ruleKeeper{db: o.db, inbox: o.inbox},
+		rules:  ruleKeeper{db: o.db, inbox: o.inbox, writer: w},
 		orders: &orders.Runner{Dir: o.place.Dir, Reader: reader, Inbox: o.inbox, Budget: o.budget, Writer: w},
 		upkeep: u,
 		disk:   &diskWatch{budget: o.budget, place: o.place, log: o.Log, db: o.db, inbox: o.inbox, writer: w, pinned: &u.pinned},

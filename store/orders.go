@@ -96,8 +96,14 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 	return s.orders.Decide(ctx, key, discard, dryRun, progress)
 }
 
-// Adopt makes the computation id the successor of the audience key. An order that was cut short is given again.
+// Adopt makes the computation id the successor of the audience key. An order that was cut short is given again. A pause of
+// one of the two holds both from then on.
 func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress func(done, total int64)) (MembershipReport, error) {
+	if !dryRun {
+		if err := s.widenPauses(ctx, key, id); err != nil {
+			return MembershipReport{}, err
+		}
+	}
 	return s.orders.Adopt(ctx, key, id, dryRun, progress)
 }
 

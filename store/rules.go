@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"sync"
 
@@ -10,15 +11,19 @@ import (
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
+	"personasync/store/internal/writer"
 )
 
-// ruleKeeper remembers the newest rules in the inbox, so that equal ones are not appended again.
+// ruleKeeper remembers the newest rules in the inbox, so that equal ones are not appended again. It adds the pauses of
+// computations to them, which operators order and no configuration has.
 type ruleKeeper struct {
-	db    *bolt.State
-	inbox *wal.Log
+	db     *bolt.State
+	inbox  *wal.Log
+	writer *writer.Writer
 
 	mu       sync.Mutex    // held by SetRules, while it appends, too: rules go into the inbox in the order of the calls
 	appended *domain.Rules // the newest rules in the inbox, nil while unknown
@@ -29,6 +34,17 @@ type ruleKeeper struct {
 func (k *ruleKeeper) set(ctx context.Context, r domain.Rules) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := k.db.View(func(tx engine.Tx) (err error) {
+		r.Paused, err = query.ReadPauses(tx)
+		return err
+	}); err != nil {
+		return err
+	}
+	return k.put(ctx, r)
+}
+
+// put appends r, unless it is the newest already. The caller holds mu.
+func (k *ruleKeeper) put(ctx context.Context, r domain.Rules) error {
 	r.Names = domain.NamesAsSent
 	if k.appended != nil && !k.unsure && sameRules(k.appended, &r) {
 		return nil
@@ -53,6 +69,39 @@ func (k *ruleKeeper) set(ctx context.Context, r domain.Rules) error {
 	}
 	k.appended, k.unsure = &r, false
 	return nil
+}
+
+// pause keeps what change makes of the pauses of computations, and then has the newest rules pause just these. An end of
+// the process between the two is made up for by set, which every start calls.
+func (k *ruleKeeper) pause(ctx context.Context, change func([]domain.Pause) []domain.Pause) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var list []domain.Pause
+	err := k.writer.Do(ctx, func(tx *state.Tx) error {
+		runs := tx.Bucket(state.BucketRuns)
+		var was []domain.Pause
+		if text := runs.Get([]byte(query.PausesKey)); text != nil {
+			if err := json.Unmarshal(text, &was); err != nil {
+				return err
+			}
+		}
+		if list = change(was); len(list) == 0 {
+			list = nil
+			tx.Remove(runs, []byte(query.PausesKey))
+			return tx.Err
+		}
+		text, err := json.Marshal(list)
+		if err == nil {
+			tx.Put(runs, []byte(query.PausesKey), text)
+		}
+		return errors.Join(err, tx.Err)
+	}, nil)
+	if err != nil || k.appended == nil { // set has not been called yet
+		return err
+	}
+	r := *k.appended
+	r.Paused = list
+	return k.put(ctx, r)
 }
 
 func sameRules(a, b *domain.Rules) bool {

@@ -148,6 +148,9 @@ func (v *View) StatsPage(f domain.OutboxFilter, after string) (lines []domain.St
 	return v.r.StatsPage(f, after)
 }
 
+// Pauses returns the pauses of computations, by name. Some may be over.
+func (v *View) Pauses() ([]domain.Pause, error) { return v.r.Pauses() }
+
 // Pause returns the pause that an operator ordered last, which may be over, or nil.
 func (v *View) Pause() (*domain.Pause, error) { return v.r.Pause() }
 

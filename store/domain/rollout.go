@@ -23,11 +23,16 @@ type Rollout struct {
 	List    string  `json:"list,omitempty"`    // of Rules.Lists: users who are not on it are held; "": no list
 }
 
-// The reasons of what is not told: held until the share reaches the user, or withheld as from any other of the holdout.
+// The reasons of what is not told: held until the share reaches the user, held until the pause of the computation ends, or
+// withheld as from any other of the holdout.
 const (
 	ReasonRollout = "rollout"
+	ReasonPaused  = "paused"
 	ReasonHoldout = "holdout"
 )
+
+// IsSelection reports whether a change that is held for a reason leaves by itself.
+func IsSelection(reason string) bool { return reason == ReasonRollout || reason == ReasonPaused }
 
 // positionDigits is how many hexadecimal digits of the digest make a position: 52 bits, which a float64 and a signed
 // integer of any database hold exactly.
@@ -86,7 +91,18 @@ func (p *Policy) inShare(user string) bool {
 	return p.Rollout.Share >= 1 || Position(p.Of, user) < p.Rollout.Share
 }
 
-// RolloutSentence says why a user is not told, "" if they are.
+// HeldSentence says why a change of a user is held for a reason that IsSelection, as it is now.
+func (p *Policy) HeldSentence(reason, user string) string {
+	switch {
+	case reason == ReasonRollout:
+		return p.RolloutSentence(user)
+	case p.Paused != nil:
+		return p.Paused.sentence()
+	}
+	return "the pause of its computation is over: it leaves once all users were compared"
+}
+
+// RolloutSentence says why the rollout does not tell a user, "" if it does.
 func (p *Policy) RolloutSentence(user string) string {
 	switch {
 	case p.HoldsOut(user):
@@ -99,10 +115,10 @@ func (p *Policy) RolloutSentence(user string) string {
 	return "the user is not in the share of " + Percent(p.Rollout.Share)
 }
 
-// Selects reports whether any computation tells some users alone: by consent, or by a rollout.
+// Selects reports whether any computation tells some users alone, by consent or by a rollout, or is paused.
 func (r *Rules) Selects() bool {
 	selects := func(p *Policy) bool { return len(p.Consent) > 0 || p.Rollout != nil }
-	return selects(&r.Defaults) || slices.ContainsFunc(r.Sections, func(s Section) bool { return selects(&s.Policy) })
+	return len(r.Paused) > 0 || selects(&r.Defaults) || slices.ContainsFunc(r.Sections, func(s Section) bool { return selects(&s.Policy) })
 }
 
 // Withholds reports whether a policy withholds from some users what others are told.
@@ -113,7 +129,7 @@ func (p *Policy) Withholds() bool {
 // SameSelection reports whether two policies of one computation tell the same users.
 func (p *Policy) SameSelection(o *Policy) bool {
 	same := p.Rollout == o.Rollout || p.Rollout != nil && o.Rollout != nil && *p.Rollout == *o.Rollout
-	return same && slices.Equal(p.Consent, o.Consent) && bytes.Equal(p.Listed, o.Listed)
+	return same && (p.Paused == nil) == (o.Paused == nil) && slices.Equal(p.Consent, o.Consent) && bytes.Equal(p.Listed, o.Listed)
 }
 
 // Percent returns a share for people, such as "5 %".

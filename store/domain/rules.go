@@ -63,7 +63,9 @@ type Policy struct {
 	Consent       []string       `json:"consent,omitempty"`     // categories that a user must have given, sorted; none: anybody is sent
 	Rollout       *Rollout       `json:"rollout,omitempty"`     // nil: anybody is sent
 
-	// For sets these of a policy with a Rollout: the computation that it was found for, and the list of Rollout.List.
+	// For sets these of a policy with a Rollout, and of a paused computation: the pause, the computation that the policy
+	// was found for, and the list of Rollout.List.
+	Paused *Pause   `json:"-"` // nil: it is not paused
 	Of     string   `json:"-"` // its key
 	OfID   string   `json:"-"`
 	Listed UserList `json:"-"`
@@ -90,6 +92,9 @@ type Rules struct {
 	// Lists are the sets of users that policies name. They are kept apart from the rest, which is written often.
 	Lists map[string]UserList `json:"lists,omitempty"`
 
+	// Paused are the pauses of computations. They are no part of the configuration: SetRules adds them.
+	Paused []Pause `json:"paused,omitempty"`
+
 	// Journal is whether enters and exits are written to the journal.
 	Journal bool `json:"journal,omitempty"`
 
@@ -105,11 +110,15 @@ const NamesAsSent = 1
 // else the defaults.
 func (r *Rules) For(key, id string) Policy {
 	p := r.find(key, id)
-	if p.Rollout == nil {
+	paused := r.pauseOf(key, id)
+	if p.Rollout == nil && paused == nil {
 		return *p
 	}
 	own := *p
-	own.Of, own.OfID, own.Listed = key, id, r.Lists[p.Rollout.List]
+	own.Paused, own.Of, own.OfID = paused, key, id
+	if p.Rollout != nil {
+		own.Listed = r.Lists[p.Rollout.List]
+	}
 	return own
 }
 

@@ -24,6 +24,7 @@ type Counts struct {
 
 	Comparing *Comparing `json:"-"` // nil: all users are compared with the consent and the rollouts of the rules
 	Rollout   uint64     `json:"-"` // of the held changes, those that a rollout holds
+	Paused    uint64     `json:"-"` // of the held changes, those that a pause of their computation holds
 
 	Deletions DeletionCounts `json:"-"`
 
@@ -82,6 +83,10 @@ type ComputationInfo struct {
 
 	// Withheld counts the members, of a trait the values, that MoEngage is not told of for lack of consent.
 	Withheld uint64 `json:"withheld,omitempty"`
+
+	// Pause is set while an operator pauses it. HeldPaused counts the changes that are held for that, as part of Held.
+	Pause      *Pause `json:"pause,omitempty"`
+	HeldPaused uint64 `json:"held_paused,omitempty"`
 }
 
 // RolloutInfo is whom a computation is told of.
@@ -112,7 +117,7 @@ type MembershipInfo struct {
 	Since       string `json:"since"`
 	Delivered   bool   `json:"delivered"`                   // MoEngage was told of just this
 	Told        string `json:"told,omitempty"`              // what it was last told: in, out, nothing, uncertain; "" while that is under way as events
-	NotTold     string `json:"not_told,omitempty"`          // why the rollout of the computation keeps it from MoEngage
+	NotTold     string `json:"not_told,omitempty"`          // why the rollout, or the pause, of the computation keeps it from MoEngage
 	Event       string `json:"event"`                       // message id of the event that set it, or the command that did, while that is kept
 	Withheld    bool   `json:"withheld,omitempty"`          // MoEngage is not told, because the user has not given Consent
 	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read or believed: see TimeSource

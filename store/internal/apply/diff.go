@@ -184,6 +184,7 @@ func emit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *sta
 func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, t domain.Transition, value []byte, received bool) {
 	ch := outbox.Draft(tx, u, f, p, c, domain.KindEvent, t)
 	ch.Value = bytes.Clone(value)
+	why := outbox.HeldAs(tx, u, f, p)
 	switch t {
 	case domain.TransitionEnter:
 		ch.Name = p.EnterEvent
@@ -200,9 +201,9 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	switch {
 	case !state.Allows(tx, u, p):
 		outbox.Withhold(tx, u, p, c, ch)
-	case outbox.Beyond(tx, u, f, p):
+	case why != "":
 		outbox.HoldOpen(tx, u, c.Event.Received)
-		outbox.HoldEvent(tx, u, f, p, ch, c.Event.Received)
+		outbox.HoldEvent(tx, u, f, p, ch, why, c.Event.Received)
 	case tx.State.Registry.Conflicted(f, p, &tx.State.Rules):
 		outbox.HoldConflict(tx, u, f, ch, nil)
 	case outbox.GuardHolds(tx, u, f, p, c, t):

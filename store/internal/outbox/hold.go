@@ -26,8 +26,8 @@ func hold(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *stat
 	ch.State = domain.StateHeld
 	tx.State.Ledger.Changes.Held++
 	f.Held++
-	if ch.Reason == domain.ReasonRollout {
-		f.Rollout++
+	if n := f.HeldFor(ch.Reason); n != nil {
+		*n++
 	}
 	tx.Touch(f)
 	tx.Locate(ch)

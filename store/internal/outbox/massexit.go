@@ -187,16 +187,16 @@ func endSweep(tx *state.Tx, f *state.Field) {
 // CancelHeld closes the held exits of f for a user who is a member again, on the targets of a sort, and reports
 // where there were any.
 func CancelHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int) (attribute, event bool) {
-	return closeHeld(tx, u, f, en, sort, ^uint64(0), domain.StateCancelled)
+	return closeHeld(tx, u, f, en, sort, ^uint64(0), domain.StateCancelled, isHeldExit)
 }
 
-// closeHeld closes the held exits of f for a user that records before until made.
-func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int, until uint64, as domain.State) (attribute, event bool) {
+// closeHeld closes the held exits of f for a user that records before until made. is says which held changes are meant.
+func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int, until uint64, as domain.State, is func(*state.Stored) bool) (attribute, event bool) {
 	if f.Held == 0 {
 		return false, false
 	}
 	if t := en.Waiting; t.Place == state.PlaceHeld && sort != state.KeptTrack && t.ID.Seq < until {
-		if ch := tx.Fetch(tx.Held, state.IDKey(t.ID)); ch != nil && isHeldExit(ch) {
+		if ch := tx.Fetch(tx.Held, state.IDKey(t.ID)); ch != nil && is(ch) {
 			attribute = true
 			endHeld(tx, u, f, en, ch, as)
 		}
@@ -204,7 +204,7 @@ func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sor
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneHeld)
 	for _, key := range state.KeysWithPrefix(tx.Queue, prefix) {
 		ch := tx.Fetch(tx.Held, key[len(prefix):])
-		if ch == nil || ch.Field != f.Number || !isHeldExit(ch) || ch.ID.Seq >= until ||
+		if ch == nil || ch.Field != f.Number || !is(ch) || ch.ID.Seq >= until ||
 			ch.Loose && sort == state.KeptTrack || !ch.Loose && sort == state.KeptIdentify {
 			continue
 		}
@@ -214,9 +214,18 @@ func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sor
 	return attribute, event
 }
 
-// isHeldExit reports whether a held change is an exit that a return makes void: the guard, or a rollout, holds it.
+// isHeldExit reports whether a held change is an exit that a return makes void: the guard, or a rollout, holds it. A pause
+// keeps the events of both.
 func isHeldExit(ch *state.Stored) bool {
 	return ch.Reason == ReasonMassExit || ch.Reason == domain.ReasonRollout && ch.Transition == domain.TransitionExit
+}
+
+// isLastExit returns isHeldExit for a user whose return is not heard but ordered: what a pause holds counts too, but for
+// an exit that a return has followed.
+func isLastExit(tx *state.Tx, u *state.User) func(ch *state.Stored) bool {
+	return func(ch *state.Stored) bool {
+		return isHeldExit(ch) || ch.Reason == domain.ReasonPaused && ch.Transition == domain.TransitionExit && !isReturnedFrom(tx, u, tx.FieldOf(ch.Field), ch)
+	}
 }
 
 // endHeld closes one change of f that is held.
@@ -299,22 +308,27 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 			return
 		}
 	}
+	Reach(tx, u, f, tx.Now) // an older one goes first
 	tx.Withdraw(ch)
 	release(tx, u, x, p, ch, tx.Now)
 }
 
-// HoldsExit reports whether the guard holds an exit of a user that the record seq made. An exit of another record
+// HoldsExit reports whether the guard, and no pause, holds an exit of a user that the record seq made. An exit of another record
 // repeats an older state, as a reconcile does: a discard releases it, and a return is new to MoEngage all the same.
 func HoldsExit(tx *state.Tx, u *state.User, f *state.Field, seq uint64) bool {
 	for _, x := range tx.State.Registry.TargetFields(f) {
-		if t := tx.Entry(u, x.Number).Waiting; t.Place == state.PlaceHeld && t.ID.Seq == seq {
+		t := tx.Entry(u, x.Number).Waiting
+		if t.Place != state.PlaceHeld || t.ID.Seq != seq {
+			continue
+		}
+		if ch := tx.Fetch(tx.Held, state.IDKey(t.ID)); ch == nil || ch.Reason != domain.ReasonPaused {
 			return true
 		}
 	}
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneHeld)
 	return slices.ContainsFunc(state.KeysWithPrefix(tx.Queue, prefix), func(key []byte) bool {
 		ch := tx.Fetch(tx.Held, key[len(prefix):])
-		return ch != nil && ch.ID.Seq == seq && ch.Field == f.Number
+		return ch != nil && ch.ID.Seq == seq && ch.Field == f.Number && ch.Reason != domain.ReasonPaused
 	})
 }
 
@@ -339,7 +353,7 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 			continue
 		}
 		found = true
-		closeHeld(tx, u, f, en, sort, window.Until, domain.StateDropped)
+		closeHeld(tx, u, f, en, sort, window.Until, domain.StateDropped, isLastExit(tx, u))
 		s.Readmit(c.Seq)
 	}
 	if !found {
@@ -358,7 +372,7 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 		UncountLeft(tx, f, en)
 		countReadmitted(tx, u, f, again, was)
 		for _, x := range tx.State.Registry.TargetFields(f)[1:] {
-			closeHeld(tx, u, x, tx.Entry(u, x.Number), state.KeptOne, window.Until, domain.StateDropped)
+			closeHeld(tx, u, x, tx.Entry(u, x.Number), state.KeptOne, window.Until, domain.StateDropped, isLastExit(tx, u))
 		}
 	}
 	UpdateTargets(tx, u, f, p, en, again)

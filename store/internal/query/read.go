@@ -76,7 +76,7 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 		}
 		c.Deletions = deletionCounts(tx)
 		for _, f := range tx.State.Registry.Fields {
-			c.Rollout += f.Rollout
+			c.Rollout, c.Paused = c.Rollout+f.Rollout, c.Paused+f.Paused
 			if f.Audience() {
 				c.Audiences++
 			}
@@ -209,7 +209,9 @@ func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 		sql := tx.State.Registry.Columns(func(x *state.Field) bool { return x.Withheld > 0 })
 		for _, f := range tx.State.Registry.Fields {
 			if f.Column == "" && !f.Former() {
+				p := tx.State.Rules.For(f.Key, f.ID)
 				list = append(list, domain.ComputationInfo{
+					Pause: p.Paused, HeldPaused: pausedOf(tx, f, columns[f]),
 					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
 					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), Withheld: withheldOf(f, sql[f]), LastEvent: domain.Timestamp(f.LastEvent),
 					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: domain.Timestamp(sent.of(f)), Rollout: rolloutOf(tx, f, columns[f]),
@@ -239,6 +241,14 @@ func rolloutOf(tx *state.Tx, f *state.Field, columns []*state.Field) *domain.Rol
 		}
 	}
 	return &info
+}
+
+// pausedOf returns how many changes of computation f a pause of it holds.
+func pausedOf(tx *state.Tx, f *state.Field, columns []*state.Field) (n uint64) {
+	for _, x := range append(tx.State.Registry.TargetFields(f), columns...) {
+		n += x.Paused
+	}
+	return n
 }
 
 // conflictOf names the computation that the fields of another would overwrite, and what under; nil where nothing

@@ -18,8 +18,11 @@ const (
 	RunOfNotices      = "notify:"
 )
 
-// PauseKey is the key of the pause of sending, in the same bucket.
-const PauseKey = "pause"
+// PauseKey is the key of the pause of sending, and PausesKey that of the pauses of computations, in the same bucket.
+const (
+	PauseKey  = "pause"
+	PausesKey = "pauses"
+)
 
 // BackupKey is the key of the last good scheduled backup, in the same bucket.
 const BackupKey = "backup"
@@ -63,6 +66,27 @@ func (v *Reader) Pause() (p *domain.Pause, err error) {
 		return nil
 	})
 	return p, err
+}
+
+// Pauses returns the pauses of computations, by name. Some may be over.
+func (v *Reader) Pauses() (list []domain.Pause, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		list, err = ReadPauses(tx)
+		return err
+	})
+	return list, err
+}
+
+// ReadPauses is Reader.Pauses.
+func ReadPauses(tx engine.Tx) (list []domain.Pause, err error) {
+	text := tx.Bucket(state.BucketRuns).Get([]byte(PausesKey))
+	if text == nil {
+		return nil, nil
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("the record of the paused computations: %w", err)
+	}
+	return list, nil
 }
 
 // forEachRun calls f with the value of every run of one kind.

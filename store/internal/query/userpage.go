@@ -91,8 +91,10 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 				Delivered: !more && !e.Withheld && !open[computation{f.Key, f.ID}] && knows(tx, u, f, e, s),
 			}
 			m.Told = toldOf(tx, u, f, e, &m)
-			if p := state.PolicyOf(tx, f); p.HoldsOut(u.ID) || outbox.Beyond(tx, u, f, &p) {
+			if p := state.PolicyOf(tx, f); p.HoldsOut(u.ID) || outbox.HeldAs(tx, u, f, &p) == domain.ReasonRollout {
 				m.NotTold = p.RolloutSentence(u.ID)
+			} else if p.Paused != nil {
+				m.NotTold = p.HeldSentence(domain.ReasonPaused, u.ID)
 			}
 			info.Memberships = append(info.Memberships, m)
 			setBy = append(setBy, s.Seq)

@@ -43,6 +43,7 @@ type recount struct {
 
 	withheld map[uint32]uint64 // likewise
 	rollout  map[uint32]uint64
+	paused   map[uint32]uint64
 	there    [2]tally      // changes that are parked and held …
 	meant    [2]tally      // … and the changes that a row or a queue entry points at
 	located  [2]tally      // changes of users, and those that the locator knows
@@ -58,7 +59,7 @@ func (c *checker) state(tx engine.Tx) (err error) {
 		c.report.Find("frame", "%s: %v", datadir.StateFile, err)
 		return nil
 	}
-	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64)}
+	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64), paused: make(map[uint32]uint64)}
 	return r.run()
 }
 
@@ -94,8 +95,11 @@ func (c *recount) kept() error {
 			}
 			if p.state == domain.StateHeld {
 				c.held[ch.Field]++
-				if ch.Reason == domain.ReasonRollout {
+				switch ch.Reason {
+				case domain.ReasonRollout:
 					c.rollout[ch.Field]++
+				case domain.ReasonPaused:
+					c.paused[ch.Field]++
 				}
 			}
 			if ch.Kind == domain.KindDelete {
@@ -540,6 +544,9 @@ func (c *recount) fields() {
 		}
 		if f.Rollout != c.rollout[f.Number] {
 			c.report.Find("members", "%q has %d changes held by a rollout by its counter, there are %d", f.Key, f.Rollout, c.rollout[f.Number])
+		}
+		if f.Paused != c.paused[f.Number] {
+			c.report.Find("members", "%q has %d changes held by a pause by its counter, there are %d", f.Key, f.Paused, c.paused[f.Number])
 		}
 		if f.Held != c.held[f.Number] {
 			c.report.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])

@@ -68,15 +68,16 @@ func rich(t *testing.T) *dirtest.Dir {
 	faulty := func(e *domain.Event) { e.Fault = "undetermined" }
 	receive(statetest.Exit("cid", "vip", 4), statetest.Enter("zoe", "vip", 4, elsewhere), statetest.Enter("dan", "top", 4, faulty), statetest.Trait("eve", "score", 4, "score", "7"),
 		statetest.Enter("fay", "vip", 5, statetest.AsStep("Step", "step-1")), statetest.Enter("hal", "top", 6), statetest.Exit("hal", "vip", 7))
-	d.Write(func(tx *state.Tx) { // a list of a rollout, and an enter that it does not reach
+	d.Write(func(tx *state.Tx) { // a list of a rollout, and an enter that it does not reach; a paused audience, and an enter into it
 		rules := tx.State.Rules
 		own := rules.Defaults
 		own.Rollout = &domain.Rollout{Share: 1, List: "pilot"}
 		rules.Sections = []domain.Section{{Key: "pilot_only", Policy: own}}
 		rules.Lists = map[string]domain.UserList{"pilot": domain.NewUserList([]string{"ann"})}
+		rules.Paused = []domain.Pause{{Computation: "frozen", Why: "freeze"}}
 		apply.Record(tx, record.Record{Seq: tx.State.Applied, Rules: &rules}, nil)
 	})
-	receive(statetest.Enter("ida", "pilot_only", 8))
+	receive(statetest.Enter("ida", "pilot_only", 8), statetest.Enter("ida", "frozen", 9))
 	sample := (&query.Sample{}).Encode(nil)
 	d.Write(func(tx *state.Tx) {
 		apply.Forget(tx, tx.User("gone"), later)

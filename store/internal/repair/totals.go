@@ -21,12 +21,13 @@ type totals struct {
 	held                    map[uint32]uint64
 	withheld                map[uint32]uint64
 	rollout                 map[uint32]uint64
+	paused                  map[uint32]uint64
 	deletes                 state.Deletes // changes that delete users, by state
 }
 
 // countTotals counts everything once.
 func countTotals(tx *state.Tx) *totals {
-	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64)}
+	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64), paused: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
 		if binary.BigEndian.Uint16(k[len(k)-2:]) >= state.BlockConsent {
@@ -69,8 +70,11 @@ func countTotals(tx *state.Tx) *totals {
 				c.changes[i]++
 				if p.state == domain.StateHeld {
 					c.held[ch.Field]++
-					if ch.Reason == domain.ReasonRollout {
+					switch ch.Reason {
+					case domain.ReasonRollout:
 						c.rollout[ch.Field]++
+					case domain.ReasonPaused:
+						c.paused[ch.Field]++
 					}
 				}
 				if ch.Kind == domain.KindDelete {
@@ -104,13 +108,13 @@ func (c *totals) settle(tx *state.Tx, was *state.Ledger, located uint64, report 
 	for _, f := range tx.State.Registry.Fields {
 		lost.Members += less(f.Members, c.in[f.Number])
 		f.Members, f.Held = c.in[f.Number], c.held[f.Number]
-		f.Withheld, f.Rollout = c.withheld[f.Number], c.rollout[f.Number]
+		f.Withheld, f.Rollout, f.Paused = c.withheld[f.Number], c.rollout[f.Number], c.paused[f.Number]
 		tx.Touch(f)
 	}
 	gone := lost.Pending + lost.Held + less(was.Changes.Parked, c.changes[0])
 	lost.History = less(located, c.located+gone)
 
-	if tx.State.Rules.Selects() { // the consent of some may be lost, and a row may be older than it, or than the share
+	if tx.State.Rules.Selects() { // the consent of some may be lost, and a row may be older than it, than the share, or than a pause
 		tx.Put(tx.Bucket(state.BucketMeta), state.MetaConsent, new(state.Comparing).Encode())
 	}
 	if report.LedgerLost {

@@ -106,16 +106,16 @@ func (tx *Tx) Decode(frame []byte) *Stored {
 		tx.Aside = true
 		return nil
 	}
-	if ch.State == domain.StateHeld && ch.Reason == domain.ReasonRollout {
-		p := tx.RolloutOf(ch)
-		ch.Sentence = p.RolloutSentence(ch.User) // as the share is now
+	if ch.State == domain.StateHeld && domain.IsSelection(ch.Reason) {
+		p := tx.SelectionOf(ch)
+		ch.Sentence = p.HeldSentence(ch.Reason, ch.User) // as the share, or the pause, is now
 	}
 	return ch
 }
 
-// RolloutOf returns the policy whose rollout decides about a held change. A forwarded trait, which belongs to no
+// SelectionOf returns the policy whose rollout and pause decide about a held change. A forwarded trait, which belongs to no
 // computation, keeps in its change the one that forwards it.
-func (tx *Tx) RolloutOf(ch *Stored) domain.Policy {
+func (tx *Tx) SelectionOf(ch *Stored) domain.Policy {
 	key, id := ch.Computation, ch.ComputedBy
 	if f := tx.FieldOf(ch.Field); f != nil && !f.forwarded() {
 		key, id = f.Key, f.ID // which an adoption may have changed
@@ -131,8 +131,8 @@ func (tx *Tx) Withdraw(ch *Stored) {
 		tx.Remove(tx.Held, IDKey(ch.ID))
 		if f := tx.FieldOf(ch.Field); f != nil && f.Held > 0 {
 			f.Held--
-			if ch.Reason == domain.ReasonRollout {
-				f.Rollout -= min(f.Rollout, 1)
+			if n := f.HeldFor(ch.Reason); n != nil {
+				*n -= min(*n, 1)
 			}
 			tx.Touch(f)
 		}

@@ -100,7 +100,7 @@ func DecodeConsent(key, frame []byte) (*domain.Consent, error) {
 }
 
 // PolicyOf returns the policy by which a field is sent. A forwarded trait belongs to no computation, so that it is sent
-// by the defaults, and in no rollout: the one of the computation that forwards it decided when it came.
+// by the defaults, in no rollout and never paused: the computation that forwards it decided when it came.
 func PolicyOf(tx *Tx, f *Field) domain.Policy {
 	p := tx.State.Rules.For(f.Key, f.ID)
 	if f.forwarded() {

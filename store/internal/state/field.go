@@ -37,6 +37,7 @@ type Field struct {
 	Watch     ExitWindow
 	Withheld  uint64 // entries of f that are Withheld
 	Rollout   uint64 // of Held, those that a rollout holds
+	Paused    uint64 // of Held, those that a pause of the computation holds
 }
 
 // A target is a way of sending a membership that has a memory of its own: what the cohort, or the list, was last
@@ -164,14 +165,14 @@ func SumHeld(fields []*Field) (held uint64) {
 }
 
 // fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet; 3 does not count
-// what is withheld, and 4 what a rollout holds. A version is written only where there is something of it, so that an
+// what is withheld, 4 what a rollout holds, and 5 what a pause holds. A version is written only where there is something of it, so that an
 // older program reads the others.
-const fieldVersion byte = 5
+const fieldVersion byte = 6
 
 // Encode appends the frame of f, sealed under its key.
 func (f *Field) Encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(buf, fieldVersion-2, byte(f.Class))
+	buf = append(buf, fieldVersion-3, byte(f.Class))
 	for _, s := range [...]string{f.Space, f.Key, f.Column, f.ID} {
 		buf = wire.AppendString(buf, s)
 	}
@@ -179,13 +180,17 @@ func (f *Field) Encode(buf []byte) []byte {
 		buf = wire.AppendUint(buf, n)
 	}
 	buf = f.Watch.encode(append(wire.AppendTime(buf, f.LastEvent), f.Heard))
-	if f.Withheld > 0 || f.Rollout > 0 {
-		buf[start] = fieldVersion - 1
+	if f.Withheld > 0 || f.Rollout > 0 || f.Paused > 0 {
+		buf[start] = fieldVersion - 2
 		buf = wire.AppendUint(buf, f.Withheld)
 	}
-	if f.Rollout > 0 {
-		buf[start] = fieldVersion
+	if f.Rollout > 0 || f.Paused > 0 {
+		buf[start] = fieldVersion - 1
 		buf = wire.AppendUint(buf, f.Rollout)
+	}
+	if f.Paused > 0 {
+		buf[start] = fieldVersion
+		buf = wire.AppendUint(buf, f.Paused)
 	}
 	return wire.SealKeyed(buf, start, FieldKey(f.Number))
 }
@@ -227,6 +232,9 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 	}
 	if version > 4 {
 		f.Rollout = r.Uint()
+	}
+	if version > 5 {
+		f.Paused = r.Uint()
 	}
 	return f, r.Done()
 }
@@ -285,4 +293,15 @@ func readWatch(r *wire.Reader) (w ExitWindow) {
 		w.Swept = bytes.Clone(swept)
 	}
 	return w
+}
+
+// HeldFor returns the counter of the held changes of a reason, nil where they are not counted apart.
+func (f *Field) HeldFor(reason string) *uint64 {
+	switch reason {
+	case domain.ReasonRollout:
+		return &f.Rollout
+	case domain.ReasonPaused:
+		return &f.Paused
+	}
+	return nil
 }

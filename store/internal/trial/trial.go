@@ -48,6 +48,7 @@ func Over(base engine.Tx, inbox engine.Log, rules domain.Rules) (*Trial, error) 
 			return nil, err
 		}
 	}
+	rules.Paused = t.state.Rules.Paused
 	return t, t.setRules(rules)
 }
 
