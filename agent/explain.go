@@ -40,7 +40,7 @@ type reason struct {
 	do    string
 	held  bool // a change that is held; else an event, or a change, that is parked
 
-	rollout  bool // a change that is held and leaves by itself
+	leaves   bool // a change that is held and leaves by itself
 	withheld bool // a change that is closed and not sent
 
 	job bool // a run of a scheduled job, or a verification, that failed
@@ -88,7 +88,8 @@ var reasons = []reason{
 	{code: "delete_limit", held: true, means: "More users than moengage.max_deletes_per_day were to be deleted at MoEngage on one day. They are erased here, and stay at MoEngage until you decide.", do: "Find out who asked: `personasync user deletions --state held`. `personasync outbox retry --reason delete_limit` deletes them for good, `personasync outbox drop --state held --reason delete_limit` leaves them at MoEngage."},
 	{code: "key_conflict", held: true, means: "Another computation, known before, is sent under the same name at MoEngage; both would overwrite each other.", do: "`personasync audience adopt KEY ID` if it continues the other one; else give the two different names in the configuration."},
 
-	{code: domain.ReasonRollout, rollout: true, means: "The user is not in the computation's share or only_users_file, and MoEngage was never told of them.", do: "Nothing. To have it sent, raise share in the configuration and reload it: docs/go-live.md."},
+	{code: domain.ReasonRollout, leaves: true, means: "The user is not in the computation's share or only_users_file, and MoEngage was never told of them.", do: "Nothing. To have it sent, raise share in the configuration and reload it: docs/go-live.md."},
+	{code: domain.ReasonPaused, leaves: true, means: "An operator paused the computation (`personasync outbox pause --computation KEY`).", do: "Nothing, or `personasync outbox resume --computation KEY`. `personasync status` says who paused it, since when, until when and why."},
 	{code: domain.ReasonHoldout, withheld: true, means: "The user is in the computation's holdout, the control group that MoEngage is never told of.", do: "Nothing. `personasync user show ID` has the user's share; docs/go-live.md has the query for all of them."},
 	{code: "consent", withheld: true, means: "The user has not given the consent that the computation asks for (consent in the configuration).", do: "`personasync user show ID` says what the user has given, since when and by which event. It is sent as soon as they give it; nothing needs to be done."},
 
@@ -107,8 +108,8 @@ func (r *reason) explanation() syncer.Explanation {
 	if r.held {
 		e.Data, e.Agent = "held", "Holds the change until it is decided. It blocks nothing else."
 	}
-	if r.rollout {
-		e.Data, e.Agent = "held", "Holds the newest change until the share reaches the user, and sends it then."
+	if r.leaves {
+		e.Data, e.Agent = "held", "Holds the change until the share reaches the user, or the pause ends, and sends it then. Of a value that changes meanwhile, only the last is sent."
 	}
 	if r.withheld {
 		e.Data, e.Agent = "withheld", "Tells MoEngage nothing, or \"no member\" if it was told before."

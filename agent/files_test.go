@@ -70,7 +70,7 @@ func TestNoOrderTouchesFilesThatAreNotTheAgents(t *testing.T) {
 		_, compact := d.Compact(t.Context(), nil)
 		_, order := d.Order(t.Context(), api.Order{Verb: "close", Key: "vip"}, nil)
 		_, pause := d.Pause(t.Context(), domain.Pause{Why: "freeze"})
-		_, resume := d.Resume(t.Context())
+		_, resume := d.Resume(t.Context(), "")
 		return map[string]error{"forget": forget, "compact": compact, "close": order, "pause": pause, "resume": resume}
 	}
 	s := newSite(t)

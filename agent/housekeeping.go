@@ -36,6 +36,7 @@ func (h *housekeeper) run(ctx context.Context) error {
 		if seen, err := h.store.Computations(); err == nil { // an error: prune reports it
 			h.ingest.Know(seen)
 		}
+		h.endPauses(ctx)
 		h.compareConsent(ctx)
 		if err := h.prune(ctx); err != nil {
 			h.log.Error("removing data past its retention failed; it is retried in a minute", "error", err)
@@ -50,20 +51,46 @@ func (h *housekeeper) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-h.rules:
-		case <-time.After(housekeepingEvery):
+		case <-time.After(h.untilNext(time.Now())):
 		}
 	}
 }
 
-// compareConsent compares the users that a change of consent, or of a rollout, in the configuration is about. Until it has
+// endPauses ends the pauses of computations whose time has come.
+func (h *housekeeper) endPauses(ctx context.Context) {
+	over, err := h.store.EndPauses(ctx, time.Now())
+	if err != nil && ctx.Err() == nil {
+		h.log.Error("ending a pause whose time has come failed; it is retried in a minute", "error", err)
+	}
+	for i := range over {
+		h.log.Info("the pause of a computation ended", "computation", over[i].Name(), "since", over[i].Since, "until", over[i].Until)
+	}
+}
+
+// untilNext is how long the next round may wait: until a pause ends, if that is soon.
+func (h *housekeeper) untilNext(now time.Time) time.Duration {
+	wait := housekeepingEvery
+	list, err := h.store.Pauses()
+	if err != nil {
+		return wait // endPauses reports it
+	}
+	for i := range list {
+		if left := list[i].Until.Sub(now); !list[i].Until.IsZero() && left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	return wait
+}
+
+// compareConsent compares the users that a change of consent or of a rollout in the configuration, or a pause, is about. Until it has
 // come to a user, nothing is sent of them that may not be, and what was sent before is not taken back yet.
 func (h *housekeeper) compareConsent(ctx context.Context) {
 	some, err := h.store.CompareConsent(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		h.log.Error("comparing users with the consent and the shares of the configuration stopped; it goes on in a minute", "error", err)
+		h.log.Error("comparing users with the consent, the shares and the pauses stopped; it goes on in a minute", "error", err)
 	case err == nil && some:
-		h.log.Info("the consent or the shares of the configuration changed, and every user was compared with them")
+		h.log.Info("the consent, the shares or the pauses changed, and every user was compared with them")
 	}
 }
 

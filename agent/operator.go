@@ -52,6 +52,9 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 	if err != nil {
 		return r, err
 	}
+	if err := o.unlessPaused(computation); err != nil {
+		return r, err
+	}
 	pause, err := o.store.Pause()
 	if err != nil {
 		return r, err
@@ -65,6 +68,17 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 	}
 	r.Pending = counts.Changes.Pending
 	return r, nil
+}
+
+// unlessPaused returns an error if the computation of a key or an id is paused.
+func (o *operator) unlessPaused(computation string) error {
+	list, err := o.store.Computations()
+	for _, c := range list {
+		if c.Pause != nil && (c.Key == computation || c.ID == computation) {
+			return fmt.Errorf("%w for %s (%s), so nothing was flushed: `personasync outbox resume --computation %s` first", api.ErrPaused, computation, c.Pause.Why, store.Arguments(c.Pause.Name()))
+		}
+	}
+	return err
 }
 
 // Retry implements Running.

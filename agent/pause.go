@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"personasync/agent/api"
@@ -14,6 +15,7 @@ import (
 type pauser struct {
 	store   *store.Store
 	senders *sending.Senders // nil: the agent is stopped
+	noted   func()           // has the housekeeper compare every user with a pause of a computation
 }
 
 var (
@@ -32,6 +34,14 @@ func (p pauser) begin() error {
 
 // Pause implements api.Pauser.
 func (p pauser) Pause(ctx context.Context, pause domain.Pause) (*domain.Pause, error) {
+	if name := pause.Computation; name != "" {
+		pause, err := p.store.PauseComputation(ctx, name, pause)
+		if err != nil {
+			return nil, err
+		}
+		p.noted()
+		return &pause, nil
+	}
 	if err := p.set(ctx, &pause); err != nil {
 		return nil, err
 	}
@@ -39,7 +49,14 @@ func (p pauser) Pause(ctx context.Context, pause domain.Pause) (*domain.Pause, e
 }
 
 // Resume implements api.Pauser.
-func (p pauser) Resume(ctx context.Context) (*domain.Pause, error) {
+func (p pauser) Resume(ctx context.Context, computation string) (*domain.Pause, error) {
+	if computation != "" {
+		was, err := p.store.ResumeComputation(ctx, computation)
+		if err == nil {
+			p.noted()
+		}
+		return was, err
+	}
 	was, err := p.store.Pause()
 	if err != nil || !was.Holds(time.Now()) {
 		return nil, err
@@ -63,17 +80,32 @@ func (p pauser) set(ctx context.Context, pause *domain.Pause) error {
 // Pause implements api.Pauser.
 func (f files) Pause(ctx context.Context, pause domain.Pause) (now *domain.Pause, err error) {
 	err = f.open(ctx, "outbox pause", func(s *store.Store) error {
-		now, err = pauser{store: s}.Pause(ctx, pause)
-		return err
+		if now, err = f.pauser(s).Pause(ctx, pause); err != nil {
+			return err
+		}
+		return f.recordPauses(ctx, s)
 	})
 	return now, err
 }
 
 // Resume implements api.Pauser.
-func (f files) Resume(ctx context.Context) (was *domain.Pause, err error) {
+func (f files) Resume(ctx context.Context, computation string) (was *domain.Pause, err error) {
 	err = f.open(ctx, "outbox resume", func(s *store.Store) error {
-		was, err = pauser{store: s}.Resume(ctx)
-		return err
+		if was, err = f.pauser(s).Resume(ctx, computation); err != nil {
+			return err
+		}
+		return f.recordPauses(ctx, s)
 	})
 	return was, err
+}
+
+// pauser leaves it to the next start to compare the users.
+func (f files) pauser(s *store.Store) pauser { return pauser{store: s, noted: func() {}} }
+
+// recordPauses has the rules pause what operators paused. Equal rules cost nothing.
+func (f files) recordPauses(ctx context.Context, s *store.Store) error {
+	if err := s.SetRules(ctx, f.config.Rules()); err != nil {
+		return fmt.Errorf("record the rules: %w", err)
+	}
+	return s.CaughtUp(ctx)
 }

@@ -24,14 +24,14 @@ func TestAPauseThatIsOverIsNoPause(t *testing.T) {
 		}
 	}()
 	p, now := pauser{store: data}, time.Now()
-	if was, err := p.Resume(t.Context()); err != nil || was != nil {
+	if was, err := p.Resume(t.Context(), ""); err != nil || was != nil {
 		t.Errorf("without a pause: %+v, %v", was, err)
 	}
 	over := domain.Pause{Since: now.Add(-2 * time.Hour), Until: now.Add(-time.Hour), Why: "over", By: "ann"}
 	if _, err := p.Pause(t.Context(), over); err != nil {
 		t.Fatal(err)
 	}
-	if was, err := p.Resume(t.Context()); err != nil || was != nil {
+	if was, err := p.Resume(t.Context(), ""); err != nil || was != nil {
 		t.Errorf("after its end: %+v, %v", was, err)
 	}
 	if kept, err := data.Pause(); err != nil || kept == nil || kept.Why != "over" {
@@ -41,7 +41,7 @@ func TestAPauseThatIsOverIsNoPause(t *testing.T) {
 		if got, err := p.Pause(t.Context(), domain.Pause{Since: now, Until: until, Why: "freeze", By: "ann"}); err != nil || !got.Holds(now) {
 			t.Fatalf("until %v: %+v, %v", until, got, err)
 		}
-		if was, err := p.Resume(t.Context()); err != nil || was == nil || was.Why != "freeze" || was.By != "ann" || !was.Until.Equal(until) {
+		if was, err := p.Resume(t.Context(), ""); err != nil || was == nil || was.Why != "freeze" || was.By != "ann" || !was.Until.Equal(until) {
 			t.Errorf("until %v: resumed %+v, %v", until, was, err)
 		}
 		if kept, err := data.Pause(); err != nil || kept != nil {

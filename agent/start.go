@@ -132,7 +132,7 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 		return nil, err
 	}
 	p.senders = sending.New(c, p.senderConfig, data, o.Log.With("part", "sync"))
-	if err := (pauser{data, p.senders}).begin(); err != nil {
+	if err := (pauser{store: data, senders: p.senders}).begin(); err != nil {
 		return nil, err
 	}
 	p.verifier = verify.New(data, sending.Config(c, domain.EndpointTransition), o.Log.With("part", "verify"))
@@ -201,7 +201,7 @@ func (p *process) adminSide(questions *inspect.Local, shown *page.Page) *api.Ser
 		Inspect: questions,
 		Running: &operator{p.config.Load, p.store, questions, p.senders, p.verifier, p.o.Version},
 		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
-		Pauser:  pauser{p.store, p.senders},
+		Pauser:  pauser{p.store, p.senders, func() { p.housekeeper.noteRules() }},
 		Upkeep:  p.store,
 
 		Unready: p.readiness.unready,

@@ -170,7 +170,7 @@ func TestAPauseOutlastsARestart(t *testing.T) {
 	a = s.start(c, RunOptions{})
 	i, _ = open(t, c)
 	nothingLeaves(i)
-	if _, err := i.(*api.Client).Resume(t.Context()); err != nil {
+	if _, err := i.(*api.Client).Resume(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, i, "it has left", func(st condition.Status) bool { return st.Pending == 0 && st.Delivered == 1 })

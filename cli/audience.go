@@ -9,6 +9,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/pausing"
 	"personasync/cli/internal/term"
 	"personasync/store"
 	"personasync/store/domain"
@@ -64,6 +65,9 @@ func audienceList(env *command.Env, c *urfave.Context) error {
 		}
 		keys := shared(list)
 		for _, l := range list {
+			if l.Pause != nil {
+				pausing.Remark(env.Terminal, l.Pause, l.HeldPaused)
+			}
 			if l.ExitsHeldSince != "" {
 				key := term.Plain(store.Arguments(l.Key))
 				if keys[l.Key] {

@@ -9,6 +9,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/condition"
+	"personasync/cli/internal/pausing"
 	"personasync/cli/internal/term"
 	"personasync/store/domain"
 )
@@ -98,7 +99,7 @@ func newWait(ctx context.Context, client api.Inspector, s, before *condition.Sta
 	switch {
 	case s.Pause != nil:
 		return wait{
-			kind: "paused", text: "sending is paused " + pauseEnd(s.Pause) + ": " + term.Plain(s.Pause.Why), over: true,
+			kind: "paused", text: "sending is paused " + pausing.End(s.Pause) + ": " + term.Plain(s.Pause.Why), over: true,
 			command: "`personasync outbox resume` ends the pause",
 		}, nil
 	case m.State == "failing" && m.Stopped:

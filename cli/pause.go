@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"os/user"
 	"time"
 
@@ -10,20 +9,21 @@ import (
 	"personasync/agent"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
+	"personasync/cli/internal/pausing"
 	"personasync/cli/internal/term"
-	"personasync/store/domain"
 )
 
 func pauseCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "pause",
 		Usage: "stop sending to MoEngage for a time",
-		Description: "Requests under way end as usual, and no further one begins. Events are accepted and applied\n" +
-			"meanwhile. Of a value that changes several times, only the last is sent afterwards; enter and exit\n" +
-			"events are all kept. The pause survives restarts, and ends after --for or by `outbox resume`. Another\n" +
-			"pause replaces it.\n\n" +
+		Description: "Stops everything, or the changes of one computation, which are held until the pause ends. Requests\n" +
+			"under way end as usual, and no further one begins. Events are accepted and applied meanwhile. Of a value that\n" +
+			"changes several times, only the last is sent afterwards; enter and exit events are all kept. The pause\n" +
+			"survives restarts, and ends after --for or by `outbox resume`. Another pause of the same replaces it.\n\n" +
 			"Example: personasync outbox pause --for 2h --why campaign-freeze",
 		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "computation", Usage: "only of the computation with this `KEY` or id"},
 			&urfave.StringFlag{Name: "why", Usage: "the `REASON`, which status and the alert show"},
 			&urfave.StringFlag{Name: "for", Usage: "end by itself after `DURATION`, such as 90m or 2d", DefaultText: "until it is resumed"},
 			command.JSONFlag(),
@@ -34,11 +34,15 @@ func pauseCommand(env *command.Env) *urfave.Command {
 
 func resumeCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
-		Name:        "resume",
-		Usage:       "end a pause and send again",
-		Description: "Exits with 3 if sending was not paused.\n\nExample: personasync outbox resume",
-		Flags:       []urfave.Flag{command.JSONFlag()},
-		Action:      env.Action(outboxResume),
+		Name:  "resume",
+		Usage: "end a pause and send again",
+		Description: "Without --computation it ends the pause of everything, and pauses of computations go on. Exits with 3 if\n" +
+			"nothing was paused.\n\nExample: personasync outbox resume",
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "computation", Usage: "the pause of the computation with this `KEY` or id"},
+			command.JSONFlag(),
+		},
+		Action: env.Action(outboxResume),
 	}
 }
 
@@ -46,27 +50,26 @@ func outboxPause(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	p := domain.Pause{Since: time.Now(), Why: c.String("why"), By: operatorName()}
-	if p.Why == "" {
-		return exit.Usage("say why, for everybody who finds the agent paused: `personasync outbox pause --why campaign-freeze`")
-	}
+	var length time.Duration
 	if c.IsSet("for") {
-		length, ok := command.ParseAge(c.String("for"))
-		if !ok || length <= 0 {
+		ok := false
+		if length, ok = command.ParseAge(c.String("for")); !ok || length <= 0 {
 			return exit.Usage("--for %s is no duration: write 90m, 12h or 2d", c.String("for"))
 		}
-		p.Until = p.Since.Add(length)
+	}
+	p, err := pausing.New(c.String("computation"), c.String("why"), operatorName(), length)
+	if err != nil {
+		return err
 	}
 	return env.Pauser(c, func(d agent.Data) error {
 		now, err := d.Pause(c.Context, p)
 		if err != nil {
-			return err
+			return command.UnknownKey(env, c, err, p.Computation)
 		}
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, now)
 		}
-		_, err = fmt.Fprintf(env.Out, "sending is paused %s: %s\n", pauseEnd(now), term.Plain(now.Why))
-		return err
+		return pausing.Begun(env.Terminal, now)
 	})
 }
 
@@ -74,28 +77,20 @@ func outboxResume(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
+	computation := c.String("computation")
 	return env.Pauser(c, func(d agent.Data) error {
-		was, err := d.Resume(c.Context)
+		was, err := d.Resume(c.Context, computation)
 		if err != nil {
-			return err
+			return command.UnknownKey(env, c, err, computation)
 		}
 		if was == nil {
-			return exit.Nothing("sending is not paused: `personasync status` says how MoEngage answers")
+			return pausing.None(computation)
 		}
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, was)
 		}
-		_, err = fmt.Fprintf(env.Out, "sending again, after a pause of %s (%s)\n", term.Ago(int64(time.Since(was.Since).Seconds())), term.Plain(was.Why))
-		return err
+		return pausing.Over(env.Terminal, was)
 	})
-}
-
-// pauseEnd returns when a pause ends.
-func pauseEnd(p *domain.Pause) string {
-	if p.Until.IsZero() {
-		return "until `personasync outbox resume`"
-	}
-	return "until " + term.Second(domain.Timestamp(p.Until)) + " UTC"
 }
 
 // operatorName returns the user name of the person who types. A running agent knows it from the socket.

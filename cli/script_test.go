@@ -246,7 +246,7 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	scriptWait(ts, strings.Join(args, " is "), func(s condition.Status) bool {
 		return s.Unapplied == 0 && map[string]uint64{
-			"accepted": s.Events.Accepted, "pending": s.Pending, "parked": s.Parked, "delivered": s.Delivered,
+			"accepted": s.Events.Accepted, "pending": s.Pending, "parked": s.Parked, "delivered": s.Delivered, "held": s.Held,
 		}[args[0]] == want
 	})
 }

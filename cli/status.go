@@ -151,7 +151,10 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 
 // heldText counts what waits for a decision apart from what leaves by itself.
 func heldText(w *term.Terminal, s *condition.Status) string {
-	text := alarm(w.Paint.Yellow, s.Held-s.HeldRollout)
+	text := alarm(w.Paint.Yellow, s.Held-s.HeldRollout-s.HeldPaused)
+	if s.HeldPaused > 0 {
+		text += "; " + term.Count(s.HeldPaused) + " of paused computations (`personasync audience list`)"
+	}
 	if s.HeldRollout > 0 {
 		text += "; " + term.Count(s.HeldRollout) + " for a rollout (`personasync audience list`)"
 	}

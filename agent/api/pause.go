@@ -8,17 +8,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"personasync/store/domain"
 )
 
 // Pauser pauses the sending of changes: a running agent does, or a command on the files of a stopped one.
 type Pauser interface {
-	// Pause pauses sending as p says, in place of an earlier pause. It returns the pause in force.
+	// Pause pauses sending as p says, in place of an earlier pause of the same. It returns the pause in force. The
+	// computation of p may be given by key or id.
 	Pause(ctx context.Context, p domain.Pause) (*domain.Pause, error)
 
-	// Resume ends the pause and returns it, or nil if there was none.
-	Resume(ctx context.Context) (*domain.Pause, error)
+	// Resume ends the pause of a computation, given by key or id, or with "" that of everything. It returns the pause, or
+	// nil if there was none.
+	Resume(ctx context.Context, computation string) (*domain.Pause, error)
 }
 
 var _ Pauser = (*Client)(nil)
@@ -47,7 +50,9 @@ func (f *frame) pause(to Pauser) http.HandlerFunc {
 }
 
 func (f *frame) resume(to Pauser) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) { return to.Resume(r.Context()) }))
+	return f.order(f.answer(func(r *http.Request) (any, error) {
+		return to.Resume(r.Context(), r.URL.Query().Get("computation"))
+	}))
 }
 
 // Pause implements Pauser.
@@ -57,10 +62,20 @@ func (c *Client) Pause(ctx context.Context, p domain.Pause) (*domain.Pause, erro
 		return nil, err
 	}
 	now := new(domain.Pause)
-	return now, c.do(ctx, http.MethodPost, "/api/outbox/pause", bytes.NewReader(body), now)
+	return now, c.do(ctx, http.MethodPost, "/api/"+pausedPart(p.Computation)+"/pause", bytes.NewReader(body), now)
 }
 
 // Resume implements Pauser.
-func (c *Client) Resume(ctx context.Context) (was *domain.Pause, err error) {
-	return was, c.do(ctx, http.MethodPost, "/api/outbox/resume", nil, &was)
+func (c *Client) Resume(ctx context.Context, computation string) (was *domain.Pause, err error) {
+	query := url.Values{"computation": {computation}}
+	return was, c.do(ctx, http.MethodPost, "/api/"+pausedPart(computation)+"/resume?"+query.Encode(), nil, &was)
+}
+
+// pausedPart is the part of the route that tells an agent what to pause. The one for a computation is unknown to an agent
+// of an older version, which would pause everything.
+func pausedPart(computation string) string {
+	if computation == "" {
+		return "outbox"
+	}
+	return "computation"
 }

@@ -45,8 +45,10 @@ func (s *Server) Socket() http.Handler {
 	mux.HandleFunc("POST /api/flush", f.flush(s.Running))
 	mux.HandleFunc("POST /api/outbox/retry", f.act(s.Running.Retry))
 	mux.HandleFunc("POST /api/outbox/drop", f.act(s.Running.Drop))
-	mux.HandleFunc("POST /api/outbox/pause", f.pause(s.Pauser))
-	mux.HandleFunc("POST /api/outbox/resume", f.resume(s.Pauser))
+	for _, part := range [...]string{"outbox", "computation"} {
+		mux.HandleFunc("POST /api/"+part+"/pause", f.pause(s.Pauser))
+		mux.HandleFunc("POST /api/"+part+"/resume", f.resume(s.Pauser))
+	}
 	mux.HandleFunc("POST /api/verify", f.verify(s.Running))
 	mux.HandleFunc("POST /api/verify-user", f.verifyUser(s.Running))
 	mux.HandleFunc("POST /api/order", f.carryOut(s.Orders))

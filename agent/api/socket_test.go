@@ -78,7 +78,7 @@ func (p *pausing) Pause(_ context.Context, now domain.Pause) (*domain.Pause, err
 	return p.was, p.err
 }
 
-func (p *pausing) Resume(context.Context) (*domain.Pause, error) {
+func (p *pausing) Resume(context.Context, string) (*domain.Pause, error) {
 	was := p.was
 	p.was = nil
 	return was, p.err
@@ -106,17 +106,17 @@ func TestAPauseNamesItsReasonAndTheUserAtTheSocket(t *testing.T) {
 	if _, err := c.Pause(t.Context(), domain.Pause{Why: strings.Repeat("x", 500)}); err != nil {
 		t.Errorf("a reason of 500 bytes: %v", err)
 	}
-	if was, err := c.Resume(t.Context()); err != nil || was == nil || len(was.Why) != 500 {
+	if was, err := c.Resume(t.Context(), ""); err != nil || was == nil || len(was.Why) != 500 {
 		t.Errorf("resumed %+v, %v", was, err)
 	}
-	if was, err := c.Resume(t.Context()); err != nil || was != nil {
+	if was, err := c.Resume(t.Context(), ""); err != nil || was != nil {
 		t.Errorf("without a pause: %+v, %v", was, err)
 	}
 	p.err = store.ErrFull
 	if _, err := c.Pause(t.Context(), domain.Pause{Why: "freeze"}); !errors.Is(err, store.ErrFull) {
 		t.Errorf("on a full disk: %v", err)
 	}
-	if _, err := c.Resume(t.Context()); !errors.Is(err, store.ErrFull) {
+	if _, err := c.Resume(t.Context(), ""); !errors.Is(err, store.ErrFull) {
 		t.Errorf("on a full disk: %v", err)
 	}
 }

@@ -52,22 +52,53 @@ func nextTryText(m *Reachability) string {
 	return ""
 }
 
-// paused holds while an operator's pause does.
+// paused holds while an operator's pause of everything does, or one of a computation.
 func (f *Facts) paused() *Condition {
-	p := f.Status.Pause
-	if p == nil {
+	if p := f.Status.Pause; p != nil {
+		itself, next := "", Timestamp(p.Until.Truncate(time.Second))
+		if !p.Until.IsZero() {
+			itself = "The pause ends, and changes leave."
+		}
+		return condition(warning, Timestamp(p.Since.Truncate(time.Second)), []string{"personasync outbox resume"},
+			"Sending to MoEngage is paused%s. Events are accepted and kept. Of a value that changes meanwhile, only the last is sent.", pausedText(p)).within("", itself, next)
+	}
+	list := f.Status.Pauses
+	if len(list) == 0 {
 		return nil
 	}
-	end, itself, next := "until it is resumed", "", Timestamp(p.Until.Truncate(time.Second))
-	if !p.Until.IsZero() {
-		end, itself = "until "+atOf(next), "The pause ends, and changes leave."
+	since, itself, next := list[0].Since, "", time.Time{}
+	var parts, commands []string
+	for i := range list {
+		p := &list[i]
+		if p.Since.Before(since) {
+			since = p.Since
+		}
+		if !p.Until.IsZero() && (next.IsZero() || p.Until.Before(next)) {
+			itself, next = "A pause ends, and its changes leave.", p.Until
+		}
+		if i < 3 {
+			parts = append(parts, p.Name()+" is paused"+pausedText(p))
+			commands = append(commands, "personasync outbox resume --computation "+store.Arguments(p.Name()))
+		}
 	}
-	by := ""
+	more := ""
+	if n := len(list) - len(parts); n > 0 {
+		more, commands = fmt.Sprintf("; and %s more", Quantity(uint64(n), "computation")), append(commands, "personasync audience list")
+	}
+	return condition(warning, Timestamp(since.Truncate(time.Second)), commands,
+		"%s%s. Events are accepted, and changes are held. Of a value that changes meanwhile, only the last is sent.", strings.Join(parts, "; "), more).within("", itself, Timestamp(next.Truncate(time.Second)))
+}
+
+// pausedText says by whom, until when and why.
+func pausedText(p *domain.Pause) string {
+	end, by := "until it is resumed", ""
+	if !p.Until.IsZero() {
+		end = "until " + atOf(Timestamp(p.Until.Truncate(time.Second)))
+	}
 	if p.By != "" {
 		by = " by " + p.By
 	}
-	return condition(warning, Timestamp(p.Since.Truncate(time.Second)), []string{"personasync outbox resume"},
-		"Sending to MoEngage is paused%s, %s: %s. Events are accepted and kept. Of a value that changes meanwhile, only the last is sent.", by, end, p.Why).within("", itself, next)
+	return by + ", " + end + ": " + p.Why
 }
 
 // lag holds where a change waits for longer than it should, be it for the next run of its schedule.
@@ -156,19 +187,19 @@ func (f *Facts) keyConflict() *Condition {
 		"%s%s. The changes of the one that came later are held. If it was made again in Segment, `adopt` has it continue the other; else give it a name of its own in a [[computation]] section of the configuration.", strings.Join(parts, "; "), more)
 }
 
-// undecided returns how many held changes of a computation wait for an operator: not those of a rollout.
+// undecided returns how many held changes of a computation wait for an operator: not those of a rollout or a pause.
 func undecided(c domain.ComputationInfo) uint64 {
 	if c.Rollout == nil {
-		return c.Held
+		return c.Held - c.HeldPaused
 	}
-	return c.Held - c.Rollout.Held
+	return c.Held - c.HeldPaused - c.Rollout.Held
 }
 
 // held names the audiences whose exits the guard holds, and both ways out.
 func (f *Facts) held() *Condition {
 	st := f.Status
 	if len(st.Guard) == 0 {
-		others := st.HeldRollout // which leave by themselves as the share grows
+		others := st.HeldRollout + st.HeldPaused // which leave by themselves, as the share grows or the pause ends
 		if st.Deletions != nil {
 			others += st.Deletions.Held // the condition deletions speaks of them
 		}

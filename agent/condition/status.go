@@ -27,6 +27,7 @@ type Status struct {
 	Pending        uint64           `json:"pending"`
 	Held           uint64           `json:"held"`
 	HeldRollout    uint64           `json:"held_rollout"` // of Held, changes of users whom a rollout does not reach
+	HeldPaused     uint64           `json:"held_paused"`  // of Held, changes of paused computations
 	Parked         uint64           `json:"parked"`       // events and changes together
 	Delivered      uint64           `json:"delivered"`
 	OldestPendingS int64            `json:"oldest_pending_s"`
@@ -44,10 +45,11 @@ type Status struct {
 
 	Guard []GuardedAudience `json:"guard"` // whose exits the guard holds
 
-	// Comparing is how far users are compared with a change of consent or of a rollout; absent if all are.
+	// Comparing is how far users are compared with a change of consent, of a rollout or of a pause; absent if all are.
 	Comparing *domain.Comparing `json:"comparing,omitempty"`
 
-	Pause *domain.Pause `json:"pause,omitempty"` // of sending, while it holds
+	Pause  *domain.Pause  `json:"pause,omitempty"`  // of all sending, while it holds
+	Pauses []domain.Pause `json:"pauses,omitempty"` // of computations, while they hold
 
 	Deletions *DeletionStatus `json:"deletions,omitempty"` // of users at MoEngage; absent where none is deleted
 
@@ -226,7 +228,7 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,
-		Pending: c.Changes.Pending, Held: c.Changes.Held, HeldRollout: c.Rollout,
+		Pending: c.Changes.Pending, Held: c.Changes.Held, HeldRollout: c.Rollout, HeldPaused: c.Paused,
 		Parked:    c.Events.Parked + c.Changes.Parked,
 		Delivered: c.Changes.Delivered,
 		Users:     c.Users, Audiences: c.Audiences,

@@ -7,6 +7,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Status implements Inspector.
@@ -70,6 +71,10 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		if pause.Holds(now) {
 			s.Pause = pause
 		}
+		if s.Pauses, err = v.Pauses(); err != nil {
+			return err
+		}
+		s.Pauses = slices.DeleteFunc(s.Pauses, func(p domain.Pause) bool { return !p.Holds(now) })
 		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
 		s.OldestDue, s.Conditions = f.OldestDue(), f.Judge()
 		return nil

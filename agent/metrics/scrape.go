@@ -310,6 +310,7 @@ func (c *reading) computation(info domain.ComputationInfo) {
 		info.Rollout = new(domain.RolloutInfo)
 	}
 	c.gauge("personasync_computation_held_rollout", float64(info.Rollout.Held), labels...)
+	c.gauge("personasync_computation_held_paused", float64(info.HeldPaused), labels...)
 	c.moment("personasync_computation_last_event_timestamp_seconds", info.LastEvent, labels...)
 	c.moment("personasync_computation_sent_up_to_timestamp_seconds", info.SentUpTo, labels...)
 }

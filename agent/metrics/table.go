@@ -45,6 +45,7 @@ var Table = []Metric{
 	{"personasync_computation_exited_total", "counter", []string{"computation", "space"}, "Exits of an audience, across restarts."},
 	{"personasync_computation_held", "gauge", []string{"computation", "space"}, "Held changes of a computation."},
 	{"personasync_computation_held_rollout", "gauge", []string{"computation", "space"}, "Of these, changes of users whom a rollout does not reach."},
+	{"personasync_computation_held_paused", "gauge", []string{"computation", "space"}, "Of these, changes that a pause of the computation holds."},
 	{"personasync_computation_last_event_timestamp_seconds", "gauge", []string{"computation", "space"}, "Receipt of the newest event of a computation."},
 	{"personasync_computation_sent_up_to_timestamp_seconds", "gauge", []string{"computation", "space"}, "Watermark: MoEngage accepted everything about a computation that was received before, except parked and held changes. It is no later than the newest event. It may be earlier than is true while thousands of users wait, and is missing while it is not known."},
 

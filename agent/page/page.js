@@ -80,7 +80,7 @@ function tiles(s) {
     tile('MoEngage', m, asked ? `${number(asked)} requests, ${number(s.failures_last_minute)} failed, last minute` : 'no request in the last minute', { failing: 'words alarm', ok: 'words good' }[st.moengage.state] ?? 'words'),
     tile('Pending changes', number(st.pending), 'drain: ' + s.forecast.drain),
     tile('Oldest pending', span(st.oldest_pending_s), st.next_flush ? 'next flush ' + clock(Date.parse(st.next_flush)) + ' UTC' : ''),
-    tile('Held', number(st.held), st.held ? 'until you decide' : '', st.held ? 'attention' : ''),
+    tile('Held', number(st.held), heldText(st), decide(st) ? 'attention' : ''),
     tile('Parked', number(st.parked), st.parked ? 'until you decide' : '', st.parked ? 'attention' : ''),
     tile('Received a minute', number(s.received_per_minute), `${number(st.received)} ever, ${number(st.rejected)} refused`, st.conditions.some((c) => c.name === 'intake_refused') ? 'attention' : ''),
     tile('Delivered a minute', number(s.delivered_per_minute), `${number(st.delivered)} ever`),
@@ -115,6 +115,13 @@ function rows(id, list) {
 }
 
 // --- held and parked ---
+
+// decide counts the held changes that do not leave by themselves.
+function decide(st) { return st.held - st.held_rollout - st.held_paused }
+
+function heldText(st) {
+  return decide(st) ? 'until you decide' : st.held_paused ? 'paused' : st.held ? 'for a rollout' : ''
+}
 
 function showCauses(s) {
   patch($('causes'), ...s.causes.map((c) => el('details', { class: 'cause', 'data-key': JSON.stringify([c.state, c.reason, c.computation]) },

@@ -202,6 +202,11 @@ func shownStatus(s condition.Status) condition.Status {
 		pause.Why, pause.By = leftOut(p.Why), leftOut(p.By)
 		s.Pause = &pause
 	}
+	s.Pauses = slices.Clone(s.Pauses)
+	for i := range s.Pauses {
+		p := &s.Pauses[i]
+		p.Why, p.By = leftOut(p.Why), leftOut(p.By)
+	}
 	return s
 }
 
