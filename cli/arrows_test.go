@@ -64,12 +64,13 @@ agent/notify: agent/api agent/condition store
 agent/preview: agent/api agent/config agent/ingest agent/segment agent/sending store sync store/domain   # reads by ingest, applies by the store, builds by sync: has no rules
 agent/inspect: agent/api agent/condition agent/config agent/preview agent/sending scheduler store sync store/domain
 agent: agent/api agent/backup agent/condition agent/config agent/host agent/ingest agent/inspect agent/metrics agent/notify agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
-cli: agent agent/api agent/condition agent/config agent/host agent/memberlist agent/preview cli/internal/argv cli/internal/bundle cli/internal/cases cli/internal/command cli/internal/deletion cli/internal/demo cli/internal/exit cli/internal/journal cli/internal/logging cli/internal/pausing cli/internal/secret cli/internal/service cli/internal/term cli/internal/upkeep cli/internal/verification store store/domain sync sync/sandbox
+cli: agent agent/api agent/condition agent/config agent/host agent/memberlist agent/preview cli/internal/argv cli/internal/bundle cli/internal/cases cli/internal/command cli/internal/deletion cli/internal/demo cli/internal/drain cli/internal/exit cli/internal/journal cli/internal/logging cli/internal/pausing cli/internal/secret cli/internal/service cli/internal/term cli/internal/upkeep cli/internal/verification store store/domain sync sync/sandbox
 cli/internal/argv: agent/config/wording cli/internal/exit cli/internal/term
 cli/internal/bundle: agent agent/api agent/condition agent/config cli/internal/command cli/internal/exit cli/internal/service cli/internal/term store store/domain
 cli/internal/cases: agent/api agent/config agent/preview cli/internal/exit cli/internal/term
 cli/internal/command: agent agent/api agent/backup agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain
 cli/internal/demo: agent agent/api agent/condition agent/config cli/internal/logging cli/internal/term store/domain sync/sandbox
+cli/internal/drain: agent/api agent/condition cli/internal/exit cli/internal/pausing cli/internal/term store/domain
 cli/internal/exit: agent agent/api agent/config agent/host store
 cli/internal/deletion: cli/internal/term store store/domain   # words alone: asks nobody
 cli/internal/journal: cli/internal/term store/domain   # words alone: asks nobody

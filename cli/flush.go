@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/cli/internal/drain"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -79,7 +81,7 @@ func runFlush(env *command.Env, c *urfave.Context) (err error) {
 		return command.UnknownKey(env, c, err, c.String("computation"))
 	}
 	if c.Bool("wait") {
-		if err := drain(c.Context, env.Terminal, client, before, asked, c.Duration("timeout")); err != nil {
+		if err := drain.Wait(c.Context, env.Terminal, client, before, asked, c.Duration("timeout")); err != nil {
 			return err
 		}
 	}

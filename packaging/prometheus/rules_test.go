@@ -250,6 +250,7 @@ func TestRules(t *testing.T) {
 		{"the socket is missing", steady(well.holding("socket_missing", "critical"), 5), []string{"PersonasyncSocketMissing"}},
 		{"something else has the socket's name", steady(well.holding("socket_lost", "critical"), 5), []string{"PersonasyncSocketLost"}},
 		{"nothing can be read back", steady(well.holding("verify_impossible", "warning"), 10), []string{"PersonasyncVerifyImpossible"}},
+		{"deletes are held", steady(well.holding("deletions", "warning"), 20), []string{"PersonasyncDeletions"}},
 		{"a backup failed", steady(well.holding("backup", "warning"), 10), []string{"PersonasyncBackup"}},
 		{"a job failed", steady(well.holding("job_failed", "warning"), 10), []string{"PersonasyncJobFailed"}},
 		{"the clock was set back", steady(well.holding("clock", "warning"), 2), []string{"PersonasyncClock"}},

@@ -1,4 +1,4 @@
-package cli
+package drain
 
 import (
 	"context"
@@ -25,9 +25,9 @@ const (
 	probeOver = 70 * time.Second
 )
 
-// drain waits until the changes that were pending before asked, the moment of the flush, are sent or closed. It does
+// Wait waits until the changes that were pending before asked, the moment of the flush, are sent or closed. It does
 // not wait for changes that arrive later. A timeout of zero means no timeout.
-func drain(ctx context.Context, w *term.Terminal, client *api.Client, before condition.Status, asked time.Time, timeout time.Duration) error {
+func Wait(ctx context.Context, w *term.Terminal, client *api.Client, before condition.Status, asked time.Time, timeout time.Duration) error {
 	bar := w.Progress()
 	bar.Unit = func(n int64) string { return term.Plural(n, "change") }
 	defer bar.End()
