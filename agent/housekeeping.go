@@ -83,7 +83,7 @@ func (h *housekeeper) untilNext(now time.Time) time.Duration {
 }
 
 // compareConsent compares the users that a change of consent or of a rollout in the configuration, or a pause, is about. Until it has
-// come to a user, nothing is sent of them that may not be, and what was sent before is not taken back yet.
+// come to a user, nothing is sent of them that may not be, and the values sent before are not taken back yet.
 func (h *housekeeper) compareConsent(ctx context.Context) {
 	some, err := h.store.CompareConsent(ctx)
 	switch {

@@ -149,7 +149,7 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	return err
 }
 
-// heldText counts what waits for a decision apart from what leaves by itself.
+// heldText counts the changes that wait for a decision apart from those that leave by themselves.
 func heldText(w *term.Terminal, s *condition.Status) string {
 	text := alarm(w.Paint.Yellow, s.Held-s.HeldRollout-s.HeldPaused)
 	if s.HeldPaused > 0 {

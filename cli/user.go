@@ -112,7 +112,7 @@ func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 	return err
 }
 
-// printConsent prints what the user has consented to, since when and why, and what is withheld.
+// printConsent prints what the user has consented to, since when and why, and the withheld changes.
 func printConsent(w *term.Terminal, c *domain.ConsentInfo) error {
 	if c == nil {
 		return nil

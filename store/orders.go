@@ -108,7 +108,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 }
 
 // CompareConsent compares every user with the consent that the rules ask for, if they ask for other categories than
-// before, and reports whether they do. What was sent of one without consent is taken back, and what was withheld
+// before, and reports whether they do. A value sent of one without consent is taken back, and a withheld one
 // of one with it is sent. One that was cut short goes on where it stopped.
 func (s *Store) CompareConsent(ctx context.Context) (some bool, err error) {
 	return s.orders.CompareConsent(ctx)

@@ -11,7 +11,7 @@ import (
 )
 
 // PauseComputation pauses the computation of a key or an id as p says, in place of an earlier pause of it, and returns the
-// pause. It holds for every event that is appended afterwards; CompareConsent holds what is pending. The error is
+// pause. It holds for every event that is appended afterwards; CompareConsent holds the pending changes. The error is
 // ErrNotFound or an AmbiguousError where name means no computation, or several.
 func (s *Store) PauseComputation(ctx context.Context, name string, p domain.Pause) (domain.Pause, error) {
 	if err := s.read(func(tx *state.Tx) error {
@@ -38,7 +38,7 @@ func (s *Store) PauseComputation(ctx context.Context, name string, p domain.Paus
 }
 
 // ResumeComputation ends the pauses that hold the computation of a key or an id, and returns one of them, nil if there is
-// none. CompareConsent lets go what they held. The error is ErrNotFound or an AmbiguousError as that of PauseComputation.
+// none. CompareConsent lets go the changes that they held. The error is ErrNotFound or an AmbiguousError as that of PauseComputation.
 func (s *Store) ResumeComputation(ctx context.Context, name string) (was *domain.Pause, err error) {
 	key, id := name, name
 	if err := s.read(func(tx *state.Tx) error {

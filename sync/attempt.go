@@ -157,7 +157,7 @@ func (a *attempt) users(items []item) []string {
 	return users
 }
 
-// hasUntriedMember reports whether a request of Cohort Sync has a member who was in no request before. In a
+// hasUntriedMember reports whether a request of Cohort Sync has a member that was in no request before. In a
 // cohort the uncertain element is a membership, not the user.
 func (a *attempt) hasUntriedMember(items []item) bool {
 	return a.cfg.Endpoint == domain.EndpointCohort &&

@@ -9,7 +9,7 @@ import (
 	"personasync/store/domain"
 )
 
-// diagnosis decides from MoEngage's answers who is at fault: MoEngage or the network, the account, or the data of
+// diagnosis decides from MoEngage's answers which party is at fault: MoEngage or the network, the account, or the data of
 // single users. It combines the circuit breaker, the poison-message tracker and the memory of refused users, and
 // from them it says how the next request is made. It is safe for concurrent use.
 type diagnosis struct {

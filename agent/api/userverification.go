@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// UserVerification is one user as MoEngage holds them, compared with what was sent.
+// UserVerification is one user as MoEngage holds them, compared with the sent values.
 type UserVerification struct {
 	User   string      `json:"user"`
 	Known  bool        `json:"known"` // MoEngage has a user of this id

@@ -16,7 +16,7 @@ type Condition struct {
 	Commands []string `json:"commands"` // what to type, each whole
 	Since    string   `json:"since"`    // RFC 3339; "" if unknown
 
-	Lost   string `json:"lost"`      // what is lost while it holds, or that nothing is: a sentence
+	Lost   string `json:"lost"`      // the loss while it holds, or that there is none: a sentence
 	Itself string `json:"by_itself"` // what happens if nobody does anything: a sentence
 	Next   string `json:"next"`      // when that happens next, RFC 3339; "" if unknown
 }

@@ -35,7 +35,7 @@ func (r *runner) deliver(ctx context.Context, m *Message) (answer string, err er
 	c.Stdin, c.Stdout, c.Stderr, c.Env = bytes.NewReader(append(stdin, '\n')), &out, &out, environment(os.Environ())
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
-	c.WaitDelay = time.Second // for what it started and left with our pipes
+	c.WaitDelay = time.Second // for programs that it started and left with our pipes
 	err = c.Run()
 	answer = excerpt(out.kept, r.config.secrets())
 	if errors.Is(context.Cause(ctx), errHangs) {

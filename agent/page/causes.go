@@ -86,7 +86,7 @@ func (c *causes) count(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// read counts each state by itself, so that a million held exits do not hide what is parked.
+// read counts each state by itself, so that a million held exits do not hide the parked ones.
 func (c *causes) read(ctx context.Context, t totals) ([]Cause, error) {
 	held, err := c.readState(ctx, domain.StateHeld, t.held)
 	if err != nil {

@@ -61,7 +61,7 @@ type Snapshot struct {
 	RequestsLastMinute uint64  `json:"requests_last_minute"`
 	FailuresLastMinute uint64  `json:"failures_last_minute"`
 
-	Causes       []Cause                  `json:"causes"`      // of what is held and parked
+	Causes       []Cause                  `json:"causes"`      // of the held and parked changes
 	CausesMore   int                      `json:"causes_more"` // causes left out
 	Jobs         []PlannedJob             `json:"jobs"`
 	Computations []domain.ComputationInfo `json:"computations"` // held ones, then those with the most members
@@ -124,7 +124,7 @@ func (s *Source) read(now time.Time) (*Snapshot, error) {
 	return snap, nil
 }
 
-// sinceOldest gives the verdicts on what is held and parked, which know no time, that of the oldest of it.
+// sinceOldest gives the verdicts on held and parked changes, which know no time, that of the oldest.
 func sinceOldest(list []Verdict, causes []Cause) []Verdict {
 	for i := range list {
 		for _, c := range causes {

@@ -38,7 +38,7 @@ func (e *Event) IsConsentUpdate() bool {
 	return e.Call == CallTrack && e.Class == ClassNone && e.Name == ConsentEvent && e.Consent != nil
 }
 
-// Consent is what is kept of a user's consent.
+// Consent is the kept state of a user's consent.
 type Consent struct {
 	Preferences
 	Time    int64  // event time of the newest statement, in ns; an older one is stale
@@ -47,7 +47,7 @@ type Consent struct {
 	Updated bool   // ConsentEvent last changed Given, and not an event of a computation
 }
 
-// Hear compares a statement with what is kept, and keeps it unless it is stale or a duplicate. Of two statements of one
+// Hear compares a statement with the kept one, and keeps it unless it is stale or a duplicate. Of two statements of one
 // time a category is given if both give it, so that the order of arrival does not matter.
 func (c *Consent) Hear(said *Preferences, at int64, seq uint64, updated bool) Comparison {
 	given := said.Given

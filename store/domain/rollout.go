@@ -23,7 +23,7 @@ type Rollout struct {
 	List    string  `json:"list,omitempty"`    // of Rules.Lists: users who are not on it are held; "": no list
 }
 
-// The reasons of what is not told: held until the share reaches the user, held until the pause of the computation ends, or
+// The reasons why something is not told: held until the share reaches the user, held until the pause of the computation ends, or
 // withheld as from any other of the holdout.
 const (
 	ReasonRollout = "rollout"

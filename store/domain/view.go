@@ -52,7 +52,7 @@ type ChangeInfo struct {
 	Attempts    int             `json:"attempts"`
 	NextAttempt string          `json:"next_attempt"`
 	Reason      string          `json:"reason"`
-	Cause       string          `json:"cause,omitempty"` // of what is parked with words of the other side: the reason and these, less what names this change
+	Cause       string          `json:"cause,omitempty"` // of parked items with words of the other side: the reason and these, less what names this change
 }
 
 // ComputationInfo is one line of `audience list`.
@@ -67,7 +67,7 @@ type ComputationInfo struct {
 	Held      uint64 `json:"held"`
 	LastEvent string `json:"last_event"`
 
-	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except what is parked
+	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except parked
 	// or held. It is no later than the newest event, and may be earlier than is true while thousands of users wait. ""
 	// while it is not known.
 	SentUpTo string `json:"sent_up_to,omitempty"`
@@ -116,7 +116,7 @@ type MembershipInfo struct {
 	In          bool   `json:"in"`
 	Since       string `json:"since"`
 	Delivered   bool   `json:"delivered"`                   // MoEngage was told of just this
-	Told        string `json:"told,omitempty"`              // what it was last told: in, out, nothing, uncertain; "" while that is under way as events
+	Told        string `json:"told,omitempty"`              // the last thing that it was told: in, out, nothing, uncertain; "" while that is under way as events
 	NotTold     string `json:"not_told,omitempty"`          // why the rollout, or the pause, of the computation keeps it from MoEngage
 	Event       string `json:"event"`                       // message id of the event that set it, or the command that did, while that is kept
 	Withheld    bool   `json:"withheld,omitempty"`          // MoEngage is not told, because the user has not given Consent
@@ -141,7 +141,7 @@ type UserInfo struct {
 	DeletedUntil string     `json:"deleted_until,omitempty"`
 }
 
-// ConsentInfo is what is known of a user's consent, and what is withheld for lack of it.
+// ConsentInfo says what a user has consented to, and which computations are withheld for lack of it.
 type ConsentInfo struct {
 	Given  []string `json:"given"`  // every other category is refused
 	Since  string   `json:"since"`  // event time of the statement that made it so; "" before the first one

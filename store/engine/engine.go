@@ -2,7 +2,7 @@ package engine
 
 // State is an ordered key-value store. One caller at a time may call Update; View may be called concurrently.
 type State interface {
-	// View runs f in a read-only transaction, which sees one moment. A reader must be short: what it sees
+	// View runs f in a read-only transaction, which sees one moment. A reader must be short: everything it sees
 	// cannot be given back before it ends.
 	View(f func(Tx) error) error
 

@@ -18,7 +18,7 @@ type Part struct {
 	Fill func(context.Context) ([]byte, error) // gives up when its context ends; may be called concurrently with others
 }
 
-// About is about.json: what the archive has, and what it lacks.
+// About is about.json: the contents of the archive, and its gaps.
 type About struct {
 	Version string    `json:"version"` // of the program that made it
 	Made    time.Time `json:"made"`

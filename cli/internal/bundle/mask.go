@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// gap stands for what was left out.
+// gap stands for the omitted text.
 const gap = "•"
 
 // mask replaces secrets, should one stand where none is expected.
@@ -60,7 +60,7 @@ var foreign = regexp.MustCompile(`[^\s"'=<>,;:]*@[^\s"'=<>,;]+` +
 // mild leaves out of a sentence of ours what may be a value from outside.
 func mild(text string) string { return foreign.ReplaceAllString(text, gap) }
 
-// codeOf keeps the code that an error of MoEngage begins with. The rest of such an error may repeat what was sent.
+// codeOf keeps the code that an error of MoEngage begins with. The rest of such an error may repeat the sent values.
 func codeOf(text string) string {
 	code, _, found := strings.Cut(text, ":")
 	if !found || strings.ContainsAny(code, " @\"") {

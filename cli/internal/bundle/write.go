@@ -18,7 +18,7 @@ import (
 // within 3 s.
 const limit = 2200 * time.Millisecond
 
-// Write writes an archive about s to the new file at path, or to the standard output if that is "-", and prints what is in it.
+// Write writes an archive about s to the new file at path, or to the standard output if that is "-", and prints its contents.
 func (s *Subject) Write(ctx context.Context, path string, asJSON bool) (err error) {
 	env := s.Env
 	to := env.Out

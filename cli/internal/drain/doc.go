@@ -1,3 +1,3 @@
-// Package drain waits until what a flush let go has been sent, says meanwhile what it waits for, and ends where waiting
+// Package drain waits until the changes that a flush let go are sent, says meanwhile for what, and ends where waiting
 // changes nothing.
 package drain

@@ -193,7 +193,7 @@ func (u *Unit) Failed(ctx context.Context) error {
 func (u *Unit) WasUp() bool { return u.up }
 
 // runStopped runs this program while the unit and its sockets are stopped, as its user and with its folder, but without its
-// other limits, and returns what it printed. systemd itself stops the unit before and, if it was up, starts it after the
+// other limits, and returns its output. systemd itself stops the unit before and, if it was up, starts it after the
 // program ends, however that ends and even if this process is killed.
 func (u *Unit) runStopped(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	self, err := os.Executable()

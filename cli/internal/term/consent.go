@@ -9,7 +9,7 @@ import (
 	"personasync/store/domain"
 )
 
-// ConsentText returns what a user has consented to, since when and by which statement, and what is withheld.
+// ConsentText returns what a user has consented to, since when and by which statement, and the withheld changes.
 func ConsentText(w *Terminal, c *domain.ConsentInfo) []byte {
 	var b bytes.Buffer
 	text := "no statement has come, so nothing is given"

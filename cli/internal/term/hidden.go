@@ -9,7 +9,7 @@ import (
 )
 
 // ReadHidden reads a line from the terminal on standard input, which shows nothing of it. A signal that would end the program
-// meanwhile first makes the terminal show what is typed again.
+// meanwhile first makes the terminal show the typed letters again.
 func ReadHidden() (string, error) {
 	fd := int(os.Stdin.Fd())
 	before, err := term.GetState(fd)

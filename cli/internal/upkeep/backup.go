@@ -8,7 +8,7 @@ import (
 	"personasync/store/domain"
 )
 
-// BackupText returns the last good backup, and what is wrong.
+// BackupText returns the last good backup, and its faults.
 func BackupText(w *term.Terminal, b *condition.Backup) string {
 	text := "none yet in " + term.Plain(b.Dir)
 	if b.File != "" {

@@ -83,7 +83,7 @@ func percent(share float64) string {
 	return fmt.Sprintf("%.2f %%", p)
 }
 
-// Text says how far the last verifications agreed. A user who was not read back does not count as agreeing.
+// Text says how far the last verifications agreed. A user that was not read back does not count as agreeing.
 func Text(w *term.Terminal, v *condition.VerifyStatus) string {
 	var parts []string
 	if v.Failed > 0 {

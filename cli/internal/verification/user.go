@@ -9,7 +9,7 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// PrintUser prints one user as MoEngage holds them, and what it cannot show.
+// PrintUser prints one user as MoEngage holds them, and names the values that it cannot show.
 func PrintUser(w *term.Terminal, r *api.UserVerification, wide bool) error {
 	if len(r.Values) > 0 {
 		known := w.Paint.Green("MoEngage knows user " + term.Plain(r.User))

@@ -22,7 +22,7 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 		case ch.Kind == domain.KindDelete && h.Verb == record.ActionDrop:
 			outbox.DropDeletion(tx, ch, h.Received)
 		case ch.Kind == domain.KindDelete && (ch.State == domain.StateParked || ch.State == domain.StateHeld):
-			if outbox.InFlight(tx, ch.User) { // what it tells MoEngage would count as known there
+			if outbox.InFlight(tx, ch.User) { // its content would count as known there
 				tx.Log.Warn("a deletion was not released, because a request with its user is in flight: release it again", "change", id.String())
 				continue
 			}

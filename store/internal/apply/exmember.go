@@ -8,7 +8,7 @@ import (
 )
 
 // ForgetExitsOf removes a user's exits from before a time, on every target, and returns how many. It keeps those of
-// an audience with held changes or an open window of the guard, which need to know who left.
+// an audience with held changes or an open window of the guard, which need to know the users that left.
 func ForgetExitsOf(tx *state.Tx, u *state.User, before int64) (n uint64) {
 	for _, number := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, number)

@@ -116,7 +116,7 @@ func obey(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outb
 	case record.OrderBaseline:
 		baseline(tx, u, f, p, c)
 	case record.OrderReconcile:
-		outbox.Reach(tx, u, f, o.Received) // what is sent again leaves behind it
+		outbox.Reach(tx, u, f, o.Received) // a repeated change leaves behind it
 		reconcile(tx, u, f, p, c, o.Events)
 	}
 }

@@ -17,7 +17,7 @@ func TakeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *
 }
 
 // Comply compares what MoEngage is told of a user about computation f, or a column of one, with the user's consent: what
-// was sent is taken back, and what was withheld is sent again as it is now. No event is made of either.
+// was sent is taken back, and a withheld change is sent again as it is now. No event is made of either.
 func Comply(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	was := en.Withheld
 	Mark(tx, u, f, p, en)
@@ -32,7 +32,7 @@ func Comply(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *s
 	}
 }
 
-// ComplyFirst sends what was withheld of a user before an event on it is applied, if a new configuration allows it and the
+// ComplyFirst sends the withheld changes of a user before an event on it is applied, if a new configuration allows it and the
 // comparison has not come to the user yet. So the order of the two makes no difference.
 func ComplyFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	if en.Withheld && state.Allows(tx, u, p) {
@@ -43,7 +43,7 @@ func ComplyFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, 
 	}
 }
 
-// sendAgain sends what is kept of a user to every target that does not have it.
+// sendAgain sends the kept state of a user to every target that does not have it.
 func sendAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	if f.Class.HasMembers() {
 		UpdateTargets(tx, u, f, p, en, c)
@@ -94,7 +94,7 @@ func WithholdOpen(tx *state.Tx, u *state.User, at time.Time) {
 }
 
 // withholdQueued is WithholdOpen of the user's queue. Of values that do not collapse it keeps the removals, if MoEngage may
-// know what they remove.
+// know the values that they remove.
 func withholdQueued(tx *state.Tx, u *state.User, at time.Time) {
 	var list []*state.Stored
 	known := make(map[uint32]bool) // fields of which MoEngage may know a value

@@ -8,10 +8,10 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Where a computation asks for consent, MoEngage is told of a user what it would be told if they were no member, until
+// Where a computation asks for consent, MoEngage is told the same of a user as it would be if they were no member, until
 // the user has given it. Three places see to that:
 //
-//	making a change     WantAttribute and Withhold close one that may not be sent, and take back what was sent before
+//	making a change     WantAttribute and Withhold close one that may not be sent, and take back the values sent before
 //	a new statement     Comply takes back, or sends again, for every computation of the user
 //	taking a lease      withholdOpen closes what became forbidden since: a failed request, a new configuration
 //
@@ -57,7 +57,7 @@ func unheard(e *state.Entry, value []byte) bool {
 	return e.InFlight.ID.IsZero() && e.Loose == 0 && (e.LastSent.Kind == state.NeverSent || e.LastSent.Is(value))
 }
 
-// takesBack returns the change that a user's missing consent asks for. needed is false if MoEngage never knew of what it
+// takesBack returns the change that a user's missing consent asks for. needed is false if MoEngage never knew of the value that it
 // would remove, or will be told anyway.
 func takesBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry) (t domain.Transition, value []byte, needed bool) {
 	t, value, needed = Removal(f, p)

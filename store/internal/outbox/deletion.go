@@ -114,7 +114,7 @@ func acceptedUntil(tx *state.Tx, u *state.User) uint32 {
 	return 0
 }
 
-// Deleting reports whether MoEngage is to delete u, or may do so still. It loses what it knows of u.
+// Deleting reports whether MoEngage is to delete u, or may do so still. It loses its knowledge of u.
 func Deleting(tx *state.Tx, u *state.User) bool {
 	return len(u.Index.Endpoint(domain.EndpointDelete).Lanes) > 0 || acceptedUntil(tx, u) != 0
 }
@@ -181,7 +181,7 @@ func receiptOf(tx *state.Tx, ch *state.Stored) *state.Receipt {
 	return made
 }
 
-// Doubt notes that MoEngage may lose what it was last told of u about f.
+// Doubt notes that MoEngage may lose the last thing that it was told of u about f.
 func Doubt(tx *state.Tx, u *state.User, f *state.Field) {
 	if e := tx.Entry(u, f.Number); e.LastSent.Kind != state.NeverSent {
 		e.LastSent = state.LastSent{Kind: state.UncertainlySent}

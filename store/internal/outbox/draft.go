@@ -37,7 +37,7 @@ var MaxSlots = 1<<16 - 1 // a variable so that tests can lower it
 func (c *Cause) Room() int { return MaxSlots - int(c.Slots) }
 
 // changesOfUser is how many changes an order makes of one user, besides repeated cohort changes: the attribute, the
-// event, the cohort and the entry of the list; and for lack of consent, a removal of each but the event, or what was
+// event, the cohort and the entry of the list; and for lack of consent, a removal of each but the event, or whatever was
 // withheld of them.
 const changesOfUser = 4 + 3
 

@@ -18,7 +18,7 @@ func begin(tx *state.Tx, f *state.Field, since time.Time, seq uint64) {
 	tx.Touch(f)
 }
 
-// MayUndo reports whether a discard may readmit a user who left by the record seq. A window from before a time, in
+// MayUndo reports whether a discard may readmit a user that left by the record seq. A window from before a time, in
 // ns, is over unless it tripped.
 func MayUndo(w *state.ExitWindow, seq uint64, before int64) bool {
 	open := !w.Tripped.IsZero() || w.Since.UnixNano() >= before
@@ -47,7 +47,7 @@ func CountEnter(tx *state.Tx, f *state.Field) {
 	tx.Touch(f)
 }
 
-// CountLeft counts a member who left, and trips the guard. A membership is the newer of identify and track, so a user
+// CountLeft counts a member that left, and trips the guard. A membership is the newer of identify and track, so a user
 // counts once however many calls say it.
 func CountLeft(tx *state.Tx, f *state.Field, en *state.Entry, c *Cause) {
 	w, g := &f.Watch, &tx.State.Rules.Guard
@@ -63,7 +63,7 @@ func CountLeft(tx *state.Tx, f *state.Field, en *state.Entry, c *Cause) {
 		"computation", f.Key, "id", f.ID, "left", w.Left, "members", w.Members, "since", w.Since)
 }
 
-// UncountLeft stops counting a user as one who left: they are a member again, an operator decided about them, or their
+// UncountLeft stops counting a user as one that left: they are a member again, an operator decided about them, or their
 // entry is removed. Every change of Entry.Left to zero is made here, so that the window counts what the rows say.
 func UncountLeft(tx *state.Tx, f *state.Field, en *state.Entry) {
 	w := &f.Watch
@@ -81,8 +81,8 @@ func UncountLeft(tx *state.Tx, f *state.Field, en *state.Entry) {
 
 // HoldWaiting holds the pending exits of f for a user that records since from made. It leaves out in-flight exits
 // and those by an operator. It also leaves out an exit behind which the user's return is pending: released later, it
-// would leave after the return, and MoEngage would take a member for one who left. Of a user without consent it holds
-// nothing: what is pending takes back what MoEngage may not have.
+// would leave after the return, and MoEngage would take a member for one that left. Of a user without consent it holds
+// nothing: a pending change takes back the value that MoEngage may not have.
 func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
 	if p := state.PolicyOf(tx, f); !state.Allows(tx, u, &p) {
 		return
@@ -184,7 +184,7 @@ func endSweep(tx *state.Tx, f *state.Field) {
 	tx.State.Sweeping = slices.DeleteFunc(tx.State.Sweeping, func(x *state.Field) bool { return x == f })
 }
 
-// CancelHeld closes the held exits of f for a user who is a member again, on the targets of a sort, and reports
+// CancelHeld closes the held exits of f for a user that is a member again, on the targets of a sort, and reports
 // where there were any.
 func CancelHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int) (attribute, event bool) {
 	return closeHeld(tx, u, f, en, sort, ^uint64(0), domain.StateCancelled, isHeldExit)
@@ -263,7 +263,7 @@ func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en 
 }
 
 // Decide ends the holding of f's exits and starts a new window. The orders that follow release or discard the held
-// exits. Until they have come to all who left in a discarded window, a user who is read first is readmitted first,
+// exits. Until they have come to all that left in a discarded window, a user that is read first is readmitted first,
 // so that the order of the two makes no difference.
 func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 	endSweep(tx, f)
@@ -275,7 +275,7 @@ func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 	begin(tx, f, o.Received, c.Seq)
 }
 
-// EndDiscard ends the readmission of those who left in a discarded window.
+// EndDiscard ends the readmission of those that left in a discarded window.
 func EndDiscard(tx *state.Tx, f *state.Field) {
 	f.Watch.Undone, f.Watch.Returning = state.RecordRange{}, 0
 	tx.Touch(f)
@@ -301,7 +301,7 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 		if tx.Held.Get(state.IDKey(id)) == nil {
 			return
 		}
-		// A member's exit repeats what one call said, or damage took what it was of. A user who left later was a member
+		// A member's exit repeats what one call said, or damage took its origin. A user that left later was a member
 		// in between.
 		if s := tx.Entry(u, f.Number).Newest(); s.IsIn() || s != nil && s.Seq > id.Seq {
 			endHeld(tx, u, x, tx.Entry(u, x.Number), ch, domain.StateDropped)
@@ -332,14 +332,14 @@ func HoldsExit(tx *state.Tx, u *state.User, f *state.Field, seq uint64) bool {
 	})
 }
 
-// ReadmitFirst readmits a user who is read before a discard has come to them.
+// ReadmitFirst readmits a user that is read before a discard has come to them.
 func ReadmitFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause) {
 	if f.Watch.Undone != (state.RecordRange{}) {
 		readmit(tx, u, f, p, c, f.Watch.Undone)
 	}
 }
 
-// readmit makes a user who left in a discarded window a member of f again, on every target. Held exits are dropped,
+// readmit makes a user that left in a discarded window a member of f again, on every target. Held exits are dropped,
 // delivered ones are corrected by the net difference, and no event is made.
 func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, window state.RecordRange) {
 	en := tx.Entry(u, f.Number)

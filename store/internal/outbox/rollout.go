@@ -11,7 +11,7 @@ import (
 )
 
 // While a computation is rolled out, the changes of the users that it does not reach are held. While it is paused, those
-// of all users are. What is held of a user collapses: of an attribute, a cohort and a list the newest. A rollout also
+// of all users are. The held changes of a user collapse: of an attribute, a cohort and a list the newest. A rollout also
 // keeps of events the newest, and an enter and an exit of which MoEngage knows neither are both cancelled; a pause keeps
 // every event. Four places see to that:
 //
@@ -20,9 +20,9 @@ import (
 //	                    holds what a pause has not come to, so that the newer change does not leave before it
 //	new rules           ReachAll and HoldOpen, for one user after the other; see apply.compareNext
 //	taking a lease      HoldOpen holds what became beyond since: a retried change, a smaller share, a pause. LetTold lets
-//	                    go what was held before MoEngage was told of the user after all, so that nothing newer overtakes it
+//	                    go the changes held before MoEngage was told of the user after all, so that nothing newer overtakes it
 //
-// A share decides of whom MoEngage is told first. A user it was told of goes on being told: one who left an audience
+// A share decides of whom MoEngage is told first. A user it was told of goes on being told: one that left an audience
 // must not stay in it at MoEngage because the share shrank. A pause asks nothing of that. Where both hold a change, the
 // reason is the rollout, which goes on when the pause ends.
 
@@ -128,7 +128,7 @@ func heldEvents(tx *state.Tx, u *state.User) (ids [][]byte) {
 }
 
 // Reach lets go what a rollout or a pause holds of a user about f, and its cohort and list, if neither does by now. Of a
-// paused computation it holds what is pending still.
+// paused computation it holds the pending changes still.
 func Reach(tx *state.Tx, u *state.User, f *state.Field, at time.Time) {
 	if len(tx.State.Rules.Paused) > 0 {
 		if p := state.PolicyOf(tx, f); p.Paused != nil {
@@ -164,7 +164,7 @@ func ReachAll(tx *state.Tx, u *state.User, rows []uint16, at time.Time) {
 
 // LetTold lets go the held events of a user before a pending one: MoEngage was told of the user since, or the share
 // reached them, or the pause ended, and what the guard held was released. They keep their receipt, so that they are due
-// before what is newer.
+// before the newer ones.
 func LetTold(tx *state.Tx, u *state.User) {
 	if u.Index.Backlog().Events == 0 {
 		return // nothing overtakes them

@@ -27,7 +27,7 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		ch = draftWanted(tx, u, f, p, c, t, want)
 	}
 	if why := HeldAs(tx, u, f, p); why == domain.ReasonPaused || allowed && why != "" {
-		HoldOpen(tx, u, c.Event.Received) // of an older share, or of before a pause: the newer change is compared with what is held
+		HoldOpen(tx, u, c.Event.Received) // of an older share, or of before a pause: the newer change is compared with the held one
 		holdBeyond(tx, u, f, p, e, ch, why, c.Event.Received)
 		return
 	}

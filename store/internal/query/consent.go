@@ -8,8 +8,8 @@ import (
 	"personasync/store/internal/state"
 )
 
-// showConsent fills the page with the user's consent and with what is withheld, and returns the number of the record by
-// which the consent is what it is. It leaves out a user of whom neither is known.
+// showConsent fills the page with the user's consent and the withheld changes, and returns the number of the record by
+// which the consent came to be. It leaves out a user of whom neither is known.
 func showConsent(tx *state.Tx, u *state.User, info *domain.UserInfo) (by uint64) {
 	c, shown := state.ConsentOf(tx, u), domain.ConsentInfo{Given: []string{}, Withheld: []domain.WithheldInfo{}}
 	if c != nil {

@@ -15,7 +15,7 @@ const watermarkScan = 2000
 // is pending than is looked at, it says an earlier second than is true, and never a later one.
 type watermarks struct {
 	own   map[uint32]uint32 // by the number of the computation
-	floor uint32            // for all: what is not looked at, and what belongs to no single computation
+	floor uint32            // for all: everything that is not looked at, and all that belongs to no single computation
 
 	applied time.Time // up to this receipt every event is applied
 }

@@ -36,7 +36,7 @@ const (
 	OrderRelease   verb = 6  // held exits may leave; without ids: no more exits are held
 	OrderDiscard   verb = 7  // held exits are void; without ids: no more are held; with users: readmit them
 	OrderAdopt     verb = 8  // this computation takes over the users of another; without users: its id
-	OrderDiscarded verb = 9  // the discard has reached all who left
+	OrderDiscarded verb = 9  // the discard has reached all that left
 	OrderForget    verb = 10 // the computation is removed, if its last event is of the order's time
 	OrderCompare   verb = 11 // the next users are compared with the consent that the rules ask for
 	OrderDelete    verb = 12 // the users are erased, and deleted at MoEngage

@@ -28,7 +28,7 @@ type consentRow struct {
 	dirty bool
 }
 
-// ConsentOf returns what is known of a user's consent, nil before the first statement. It must not be changed.
+// ConsentOf returns the newest statement of a user's consent, nil before the first statement. It must not be changed.
 func ConsentOf(tx *Tx, u *User) *domain.Consent {
 	row := &u.consent
 	if row.read {

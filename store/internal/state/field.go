@@ -165,7 +165,7 @@ func SumHeld(fields []*Field) (held uint64) {
 }
 
 // fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet; 3 does not count
-// what is withheld, 4 what a rollout holds, and 5 what a pause holds. A version is written only where there is something of it, so that an
+// the number withheld, 4 the number that a rollout holds, and 5 that of a pause. A version is written only where there is something of it, so that an
 // older program reads the others.
 const fieldVersion byte = 6
 
@@ -247,13 +247,13 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 // Enters still leave, and cancel the held exit of the same user.
 //
 // The pending exits may be very many, so a sweep holds them in slices between transactions, in the order of the
-// locator. Until it is done, the exits of a user who is read or leased are held first. The result is then the same
+// locator. Until it is done, the exits of a user that is read or leased are held first. The result is then the same
 // whenever the sweep comes to them.
 type ExitWindow struct {
 	Since   time.Time // when the window began, by receipt; zero before the first
 	Seq     uint64    // number of the record that it began with
 	Members uint64    // the highest count in it
-	Left    uint64    // members who left in it and have not come back
+	Left    uint64    // members that left in it and have not come back
 	Tripped time.Time // zero while exits may leave
 	Until   uint64    // number of the record that tripped it
 	Swept   []byte    // key of the locator at which the sweep continues; nil when there is none

@@ -33,7 +33,7 @@ type pendingBlock struct {
 	Bits   uint64
 }
 
-// indexVersion 1 ended with the endpoints, 2 had no journal. Version 4 has what is about the deletion of the user; a row
+// indexVersion 1 ended with the endpoints, 2 had no journal. Version 4 has the fields of the deletion of the user; a row
 // without that stays of version 3.
 const (
 	indexVersion         byte = 3
@@ -172,7 +172,7 @@ func (h *PendingIndex) Urgent() bool {
 	return false
 }
 
-// retryLane returns the lane in which the user waits for a retry. A user who has only bulk changes does not wait
+// retryLane returns the lane in which the user waits for a retry. A user with only bulk changes does not wait
 // among the live ones.
 func (rh *EndpointIndex) retryLane(urgent bool) uint32 {
 	if urgent || slices.ContainsFunc(rh.Lanes, func(l Lane) bool { return !IsBulk(l.Number) }) {

@@ -79,7 +79,7 @@ func (s *Shares) Order(w *DueLanes) [classes]Class {
 }
 
 // level starts each share that begins to wait at the least of those that waited before. So a class gets no credit
-// for a time without need, and no debt for what it had then.
+// for a time without need, and no debt for its use then.
 func level(all []share, waits func(int) bool) {
 	least := uint64(math.MaxUint64)
 	for i, s := range all {
