@@ -260,7 +260,7 @@ func (w *world) well(p *poster) (well bool, code int) {
 		out, err := w.command("status", "--json", "--config", w.config).Output()
 		var s status
 		if err != nil || json.Unmarshal(out, &s) == nil && s.Pending+s.Unapplied != 0 {
-			if log, _ := os.ReadFile(w.log.Name()); bytes.Contains(log, []byte("start the agent again")) && time.Until(deadline) < patience-2*time.Second {
+			if log, _ := os.ReadFile(w.log.Name()); bytes.Contains(log, []byte("restart the agent, which then checks")) && time.Until(deadline) < patience-2*time.Second {
 				w.stop() // as it says: what hangs on a damaged row waits for that
 				return false, 0
 			}
