@@ -39,18 +39,13 @@ type recount struct {
 	tx      engine.Tx
 	backlog domain.Backlog
 	members map[uint32]uint64 // by field, as the rows have them
-	held    map[uint32]uint64
-
-	withheld map[uint32]uint64 // likewise
-	rollout  map[uint32]uint64
-	paused   map[uint32]uint64
-	there    [2]tally      // changes that are parked and held …
-	meant    [2]tally      // … and the changes that a row or a queue entry points at
-	located  [2]tally      // changes of users, and those that the locator knows
-	queued   uint64        // pending events, as the pending-index rows lead to them
-	due      uint64        // due entries that the pending-index rows ask for
-	deletes  state.Deletes // changes that delete users, by state
-	user     checkedUser
+	fieldCounts
+	there   [2]tally // changes that are parked and held …
+	meant   [2]tally // … and the changes that a row or a queue entry points at
+	located [2]tally // changes of users, and those that the locator knows
+	queued  uint64   // pending events, as the pending-index rows lead to them
+	due     uint64   // due entries that the pending-index rows ask for
+	user    checkedUser
 }
 
 // state checks the state. A state that cannot be loaded is a finding, and leaves c.st nil.
@@ -59,7 +54,7 @@ func (c *checker) state(tx engine.Tx) (err error) {
 		c.report.Find("frame", "%s: %v", datadir.StateFile, err)
 		return nil
 	}
-	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64), paused: make(map[uint32]uint64)}
+	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), fieldCounts: newFieldCounts()}
 	return r.run()
 }
 
@@ -93,18 +88,7 @@ func (c *recount) kept() error {
 			if ch.State != p.state || !bytes.Equal(state.IDKey(ch.ID), k) {
 				c.report.Find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
 			}
-			if p.state == domain.StateHeld {
-				c.held[ch.Field]++
-				switch ch.Reason {
-				case domain.ReasonRollout:
-					c.rollout[ch.Field]++
-				case domain.ReasonPaused:
-					c.paused[ch.Field]++
-				}
-			}
-			if ch.Kind == domain.KindDelete {
-				c.deletes.Count(p.state, 1)
-			}
+			c.fieldCounts.kept(ch, p.state)
 			if ch.Kind == domain.KindReceived {
 				if received++; ch.User == "" || len(ch.User) > domain.MaxUserID {
 					return // nobody's

@@ -18,16 +18,12 @@ type totals struct {
 	history, located        uint64
 	closed                  domain.ChangeLedger // of the history, by state
 	in                      map[uint32]uint64   // members by field
-	held                    map[uint32]uint64
-	withheld                map[uint32]uint64
-	rollout                 map[uint32]uint64
-	paused                  map[uint32]uint64
-	deletes                 state.Deletes // changes that delete users, by state
+	fieldCounts
 }
 
 // countTotals counts everything once.
 func countTotals(tx *state.Tx) *totals {
-	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64), withheld: make(map[uint32]uint64), rollout: make(map[uint32]uint64), paused: make(map[uint32]uint64)}
+	c := &totals{in: make(map[uint32]uint64), fieldCounts: newFieldCounts()}
 	last := []byte(nil)
 	_ = tx.Rows.ForEach(func(k, frame []byte) error {
 		if binary.BigEndian.Uint16(k[len(k)-2:]) >= state.BlockConsent {
@@ -68,18 +64,7 @@ func countTotals(tx *state.Tx) *totals {
 				c.received++
 			default:
 				c.changes[i]++
-				if p.state == domain.StateHeld {
-					c.held[ch.Field]++
-					switch ch.Reason {
-					case domain.ReasonRollout:
-						c.rollout[ch.Field]++
-					case domain.ReasonPaused:
-						c.paused[ch.Field]++
-					}
-				}
-				if ch.Kind == domain.KindDelete {
-					c.deletes.Count(p.state, 1)
-				}
+				c.fieldCounts.kept(ch, p.state)
 			}
 			return nil
 		})
