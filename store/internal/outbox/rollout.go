@@ -136,8 +136,14 @@ func Reach(tx *state.Tx, u *state.User, f *state.Field, at time.Time) {
 			return
 		}
 	}
+	if tx.State.Ledger.Changes.Held == 0 {
+		return // nothing is held of anybody
+	}
 	for _, x := range tx.State.Registry.TargetFields(f) {
-		if t := &tx.Entry(u, x.Number).Waiting; x.Rollout+x.Paused > 0 && t.Place == state.PlaceHeld {
+		if x.Rollout+x.Paused == 0 {
+			continue
+		}
+		if t := &tx.Entry(u, x.Number).Waiting; t.Place == state.PlaceHeld {
 			reachOne(tx, u, state.IDKey(t.ID), at)
 		}
 	}
