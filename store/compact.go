@@ -63,6 +63,9 @@ func (s *upkeep) compact(ctx context.Context, progress func(done, total int64)) 
 		return CompactReport{}, err
 	}
 	defer end()
+	if s.db == nil {
+		return CompactReport{}, ErrNotFiles
+	}
 	return s.compactNow(ctx, progress)
 }
 
@@ -81,6 +84,9 @@ func (s *upkeep) compactNow(ctx context.Context, progress func(done, total int64
 
 // compactIfSparse is Store.CompactIfSparse.
 func (s *upkeep) compactIfSparse(ctx context.Context) (r CompactReport, did bool, err error) {
+	if s.db == nil {
+		return r, false, nil
+	}
 	size, live, err := s.db.Fill()
 	if err != nil || !s.sparse(size, live, time.Now()) {
 		return r, false, err
@@ -162,11 +168,21 @@ func (c *compaction) begin() (err error) {
 	if c.copy, err = c.s.db.NewCopy(c.path, state.StateMmap, c.total, c.progress); err != nil {
 		return err
 	}
-	if err := c.s.writer.Pause(func() { c.s.writer.Trace(c.copy.Dirty()) }); err != nil {
+	if err := c.s.writer.Pause(func() { c.trace(c.copy.Dirty()) }); err != nil {
 		return errors.Join(err, c.copy.Done().Close(), os.Remove(c.path))
 	}
 	crashpoint.Reach(crashpoint.CompactionBegun)
 	return nil
+}
+
+// trace has the state note in dirty the keys that are written; nil ends that. It is called within Pause.
+func (c *compaction) trace(dirty *bolt.DirtySet) {
+	c.s.db.Trace(dirty)
+	if dirty == nil {
+		c.s.writer.HoldWhile(nil)
+		return
+	}
+	c.s.writer.HoldWhile(dirty.Full)
 }
 
 // swap runs in the writer's goroutine, between two transactions. It returns the file that was replaced, or nil if none
@@ -214,6 +230,6 @@ func (c *compaction) finish(old *bolt.State) error {
 
 // abandon removes the copy, and leaves everything else as it was.
 func (c *compaction) abandon() error {
-	_ = c.s.writer.Pause(func() { c.s.writer.Trace(nil) }) // a writer that has ended writes nothing more
+	_ = c.s.writer.Pause(func() { c.trace(nil) }) // a writer that has ended writes nothing more
 	return errors.Join(c.copy.Done().Close(), os.Remove(c.path))
 }

@@ -81,9 +81,9 @@ func (u *upkeep) forget(ctx context.Context, user, by string) (r ForgetReport, e
 // orderDeletion has a user deleted at MoEngage, and returns once the change is made.
 func (u *upkeep) orderDeletion(ctx context.Context, user, by string, now time.Time) error {
 	o := &record.Order{Verb: record.OrderDelete, Received: now, Time: now, By: by, Words: []record.JobTarget{{User: user}}}
-	err := datadir.Translate(u.inbox.AppendOther(ctx, record.AppendOrder(nil, o)))
+	err := datadir.Translate(u.records.AppendOther(ctx, record.AppendOrder(nil, o)))
 	if err == nil {
-		err = u.writer.AwaitApplied(ctx, u.inbox.Last())
+		err = u.writer.AwaitApplied(ctx, u.records.Last())
 	}
 	if err != nil {
 		return fmt.Errorf("the user is forgotten here, and the delete at MoEngage may not be queued: give the order again: %w", err)
@@ -125,11 +125,13 @@ func (u *upkeep) erase(ctx context.Context) (r ForgetReport, err error) {
 	if r.Records, err = u.eraseInbox(ctx); err != nil {
 		return r, fmt.Errorf("erase the received events: %w", datadir.Translate(err))
 	}
-	c, err := u.compactNow(ctx, nil)
-	if err != nil {
-		return r, err
+	if u.db != nil {
+		c, err := u.compactNow(ctx, nil)
+		if err != nil {
+			return r, err
+		}
+		r.Before, r.After = c.Before, c.After
 	}
-	r.Before, r.After = c.Before, c.After
 	return r, u.writer.Do(ctx, func(tx *state.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		if bytes.Equal(meta.Get(outbox.MetaErase), before) { // else somebody was forgotten meanwhile
@@ -178,15 +180,17 @@ func (u *upkeep) awaitLeases(ctx context.Context) error {
 	})
 }
 
-// eraseInbox blanks the records of forgotten users in all files but a new one that is begun for it.
+// eraseInbox blanks the records of forgotten users: in all files but a new one that is begun for it, or in the table.
 func (u *upkeep) eraseInbox(ctx context.Context) (erased uint64, err error) {
-	if err := u.inbox.RotateNow(); err != nil {
+	if u.inbox != nil {
+		if err := u.inbox.RotateNow(); err != nil {
+			return 0, err
+		}
+	}
+	if err := u.writer.AwaitApplied(ctx, u.records.Last()); err != nil {
 		return 0, err
 	}
-	if err := u.writer.AwaitApplied(ctx, u.inbox.Last()); err != nil {
-		return 0, err
-	}
-	return u.inbox.Rewrite(ctx, u.blank)
+	return u.records.Rewrite(ctx, u.blank)
 }
 
 // blank empties the records of forgotten users in a chunk.

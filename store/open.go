@@ -196,35 +196,60 @@ func (o *opener) refuseRecords() error {
 }
 
 // build makes the store on the open files.
-func (o *opener) build() error {
-	now := time.Now()
-	parkings, refused := state.NewParkings(now), refusal.New(now)
-	reader := &query.Reader{State: o.db, Inbox: o.inbox, Parkings: parkings, Refused: refused}
-	if err := reader.Look(func(tx engine.Tx) error { return refused.Load(tx, o.state.Ledger.Rejected) }); err != nil {
+func (o *opener) build() (err error) {
+	base := base{
+		Options: &o.Options, life: o.life, end: o.end, db: o.db, state: o.state, records: o.inbox,
+		damage: datadir.NewDamage(o.Log, o.start.Marker), budget: o.budget, scratch: o.place.Dir,
+	}
+	if o.store, err = base.build(); err != nil {
 		return err
 	}
-	damage := datadir.NewDamage(o.Log, o.start.Marker)
-	reader.Damaged = damage.NoteRead
-	w := writer.New(writer.Config{
-		Log: o.Log, DB: o.db, State: o.state, Inbox: o.inbox, Damage: damage, Parkings: parkings, Refused: refused,
-	})
+	s, w := o.store, o.store.writer
 	w.Arrive(o.start.Arrival(o.state.Home, o.inbox.Next(), o.restoring))
 	o.place.SetInbox(func() error { return o.inbox.CompareFiles(w.Applied()) })
-	u := &upkeep{log: o.Log, place: o.place, db: o.db, r: reader, inbox: o.inbox, writer: w, budget: o.budget, life: o.life, now: time.Now}
-	u.retention.Store(&o.Options)
-	o.store = &Store{
-		View:   View{r: reader, db: o.db, inbox: o.inbox},
-		place:  o.place,
-		marker: o.start.Marker,
-		writer: w, liveness: writer.Liveness{Writer: w}, damage: damage,
-		rules:  ruleKeeper{db: o.db, inbox: o.inbox, writer: w},
-		orders: &orders.Runner{Dir: o.place.Dir, Reader: reader, Inbox: o.inbox, Budget: o.budget, Writer: w},
-		upkeep: u,
-		disk:   &diskWatch{budget: o.budget, place: o.place, log: o.Log, db: o.db, inbox: o.inbox, writer: w, pinned: &u.pinned},
-		run:    running{life: o.life, end: o.end},
-
-		written: o.start.Written,
+	s.db, s.inbox, s.written = o.db, o.inbox, o.start.Written
+	s.upkeep.place, s.upkeep.db, s.upkeep.inbox = o.place, o.db, o.inbox
+	s.files = &files{
+		place: o.place, marker: o.start.Marker,
+		disk: &diskWatch{budget: o.budget, place: o.place, log: o.Log, db: o.db, inbox: o.inbox, writer: w, pinned: &s.upkeep.pinned},
 	}
-	o.store.disk.update()
+	s.disk.update()
 	return nil
+}
+
+// base is what every store is built on: a state and an inbox, wherever they are.
+type base struct {
+	*Options
+	life    context.Context
+	end     context.CancelFunc
+	db      engine.State
+	state   *state.State
+	records inbox
+	damage  *datadir.Damage
+	budget  *datadir.DiskBudget
+	scratch string // folder for what an order must sort
+}
+
+// build puts the store together. Its writer is to be run.
+func (b *base) build() (*Store, error) {
+	now := time.Now()
+	parkings, refused := state.NewParkings(now), refusal.New(now)
+	reader := &query.Reader{State: b.db, Inbox: b.records, Parkings: parkings, Refused: refused, Damaged: b.damage.NoteRead}
+	if err := reader.Look(func(tx engine.Tx) error { return refused.Load(tx, b.state.Ledger.Rejected) }); err != nil {
+		return nil, err
+	}
+	w := writer.New(writer.Config{
+		Log: b.Log, DB: b.db, State: b.state, Inbox: b.records, Damage: b.damage, Parkings: parkings, Refused: refused,
+	})
+	u := &upkeep{log: b.Log, r: reader, records: b.records, writer: w, budget: b.budget, life: b.life, now: time.Now}
+	u.retention.Store(b.Options)
+	return &Store{
+		View:    View{r: reader},
+		records: b.records,
+		writer:  w, liveness: writer.Liveness{Writer: w}, damage: b.damage,
+		rules:  ruleKeeper{db: b.db, inbox: b.records, writer: w},
+		orders: &orders.Runner{Dir: b.scratch, Reader: reader, Inbox: b.records, Budget: b.budget, Writer: w},
+		upkeep: u,
+		run:    running{life: b.life, end: b.end},
+	}, nil
 }

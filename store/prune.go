@@ -21,7 +21,7 @@ func (u *upkeep) prune(ctx context.Context, now time.Time) (more bool, err error
 		more = outbox.PruneParked(tx, now, keep.Parked) || more
 		more = apply.PruneMessages(tx, now) || more
 		more = apply.PruneJournal(tx, now, keep.Journal, keep.JournalBytes) || more
-		state.PruneVerdicts(tx, u.inbox.First())
+		state.PruneVerdicts(tx, u.records.First())
 		return tx.Err
 	}, func(tx *state.Tx) { applied = tx.State.Applied })
 	if err != nil {
@@ -35,7 +35,7 @@ func (u *upkeep) prune(ctx context.Context, now time.Time) (more bool, err error
 	if u.pinned.Load() { // asked only now: a backup that begins later has in its state all that is applied by now
 		return more, nil
 	}
-	return more, u.inbox.Trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
+	return more, u.records.Trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
 }
 
 // exitWalk forgets exits past their retention. An exit is remembered because it fences off older events, and because a

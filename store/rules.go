@@ -9,20 +9,18 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
-	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 	"personasync/store/internal/writer"
 )
 
 // ruleKeeper remembers the newest rules in the inbox, so that equal ones are not appended again. It adds the pauses of
 // computations to them, which operators order and no configuration has.
 type ruleKeeper struct {
-	db     *bolt.State
-	inbox  *wal.Log
+	db     engine.State
+	inbox  engine.Log
 	writer *writer.Writer
 
 	mu       sync.Mutex    // held by SetRules, while it appends, too: rules go into the inbox in the order of the calls

@@ -57,18 +57,43 @@ type Options struct {
 // place and of the inbox, in this order; the writer's goroutine takes the place's while it swaps a compacted file in.
 type Store struct {
 	View
-	place    *datadir.Place
-	marker   *datadir.ShutdownMarker
+	*files         // nil on PostgreSQL
+	records  inbox // of the files, or on PostgreSQL
 	writer   *writer.Writer
 	liveness writer.Liveness
 	damage   *datadir.Damage
 	rules    ruleKeeper
 	orders   *orders.Runner
 	upkeep   *upkeep
-	disk     *diskWatch
 	run      running
 
 	written time.Time // see Written
+}
+
+// files is what a store has beside its state and its inbox where it is kept in files.
+type files struct {
+	place  *datadir.Place
+	marker *datadir.ShutdownMarker
+	disk   *diskWatch
+}
+
+// inbox is the log of a store: files, or a table.
+type inbox interface {
+	writer.Inbox
+
+	// First returns the number of the oldest record that is kept, 0 without any.
+	First() uint64
+
+	// Trim removes records up to applied: those received before now-keepFor, and the oldest until keepBytes are left.
+	// 0 keeps all.
+	Trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error
+
+	// Rewrite has edit change the frames of records that are applied, a part at a time, and returns how many it did.
+	Rewrite(ctx context.Context, edit func(frames [][]byte) (edited uint64, err error)) (edited uint64, err error)
+
+	// Stop answers the appends that wait and refuses further ones. Records can be read until CloseFiles.
+	Stop()
+	CloseFiles()
 }
 
 // running is what Close ends.
@@ -82,20 +107,22 @@ type running struct {
 // Close stops applying, waits for the writes under way, and releases the directory.
 func (s *Store) Close() (err error) {
 	s.run.once.Do(func() {
-		s.inbox.Stop()
+		s.records.Stop()
 		s.run.end()
 		s.writer.Stop()
 		s.run.others.Wait()
 		s.upkeep.busy.Lock() // for good: a caller that waits for it finds the store closed
 		defer s.upkeep.busy.Unlock()
 		err = s.writer.Finish()
-		s.inbox.CloseFiles()
+		s.records.CloseFiles()
 		if s.damage.IsBroken() { // a file that panicked may hold its own lock for ever
-			go s.db.Close()
+			go s.r.State.Close()
 		} else {
-			err = errors.Join(err, s.db.Close())
+			err = errors.Join(err, s.r.State.Close())
 		}
-		err = errors.Join(err, s.marker.Ended(), s.place.Close())
+		if s.files != nil {
+			err = errors.Join(err, s.marker.Ended(), s.place.Close())
+		}
 	})
 	return err
 }
@@ -108,6 +135,9 @@ func (s *Store) Written() time.Time { return s.written }
 // ignored.
 func (s *Store) SetRetention(o Options) {
 	s.upkeep.retention.Store(&o)
+	if s.files == nil {
+		return
+	}
 	s.disk.budget.Limit.Store(o.MaxDataBytes)
 	s.inbox.SetMaxBytes(s.disk.budget.Segment())
 	s.disk.budget.Look()
@@ -116,14 +146,22 @@ func (s *Store) SetRetention(o Options) {
 // Refusal says why events are refused, as long as that lasts: the data was moved (ErrMoved), or there is no room (a
 // *FullError). It is nil while they are taken, and costs nothing.
 func (s *Store) Refusal() error {
+	if s.files == nil {
+		return nil
+	}
 	if err := s.place.Refusal(); err != nil {
 		return err
 	}
 	return s.disk.budget.Refusal()
 }
 
-// Space returns the last measurement of the disk, at most about a second old.
-func (s *Store) Space() datadir.Space { return s.disk.budget.Measured() }
+// Space returns the last measurement of the disk, at most about a second old. On PostgreSQL it is zero.
+func (s *Store) Space() (space datadir.Space) {
+	if s.files != nil {
+		space = s.disk.budget.Measured()
+	}
+	return space
+}
 
 // Append puts events on disk, in order, and returns once they are. After a nil error they survive kill -9 and power loss.
 // Nothing of a failed Append is applied, unless the process died in it, the caller stopped waiting, or the answer is
@@ -140,10 +178,12 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 		frames[i] = record.AppendEvent(make([]byte, 0, len(e.Raw)+512), e)
 		size += len(frames[i])
 	}
-	err := s.inbox.Append(ctx, frames...)
+	err := s.records.Append(ctx, frames...)
 	s.damage.Note(err)
 	err = datadir.Translate(err)
-	s.disk.budget.Note(size, err)
+	if s.files != nil {
+		s.disk.budget.Note(size, err)
+	}
 	return err
 }
 
@@ -186,7 +226,7 @@ func (s *Store) Wake(endpoint domain.Endpoint) <-chan struct{} { return s.writer
 // Applied waits until everything appended before the call has been applied. It gives up when the disk is full, because
 // that lasts until the operator makes room.
 func (s *Store) Applied(ctx context.Context) error {
-	return s.writer.AwaitApplied(ctx, s.inbox.Last())
+	return s.writer.AwaitApplied(ctx, s.records.Last())
 }
 
 // Liveness returns nil once the two goroutines that write, the inbox's and the state's, have each finished a

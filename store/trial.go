@@ -17,7 +17,7 @@ type TrialResult = trial.Result
 // is one read transaction.
 func (v *View) Try(rules domain.Rules, f func(*Trial) error) error {
 	return v.look(func(tx engine.Tx) error {
-		t, err := trial.Over(tx, v.inbox, rules)
+		t, err := trial.Over(tx, v.r.Inbox, rules)
 		if err != nil {
 			return err
 		}

@@ -24,13 +24,16 @@ import (
 // upkeep works on the data as a whole. A compaction, a backup, a check and an erasure run one at a time, and
 // none outlives the store. Pruning runs beside them, but removes nothing of the inbox while a backup reads it.
 type upkeep struct {
-	log    *slog.Logger
-	place  *datadir.Place
-	db     *bolt.State
-	r      *query.Reader
-	inbox  *wal.Log
-	writer *writer.Writer
-	budget *datadir.DiskBudget
+	log     *slog.Logger
+	r       *query.Reader
+	records inbox
+	writer  *writer.Writer
+	budget  *datadir.DiskBudget
+
+	// The files; nil on PostgreSQL.
+	place *datadir.Place
+	db    *bolt.State
+	inbox *wal.Log
 
 	life      context.Context // of the store
 	busy      sync.Mutex      // held by a compaction, a backup, a check or an erasure, and for good once the store closes
@@ -43,6 +46,9 @@ type upkeep struct {
 
 // ErrUnderway says that the store is being compacted, backed up or checked already.
 var ErrUnderway = errors.New("a compaction, a backup or a check is under way already: try again when it is done")
+
+// ErrNotFiles says that a work on files is asked for where PostgreSQL keeps the data.
+var ErrNotFiles = errors.New("the data is in PostgreSQL and not in files")
 
 // begin takes busy, if it is free and the store is open. end releases it, and ends the context that is returned, which
 // ends with the store.
@@ -82,6 +88,9 @@ func (u *upkeep) backup(ctx context.Context, w io.Writer, progress func(done, to
 	defer end()
 	u.pinned.Store(true)
 	defer u.pinned.Store(false)
+	if u.db == nil {
+		return r, ErrNotFiles
+	}
 	halt, grew := u.longRead()
 	r, err = snapshot.Backup(ctx, u.r, u.db, u.inbox, w, progress, halt)
 	r.Grew = grew()
@@ -95,6 +104,9 @@ func (u *upkeep) check(ctx context.Context, progress func(done, total int64)) (*
 		return nil, err
 	}
 	defer end()
+	if u.db == nil {
+		return nil, ErrNotFiles
+	}
 	halt, grew := u.longRead()
 	r, err := repair.CheckLive(ctx, u.r, u.db, u.inbox, progress, halt)
 	if err == nil {

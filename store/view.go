@@ -27,7 +27,7 @@ import (
 // writer waits for no reader. A page of a listing is consistent in itself. All methods may be called concurrently.
 type View struct {
 	r     *query.Reader
-	db    *bolt.State
+	db    *bolt.State // nil on PostgreSQL, like inbox
 	inbox *wal.Log
 }
 
@@ -204,11 +204,17 @@ func (v *View) Samples(since time.Time) ([]query.Sample, error) { return v.r.Sam
 
 // Salvages returns the salvages whose damaged files are still kept aside, oldest first.
 func (v *View) Salvages() (list []repair.Salvage, err error) {
+	if v.db == nil {
+		return nil, nil
+	}
 	err = v.look(func(tx engine.Tx) error { list, err = repair.SalvagesIn(tx, filepath.Dir(v.db.Path())); return err })
 	return list, err
 }
 
 // Backup writes a backup of the files of a stopped agent.
 func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (snapshot.BackupReport, error) {
+	if v.db == nil {
+		return snapshot.BackupReport{}, ErrNotFiles
+	}
 	return snapshot.Backup(ctx, v.r, v.db, v.inbox, w, progress, nil)
 }

@@ -10,12 +10,10 @@ import (
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 	"personasync/store/engine"
-	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -23,8 +21,8 @@ import (
 // called from any goroutine.
 type Writer struct {
 	log      *slog.Logger
-	db       *bolt.State
-	inbox    *wal.Log
+	db       engine.State
+	inbox    Inbox
 	damage   *datadir.Damage
 	parkings *state.Parkings // parked by this process, for the readers that follow
 	refused  *refusal.Counts
@@ -39,16 +37,16 @@ type Writer struct {
 	state *state.State
 	carry carryOver
 	apply applier
-	dirty *bolt.DirtySet // keys that a compaction must copy again; nil without one
-	arena []byte         // memory of the last transaction, for the next
+	full  func() bool // a compaction has too much to copy again: nothing is applied meanwhile; nil without one
+	arena []byte      // memory of the last transaction, for the next
 }
 
 // Config is what a Writer works on.
 type Config struct {
 	Log      *slog.Logger
-	DB       *bolt.State
+	DB       engine.State
 	State    *state.State // as DB has it; the writer's from now on
-	Inbox    *wal.Log
+	Inbox    Inbox
 	Damage   *datadir.Damage
 	Parkings *state.Parkings
 	Refused  *refusal.Counts
@@ -101,7 +99,7 @@ func (w *Writer) Run() {
 			rest.Reset(writeRetry)
 			continue
 		}
-		held := w.dirty.Full()
+		held := w.full != nil && w.full()
 		if held {
 			rest.Reset(minRest)
 		}
@@ -253,16 +251,12 @@ func (w *Writer) update(f func(tx engine.Tx) error) error {
 	return err
 }
 
-// Trace has each transaction add the keys that it writes to set, for a compaction; nil ends it. It is called within
-// Pause.
-func (w *Writer) Trace(set *bolt.DirtySet) {
-	w.dirty = set
-	w.db.Trace(set)
-}
+// HoldWhile has the writer apply nothing while full says so; nil ends that. It is called within Pause.
+func (w *Writer) HoldWhile(full func() bool) { w.full = full }
 
 // Moved notes that the state has another file under its name from now on. It is called within Pause.
 func (w *Writer) Moved(home []byte) {
-	w.Trace(nil)
+	w.full = nil
 	if w.carry.arrival == nil {
 		w.carry.arrival = new(state.Arrival)
 	}
