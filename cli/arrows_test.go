@@ -37,6 +37,8 @@ store/internal/boltfile: store/crashpoint store/domain store/internal/wire store
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain store/engine
 store/internal/wire:
+store/postgres: store/domain store/engine
+store/postgres/pgtest:   # for tests of the packages that need a server, and in no program
 store/testdir:   # for tests of every package, and in no program
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all
 scheduler:
@@ -101,6 +103,9 @@ func arrows() map[string][]string {
 // Imports that the named packages alone may have (!), or that a package must not have, and why.
 var forbidden = []struct{ importer, imported, why string }{
 	{"!personasync/store/engine/bolt personasync/store/internal/boltfile personasync/store/internal/wal", "go.etcd.io/bbolt", "the engine alone knows how things are kept"},
+	{"!personasync/store/postgres", "github.com/jackc/pgx/v5", "the engine alone knows how things are kept"},
+	{"!personasync/store/postgres", "github.com/jackc/pgx/v5/pgconn", "the engine alone knows how things are kept"},
+	{"!personasync/store/postgres", "github.com/jackc/pgx/v5/pgxpool", "the engine alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
 	{"!personasync/cli personasync/cli/internal/argv personasync/cli/internal/command", "github.com/urfave/cli/v2", "commands are made in one place, of flags in command, and argv arranges their arguments"},
 	{"!personasync/agent/config/internal/document", "github.com/pelletier/go-toml/v2", "only the reader of documents knows the TOML library"},

@@ -1,0 +1,122 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config says how to reach a store. The password is part of URL and is never printed.
+type Config struct {
+	URL        string        // postgres://user:password@host:port/database; the form key=value is not taken
+	Schema     string        // "" is personasync
+	TTL        time.Duration // of a term; 0 is 5 s
+	Replicated string        // who keeps a second copy: "standby" (or "") is PostgreSQL itself, "elsewhere", "no"
+	Host       string        // this agent, as others are told: name of the host and its admin address
+	Version    string        // of this program
+	Log        *slog.Logger
+}
+
+// DB is a way to the server. Its methods may be called concurrently.
+type DB struct {
+	Config
+	pool *pgxpool.Pool
+}
+
+const oldest = 130000 // server_version_num
+
+// Connect opens connections, and checks that the server can keep a store safely. An error says what is wrong and what to
+// do, without the password.
+func Connect(ctx context.Context, c Config) (*DB, error) {
+	c.Schema, c.TTL, c.Replicated = cmp.Or(c.Schema, "personasync"), cmp.Or(c.TTL, 5*time.Second), cmp.Or(c.Replicated, "standby")
+	config, err := parse(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	config.ConnConfig.OnNotice = noteWarning
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("the address of the store cannot be used: %w", err)
+	}
+	db := &DB{Config: c, pool: pool}
+	if err := db.check(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// Close ends the connections. Those in use end when they are given back.
+func (db *DB) Close() { db.pool.Close() }
+
+// connect opens a connection beside the pool, for what must not wait for readers.
+func (db *DB) connect(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
+	return conn, explain(err)
+}
+
+// check asks the server what it is.
+func (db *DB) check(ctx context.Context) error {
+	var version, standbys, commit string
+	err := db.pool.QueryRow(ctx, `select current_setting('server_version_num'), current_setting('synchronous_standby_names'), current_setting('synchronous_commit')`).
+		Scan(&version, &standbys, &commit)
+	if err != nil {
+		return explain(err)
+	}
+	if n, _ := strconv.Atoi(version); n < oldest {
+		return fmt.Errorf("this PostgreSQL is of version %d, and the store needs 13 or later: upgrade the server", n/10000)
+	}
+	if db.Replicated == "standby" && standbys == "" {
+		return errors.New("this PostgreSQL waits for no standby, so the loss of its host loses events that were answered with 200: " +
+			"set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = \"elsewhere\" (the provider or the disk does) or \"no\"")
+	}
+	return nil
+}
+
+// explain says what to do about an error of a connection. pgx leaves the password out of its own.
+func explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	advice := "see that PostgreSQL runs there, and that a firewall lets this machine through"
+	switch code(err) {
+	case stateWrongPassword, stateNoLogin:
+		advice = "see that user and password of the address are right, and that pg_hba.conf there lets this user in from here"
+	case stateNoDatabase:
+		advice = "create the database there: CREATE DATABASE ..., as its administrator"
+	case stateTooMany:
+		advice = "raise max_connections there, or lower pool_max_conns in the address"
+	case stateReadOnly:
+		advice = "name every server of the cluster in the address (host1,host2), so that the one that takes writes is found"
+	}
+	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", err, advice)
+}
+
+// warning is where a connection keeps the last warning of its server, see noteWarning.
+const warning = "warning"
+
+// noteWarning keeps a warning for the one who commits. PostgreSQL answers a commit with success and a warning when its
+// wait for the standby was cancelled: it is not durable there.
+func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
+	if n.SeverityUnlocalized == "WARNING" {
+		conn.CustomData()[warning] = n.Message
+	}
+}
+
+// warned returns the warning that came since the last call as an error, nil without one.
+func warned(conn *pgconn.PgConn) error {
+	message, found := conn.CustomData()[warning]
+	if !found {
+		return nil
+	}
+	delete(conn.CustomData(), warning)
+	return fmt.Errorf("PostgreSQL wrote, and says: %v", message)
+}

@@ -1,0 +1,162 @@
+package pgtest
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// NeedEnv names the environment variable that has a test fail where it would be skipped for want of PostgreSQL.
+const NeedEnv = "PERSONASYNC_NEED_POSTGRES"
+
+var (
+	shared    = sync.OnceValues(func() (*Server, error) { return start() })
+	databases atomic.Int64
+)
+
+// URL returns the address of a new database, in a cluster that the tests of this process share. It is dropped when t
+// ends. Without PostgreSQL on this machine t is skipped. The cluster does not sync its files, and has no standby.
+func URL(t testing.TB) string {
+	t.Helper()
+	need(t)
+	s, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprint("t", databases.Add(1))
+	s.SQL(t, "create database "+name)
+	t.Cleanup(func() { s.SQL(t, "drop database "+name+" with (force)") })
+	return s.url(name)
+}
+
+// need skips t where PostgreSQL is not installed, or fails it.
+func need(t testing.TB) {
+	t.Helper()
+	if _, err := program("initdb"); err == nil {
+		return
+	}
+	if os.Getenv(NeedEnv) != "" {
+		t.Fatalf("PostgreSQL is not installed, and %s asks for it: install the package postgresql", NeedEnv)
+	}
+	t.Skip("PostgreSQL is not installed: install the package postgresql to run this test")
+}
+
+// program finds a program of PostgreSQL, of the newest version that is installed.
+func program(name string) (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	newest := ""
+	for _, path := range found {
+		if len(path) > len(newest) || len(path) == len(newest) && path > newest {
+			newest = path
+		}
+	}
+	if newest != "" {
+		return newest, nil
+	}
+	return exec.LookPath(name)
+}
+
+// Server is one PostgreSQL on this machine, for tests. Its methods may be called concurrently.
+type Server struct {
+	dir    string   // has the folder data, the socket and the log
+	keeper *os.File // its end, by Close or with this process, stops the server and removes dir
+}
+
+// keep waits for the end of its input, which is that of the process that started it.
+const keep = `trap "" HUP INT TERM; read -r _; "$1" -D "$2/data" stop -m immediate >/dev/null 2>&1; rm -rf "$2"`
+
+// start makes a cluster and starts it. Each setting is a line of postgresql.conf.
+func start(settings ...string) (*Server, error) {
+	s, err := newServer()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.run("initdb", "-D", s.data(), "--no-sync", "--no-instructions", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"); err != nil {
+		return nil, err
+	}
+	return s, s.configure(append([]string{"fsync = off", "full_page_writes = off", "shared_buffers = 32MB", "max_connections = 200", "listen_addresses = ''"}, settings...))
+}
+
+// newServer makes the folder of a server, and has somebody look after it.
+func newServer() (*Server, error) {
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir}
+	if who := ordinary(); who != nil {
+		if err := os.Chown(dir, int(who.Uid), int(who.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	control, err := program("pg_ctl")
+	if err != nil {
+		return nil, err
+	}
+	end, keeper, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer end.Close()
+	cmd := s.command("/bin/sh", "-c", keep, "sh", control, dir)
+	cmd.Stdin, s.keeper = end, keeper
+	return s, cmd.Start()
+}
+
+// configure adds settings and starts the server.
+func (s *Server) configure(settings []string) error {
+	f, err := os.OpenFile(filepath.Join(s.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "unix_socket_directories = '%s'\n%s\n", s.dir, strings.Join(settings, "\n"))
+	if f.Close(); err != nil {
+		return err
+	}
+	return s.run("pg_ctl", "-D", s.data(), "-w", "-l", filepath.Join(s.dir, "log"), "start")
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// url returns the address of a database of s.
+func (s *Server) url(database string) string {
+	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(s.dir)
+}
+
+// SQL has the superuser run a statement outside of any test's database, and returns what it prints.
+func (s *Server) SQL(t testing.TB, statement string) string {
+	t.Helper()
+	out, err := s.output("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-U", "postgres", "-d", "postgres", "-c", statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (s *Server) run(name string, args ...string) error {
+	_, err := s.output(name, args...)
+	return err
+}
+
+// output runs a program of PostgreSQL. What the server itself prints must not keep the pipe open: it has a log.
+func (s *Server) output(name string, args ...string) (string, error) {
+	path, err := program(name)
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	cmd := s.command(path, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+		return "", fmt.Errorf("%s: %w\n%s%s", name, err, &out, log)
+	}
+	return out.String(), nil
+}

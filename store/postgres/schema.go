@@ -1,0 +1,106 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"personasync/store/engine"
+)
+
+// The schema, where %[1]s is its quoted name. Tables are named as the buckets are; the bytes in them are those of
+// store/FORMAT.md.
+//
+//	term         the fence: its number changes only when another agent takes over
+//	holder       who holds the term, renewed every few seconds
+//	append_lock  locked by each append, and never updated: no dead rows
+//	records      the inbox; see log.go
+const (
+	termTables = `
+create table if not exists %[1]s.term (id int primary key check (id = 1), number bigint not null);
+create table if not exists %[1]s.holder (id int primary key check (id = 1), holder text, host text, version text, until timestamptz) with (fillfactor = 10);
+insert into %[1]s.term values (1, 0) on conflict do nothing;
+insert into %[1]s.holder (id) values (1) on conflict do nothing;`
+
+	inboxTables = `
+create table if not exists %[1]s.append_lock (id int primary key check (id = 1));
+insert into %[1]s.append_lock values (1) on conflict do nothing;
+create table if not exists %[1]s.records (first bigint primary key, last bigint not null, newest bigint not null, chunk bytea not null) partition by range (first);`
+
+	bucketTable = `
+create table if not exists %[1]s.%[2]s (k bytea primary key, v bytea not null) with (fillfactor = %[3]d, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+alter table %[1]s.%[2]s alter k set storage plain;`
+)
+
+// fill is how full a page of a bucket's table is made: little where few rows are rewritten by every transaction, nearly
+// whole where rows are only added. 70 elsewhere.
+var fill = map[string]int{"meta": 50, "jobs": 50, "fields": 50, "flights": 50,
+	"journal": 90, "history": 90, "messages": 90, "samples": 90, "verdicts": 90, "tombstones": 90, "deletions": 90}
+
+// inside is the table of what is in the inner buckets of a bucket. A key there begins with the name of its inner bucket.
+func inside(bucket string) string { return bucket + " inside" }
+
+// quoted returns the name of a table of the schema, as SQL has it.
+func (db *DB) quoted(table string) string { return pgx.Identifier{db.Schema, table}.Sanitize() }
+
+// ensureTerm makes the schema, and the tables that a term needs, where they are missing.
+func (db *DB) ensureTerm(ctx context.Context) error {
+	schema := pgx.Identifier{db.Schema}.Sanitize()
+	var err error
+	for range 2 { // two agents may start at once: the one that comes second finds what the other made
+		var found bool
+		if err := db.pool.QueryRow(ctx, "select to_regclass($1) is not null", db.quoted("holder")).Scan(&found); err != nil || found {
+			return explain(err)
+		}
+		if err := db.pool.QueryRow(ctx, "select to_regnamespace($1) is not null", schema).Scan(&found); err != nil {
+			return explain(err)
+		}
+		make := fmt.Sprintf(termTables, schema)
+		if !found {
+			make = "create schema " + schema + ";" + make
+		}
+		if _, err = db.pool.Exec(ctx, make, pgx.QueryExecModeSimpleProtocol); err == nil {
+			return nil
+		}
+	}
+	if code(err) == stateNoRight {
+		return fmt.Errorf("the schema %s cannot be made: %w: have an administrator of the database run: CREATE SCHEMA %s AUTHORIZATION %s",
+			db.Schema, err, schema, pgx.Identifier{db.pool.Config().ConnConfig.User}.Sanitize())
+	}
+	return fmt.Errorf("the schema %s cannot be made: %w", db.Schema, err)
+}
+
+// Exists reports whether the schema has a store.
+func (db *DB) Exists(ctx context.Context) (found bool, err error) {
+	err = db.pool.QueryRow(ctx, "select to_regclass($1) is not null", db.quoted(string(engine.BucketMeta))).Scan(&found)
+	return found, explain(err)
+}
+
+// tables is the SQL that makes the tables of a store.
+func (db *DB) tables(buckets [][]byte) string {
+	schema := pgx.Identifier{db.Schema}.Sanitize()
+	var sql strings.Builder
+	fmt.Fprintf(&sql, inboxTables, schema)
+	for _, name := range append([]string{string(engine.BucketMeta)}, texts(buckets)...) {
+		full, known := fill[name]
+		if !known {
+			full = 70
+		}
+		for _, table := range []string{name, inside(name)} {
+			if table == name || name == "messages" {
+				fmt.Fprintf(&sql, bucketTable, schema, pgx.Identifier{table}.Sanitize(), full)
+			}
+		}
+	}
+	return sql.String()
+}
+
+func texts(names [][]byte) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = string(name)
+	}
+	return list
+}

@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const form = "postgres://USER:PASSWORD@HOST:5432/DATABASE"
+
+const (
+	connectTimeout = 5 * time.Second
+	poolSize       = 12 // readers and appends at a time; pool_max_conns in the URL says otherwise
+)
+
+// parse reads the URL of a Config. No error has a part of the URL that could be a password.
+func parse(address string) (*pgxpool.Config, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, fmt.Errorf("the address of the store is not of the form %s: write it so; a password with characters such as / or @ has them as %%2F and %%40", form)
+	}
+	query := u.Query()
+	hosts := query.Get("host")
+	if hosts == "" {
+		hosts = u.Host
+	}
+	switch {
+	case hosts == "":
+		return nil, fmt.Errorf("the address of the store names no host: write %s, or ?host=/DIRECTORY for a unix socket", form)
+	case strings.Trim(u.Path, "/") == "" && query.Get("dbname") == "":
+		return nil, fmt.Errorf("the address of the store names no database: write %s", form)
+	case u.User.Username() == "" && query.Get("user") == "":
+		return nil, fmt.Errorf("the address of the store names no user: write %s", form)
+	}
+	if err := requireTLS(u, query, hosts); err != nil {
+		return nil, err
+	}
+	c, err := pgxpool.ParseConfig(u.String())
+	if err != nil {
+		return nil, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
+	}
+	c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	c.ConnConfig.RuntimeParams["application_name"] = "personasync"
+	c.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}).DialContext
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if !query.Has("pool_max_conns") {
+		c.MaxConns = poolSize
+	}
+	return c, nil
+}
+
+// requireTLS has the server's certificate verified wherever the way to it leaves this machine, and refuses less.
+func requireTLS(u *url.URL, query url.Values, hosts string) error {
+	for host := range strings.SplitSeq(hosts, ",") {
+		name, _, err := net.SplitHostPort(host)
+		if err != nil {
+			name = strings.Trim(host, "[]")
+		}
+		if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || name == "localhost" || net.ParseIP(name).IsLoopback() {
+			continue
+		}
+		switch mode := query.Get("sslmode"); mode {
+		case "verify-full":
+		case "":
+			query.Set("sslmode", "verify-full")
+			u.RawQuery = query.Encode()
+		default:
+			return fmt.Errorf("sslmode=%s does not prove that %s is your server: write sslmode=verify-full, and sslrootcert=FILE with the certificate of its authority if this machine does not trust it yet", mode, name)
+		}
+	}
+	return nil
+}
+
+// withoutURL returns the cause of an error about a URL, which has the URL in its text.
+func withoutURL(err error) error {
+	if p := new(pgconn.ParseConfigError); errors.As(err, &p) && errors.Unwrap(p) != nil {
+		return errors.Unwrap(p)
+	}
+	return errors.New("a part of it is not understood")
+}
