@@ -131,7 +131,7 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 	if err := f.config.Refused(); err != nil {
 		return fmt.Errorf("the agent is not running, and its files are only changed with a configuration without faults: %w", err)
 	}
-	if err := checkOwner(f.config.DataDir); err != nil {
+	if err := errors.Join(checkEngine(f.config), checkOwner(f.config.DataDir)); err != nil {
 		return err
 	}
 	options := storeOptions(f.config, slog.New(slog.DiscardHandler))

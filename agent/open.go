@@ -114,6 +114,9 @@ func absent(dir string) string {
 
 // openLocal answers from the files in c's data_dir, after it has read them once.
 func openLocal(c *config.Config, version string) (*inspect.Local, error) {
+	if err := checkEngine(c); err != nil {
+		return nil, err
+	}
 	files := fileSource(c, version)
 	v, done, err := files.Open()
 	if err != nil {

@@ -52,7 +52,7 @@ const ballastBytes = 24 << 20
 
 // start opens everything in order, or nothing.
 func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {
-	if err := checkOwner(c.DataDir); err != nil {
+	if err := errors.Join(checkEngine(c), checkOwner(c.DataDir)); err != nil {
 		return nil, err
 	}
 	if o.Ingest != nil {

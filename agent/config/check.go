@@ -23,6 +23,7 @@ func check(r *report) {
 	if r.cfg.DataDir == "" {
 		r.refuseKey(keyDataDir, "must name a folder")
 	}
+	checkStore(r)
 	checkIngest(r)
 	checkAdmin(r)
 	checkMoEngage(r)

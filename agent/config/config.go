@@ -36,7 +36,7 @@ type Config struct {
 	// Path is the file that was read, or "".
 	Path string `toml:"-"`
 
-	DataDir   string    `toml:"data_dir" path:"file"`
+	Data
 	Log       Log       `toml:"log"`
 	Ingest    Ingest    `toml:"ingest"`
 	Admin     Admin     `toml:"admin"`
@@ -287,8 +287,11 @@ func (o origin) String() string {
 // Default returns the configuration without a file or environment.
 func Default() *Config {
 	return &Config{
-		DataDir: "/var/lib/personasync",
-		Log:     Log{Level: "info", Format: "auto"},
+		Data: Data{
+			DataDir: "/var/lib/personasync",
+			Store:   Store{Engine: "bbolt", Schema: "personasync", Term: Duration{5 * time.Second}, Replicated: "standby"},
+		},
+		Log: Log{Level: "info", Format: "auto"},
 		Ingest: Ingest{
 			Listen:       "127.0.0.1:8480",
 			Auth:         "required",

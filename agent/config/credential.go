@@ -102,10 +102,13 @@ func takeSecret(r *report, env environment, f field, secret *Secret) {
 		from = origin{kind: fromSecretFile, name: first.path}
 	}
 	r.cfg.origins[f.key] = from // kept even if the secret may not be read: its location is public
-	if r.cfg.blind {
+	if r.cfg.blind && f.key != keyStoreURL {
 		return
 	}
 	lines, err := readSecret(first.path)
+	if err != nil && r.cfg.blind {
+		return
+	}
 	if err != nil {
 		refuseSource(r, first, err)
 		return

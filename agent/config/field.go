@@ -24,6 +24,8 @@ type field struct {
 // Keys that the checks name. Their first definition is the tag in [Config].
 const (
 	keyDataDir      = "data_dir"
+	keyStoreEngine  = "store.engine"
+	keyStoreURL     = "store.url"
 	keyIngestListen = "ingest.listen"
 	keyTLSCert      = "ingest.tls_cert"
 	keyTLSKey       = "ingest.tls_key"

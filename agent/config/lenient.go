@@ -11,12 +11,12 @@ import (
 	"personasync/agent/config/internal/document"
 )
 
-// LoadPlaces is LoadWithoutSecrets for a command that only needs data_dir and admin.socket, to ask the agent or
-// read its files. Faults elsewhere do not stop it: the faulty keys get their defaults, and Refused returns the
+// LoadPlaces is LoadWithoutSecrets for a command that only needs data_dir, admin.socket and [store], to ask the agent or
+// read its data. Faults elsewhere do not stop it: the faulty keys get their defaults, and Refused returns the
 // faults.
 //
-// It also accepts these two keys when they are misspelt or in the wrong section, because their defaults would
-// lead to other data. If their values are faulty it returns *Faults.
+// It also accepts the first two when they are misspelt or in the wrong section, because their defaults would
+// lead to other data. If their values are faulty, or [store] is, it returns *Faults.
 func LoadPlaces(path string, environ []string) (*Config, error) {
 	c, err := LoadWithoutSecrets(path, environ)
 	faults := (*Faults)(nil)
@@ -94,7 +94,7 @@ func (l *loader) meantPlace(e document.Entry) string {
 	}
 	meant := meantPlaces.FindStringSubmatch(l.suggest(e.Key()))
 	switch {
-	case meant == nil || e.Section > 0:
+	case meant == nil || e.Section > 0 || strings.Contains(meant[1], "store"): // which is not guessed at
 		return ""
 	case meant[1] == keyDataDir:
 		return keyDataDir
@@ -103,11 +103,12 @@ func (l *loader) meantPlace(e document.Entry) string {
 }
 
 // meantPlaces matches the suggestion of one of the places in a fault.
-var meantPlaces = regexp.MustCompile(`did you mean (data_dir|socket|admin\.socket|\[admin\])\?$`)
+var meantPlaces = regexp.MustCompile(`did you mean (data_dir|socket|admin\.socket|\[admin\]|store\.engine|\[store\])\?$`)
 
 // misplaces reports whether a fault concerns one of the places.
 func misplaces(f Fault) bool {
-	return f.Key == keyDataDir || f.Key == keyAdminSocket || f.Key == "admin" || meantPlaces.MatchString(f.Problem)
+	_, word := document.SplitKey(f.Key)
+	return word == "engine" || f.Key == keyDataDir || f.Key == keyAdminSocket || f.Key == "admin" || strings.HasPrefix(f.Key, "store") || meantPlaces.MatchString(f.Problem)
 }
 
 // Refused returns the faults of a configuration that LoadPlaces accepted, or nil. If it is not nil, no agent
@@ -138,7 +139,7 @@ func parseAround(doc []byte) (entries []document.Entry, whole bool) {
 }
 
 func aboutPlaces(line string) bool {
-	return strings.Contains(line, keyDataDir) || strings.Contains(line, "socket") || strings.Contains(line, "admin")
+	return slices.ContainsFunc([]string{keyDataDir, "socket", "admin", "store", "engine"}, func(word string) bool { return strings.Contains(line, word) })
 }
 
 // dropFaulty resets faulty keys to their defaults. It removes computations with a fault, without a name, or

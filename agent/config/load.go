@@ -20,7 +20,8 @@ func Load(path string, environ []string) (*Config, error) {
 }
 
 // LoadWithoutSecrets is Load for a process that does not need secrets and may not be allowed to read them, such
-// as a command that looks for the agent's socket. It opens no secret file, key or credential.
+// as a command that looks for the agent's socket. It opens no secret file, key or credential but that of store.url, which
+// stays unset if it cannot be read.
 func LoadWithoutSecrets(path string, environ []string) (*Config, error) {
 	return load(path, environ, true)
 }

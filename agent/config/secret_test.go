@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,27 @@ func TestSecretNeverPrints(t *testing.T) {
 	}
 	if !strings.Contains(printed["%+v of a config"], "(set, 2 values)") || !strings.Contains(printed["slog"], "(set, 2 values)") {
 		t.Error("the mask should say how many values there are")
+	}
+}
+
+func TestEverySecretIsKnownToASearch(t *testing.T) {
+	c, want := Default(), []string{"pass/word", "other"}
+	for _, f := range fields(c, "") {
+		if s, ok := f.ptr.(*Secret); ok {
+			*s = Secret{f.key}
+		}
+	}
+	c.Store.URL = Secret{"postgres://u:pass%2Fword@h/db?password=other"}
+	for _, f := range fields(c, "") {
+		if s, ok := f.ptr.(*Secret); ok {
+			want = append(want, s.Current())
+		}
+	}
+	got := c.Secrets()
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -82,6 +82,8 @@ func secretShape(key, value string) error {
 	switch key {
 	case keyHeaders:
 		return valid.HeaderLine(value)
+	case keyStoreURL:
+		return valid.Database(value)
 	case keyNotifyURL, keyHeartbeatURL:
 		return valid.Webhook(value)
 	}

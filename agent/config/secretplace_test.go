@@ -23,7 +23,7 @@ func TestThePlaceOfASecret(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"moengage_apikey", "data_dir", ""} {
-		if _, err := c.SecretPlace(name); err == nil || !strings.Contains(err.Error(), "there are segment_shared_secret, segment_bearer_token,") {
+		if _, err := c.SecretPlace(name); err == nil || !strings.Contains(err.Error(), "there are store_url, segment_shared_secret, segment_bearer_token,") {
 			t.Errorf("%q: %v", name, err)
 		}
 	}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"net/url"
+	"slices"
 	"strings"
 
 	"personasync/agent/config/internal/document"
@@ -26,7 +28,7 @@ func (c *Config) setting(f field) Setting {
 		return s
 	}
 	value, from := f.show(), c.origins[f.key]
-	if c.blind && f.isSecret() && (from.kind == fromSecretFile || from.kind == fromCredential) {
+	if c.blind && f.isSecret() && f.key != keyStoreURL && (from.kind == fromSecretFile || from.kind == fromCredential) {
 		value = "(not read)"
 	}
 	return Setting{Key: f.key, Value: value, Origin: from.String(), Secret: f.isSecret()}
@@ -90,6 +92,22 @@ func (c *Config) has(key string, secret Secret) bool {
 func (c *Config) TakesToken() bool {
 	from := c.origins["ingest.bearer_token"].kind
 	return c.has("ingest.bearer_token", c.Ingest.BearerToken) || from == fromSecretFile || from == fromCredential
+}
+
+// Secrets returns the values of all secrets that were read, and the password in store.url, for a search after them.
+func (c *Config) Secrets() (all []string) {
+	for _, f := range fields(c, "") {
+		if secret, ok := f.ptr.(*Secret); ok {
+			all = append(all, *secret...)
+		}
+	}
+	for _, address := range c.Store.URL {
+		if u, err := url.Parse(address); err == nil {
+			password, _ := u.User.Password()
+			all = append(all, password, u.Query().Get("password"))
+		}
+	}
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
 // Receivers names the configured receivers: url, command, heartbeat. A secret that was not read, or that the running agent has, counts.

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"reflect"
+	"strings"
+)
+
 // Succeed prepares c to replace running. Settings that only a restart can change keep the running values, and
 // kept lists their keys. The result is checked again, because a file that is valid by itself may be wrong for
 // the address that stays open. On an error, a *Faults, c must not be used.
@@ -13,12 +18,12 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 		if !f.fixed(sameScheme) {
 			continue
 		}
-		mine, theirs := f.ptr.(*string), was[f.key].ptr.(*string)
-		if *mine == *theirs {
+		mine, theirs := reflect.ValueOf(f.ptr).Elem(), reflect.ValueOf(was[f.key].ptr).Elem()
+		if reflect.DeepEqual(mine.Interface(), theirs.Interface()) {
 			continue
 		}
 		kept = append(kept, f.key)
-		*mine = *theirs
+		mine.Set(theirs)
 		if c.origins == nil {
 			c.origins = map[string]origin{}
 		}
@@ -38,7 +43,7 @@ func (c *Config) ListenAt(address string) error {
 	return c.Validate()
 }
 
-// fixed reports whether only a restart can change the field: locks, listeners, and whether the listener uses
+// fixed reports whether only a restart can change the field: what keeps the data, locks, listeners, and whether the listener uses
 // HTTPS. If that stays, the certificate may come from other files.
 func (f field) fixed(sameScheme bool) bool {
 	switch f.key {
@@ -47,13 +52,14 @@ func (f field) fixed(sameScheme bool) bool {
 	case keyTLSCert, keyTLSKey:
 		return !sameScheme
 	}
-	return false
+	return strings.HasPrefix(f.key, "store.")
 }
 
 // Validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It
 // does not check single values. The error is a *Faults.
 func (c *Config) Validate() error {
 	r := newReport(c)
+	checkStore(&r)
 	checkIngest(&r)
 	checkAdmin(&r)
 	return r.err()

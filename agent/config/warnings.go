@@ -21,6 +21,7 @@ func (c *Config) Warnings() []string {
 	var w []string
 	say := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
 
+	c.warnStore(say)
 	c.warnIngest(say)
 	c.warnAdmin(say)
 	c.warnMoEngage(say)
@@ -187,8 +188,11 @@ func (c *Config) Complete() error {
 	for _, f := range c.missing() {
 		problem := "must be set: copy it from MoEngage: Settings, Account, APIs"
 		if f.isSecret() {
-			problem = fmt.Sprintf("must be set as this key, as %s_file or as the credential %s: it is the Data API key in MoEngage: Settings, Account, APIs",
-				f.key, f.tag.Get("credential"))
+			what := "the Data API key in MoEngage: Settings, Account, APIs"
+			if f.key == keyStoreURL {
+				what = "the address of the database, because store.engine is \"postgres\""
+			}
+			problem = fmt.Sprintf("must be set as this key, as %s_file or as the credential %s: it is %s", f.key, f.tag.Get("credential"), what)
 		}
 		missing = append(missing, Fault{Key: f.key, Problem: problem})
 	}
@@ -198,9 +202,12 @@ func (c *Config) Complete() error {
 	return &Faults{Path: c.Path, All: missing}
 }
 
-// missing returns the settings without which an agent cannot send. A secret that was not read may exist.
+// missing returns the settings without which an agent cannot work. A secret that was not read may exist.
 func (c *Config) missing() []field {
 	var missing []field
+	if c.Store.OnPostgres() && !c.has(keyStoreURL, c.Store.URL) && !c.blind {
+		missing = append(missing, keyed(&c.Store, "store.", "url"))
+	}
 	if c.MoEngage.WorkspaceID == "" {
 		missing = append(missing, keyed(&c.MoEngage, "moengage.", "workspace_id"))
 	}

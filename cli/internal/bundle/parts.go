@@ -70,18 +70,6 @@ func (s *Subject) Parts() []Part {
 	}
 }
 
-// Secrets returns the secrets that this process may read, so that the archive can be searched for them.
-func (s *Subject) Secrets() (all []string) {
-	c := s.Config
-	for _, secret := range []config.Secret{
-		c.Ingest.SharedSecret, c.Ingest.BearerToken, c.Ingest.WriteKeys, c.MoEngage.APIKey,
-		c.Notify.URL, c.Notify.Headers, c.Notify.RoutingKey, c.Notify.HeartbeatURL,
-	} {
-		all = append(all, secret...)
-	}
-	return all
-}
-
 func (s *Subject) version(context.Context) ([]byte, error) {
 	return marshal(map[string]any{"version": s.Env.Version, "data_format": store.Format, "go": goVersion})
 }

@@ -44,7 +44,7 @@ func (s *Subject) Write(ctx context.Context, path string, asJSON bool) (err erro
 		}()
 		to = f
 	}
-	about, err := Write(ctx, to, env.Version, s.Parts(), s.Secrets(), limit)
+	about, err := Write(ctx, to, env.Version, s.Parts(), s.Config.Secrets(), limit)
 	if err != nil || path == "-" {
 		return err
 	}

@@ -1,0 +1,86 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+
+	"personasync/agent/config/internal/valid"
+)
+
+// Data is where the agent keeps its data.
+type Data struct {
+	DataDir string `toml:"data_dir" path:"file"`
+	Store   Store  `toml:"store"`
+}
+
+// Store is what keeps the data: files in data_dir, or a PostgreSQL database that several agents share.
+type Store struct {
+	Engine     string   `toml:"engine" one:"bbolt|postgres"`
+	URL        Secret   `toml:"url" credential:"store_url"` // only the current one is used
+	URLFile    string   `toml:"url_file" path:"file"`
+	Schema     string   `toml:"schema"`
+	Term       Duration `toml:"term" min:"3s" max:"1m"`
+	Replicated string   `toml:"replicated" one:"standby|elsewhere|no"`
+}
+
+// OnPostgres reports whether a PostgreSQL database keeps the data.
+func (s *Store) OnPostgres() bool { return s.Engine == "postgres" }
+
+// schemaName is a name that needs no quotes in SQL.
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// checkStore refuses settings of the engine that is not used, because each would promise what does not happen.
+func checkStore(r *report) {
+	s := &r.cfg.Store
+	if !s.OnPostgres() {
+		checkFiles(r)
+		return
+	}
+	if err := valid.Database(s.URL.Current()); len(s.URL) > 0 && err != nil {
+		r.refuseKey(keyStoreURL, "%v", err)
+	}
+	if !schemaName.MatchString(s.Schema) || strings.HasPrefix(s.Schema, "pg_") {
+		r.refuseKey("store.schema", `must be a name of small letters, digits and _, at most 63, that begins with a letter and not with pg_`)
+	}
+	const notHere = `does not apply with store.engine = "postgres"`
+	if r.cfg.Retention.MaxDataBytes > 0 {
+		r.refuseKey("retention.max_data_bytes", notHere+": PostgreSQL's disk is not the agent's to measure. Set it to 0, and watch that disk where PostgreSQL runs")
+	}
+	for _, key := range []string{"backup.schedule", keyBackupDir} {
+		if *r.known[key].ptr.(*string) != "" {
+			r.refuseKey(key, notHere+": PostgreSQL makes its own backups, by pg_basebackup, pg_dump or your provider. Remove it, and set them up there")
+		}
+	}
+}
+
+// checkFiles refuses settings of a database that files do not have. A credential of systemd may be there before a move to
+// PostgreSQL and after one back: it is a warning.
+func checkFiles(r *report) {
+	was := map[string]field{}
+	for _, f := range fields(Default(), "") {
+		was[f.key] = f
+	}
+	for _, f := range fields(&r.cfg.Store, "store.") {
+		from := r.cfg.origins[f.key].kind
+		if f.show() != was[f.key].show() && from != fromCredential && from != fromSecretFile { // of a secret file, the path is refused
+			r.refuseKey(f.key, `has no effect with store.engine = "bbolt", whose files are in data_dir: remove it, or set store.engine = "postgres"`)
+		}
+	}
+}
+
+// warnStore warns of a database by what its address says.
+func (c *Config) warnStore(say sayer) {
+	s := &c.Store
+	switch {
+	case !s.OnPostgres():
+		if c.origins[keyStoreURL].kind == fromCredential {
+			say(`the credential store_url is not used, because store.engine is "bbolt"`)
+		}
+		return
+	case valid.PoolerPort(s.URL.Current()):
+		say("store.url names port 6432, the usual one of a pooler such as PgBouncer: name PostgreSQL itself. An agent has few connections and keeps them, and a busy pooler delays the renewal of the term")
+	}
+	if s.Replicated == "no" {
+		say(`store.replicated is "no": events that were answered with 200 are lost with the host of PostgreSQL`)
+	}
+}
