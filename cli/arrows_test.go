@@ -24,7 +24,7 @@ store/internal/dirtest: store/domain store/internal/apply store/internal/boltpag
 store/internal/statetest: store/domain store/internal/record store/internal/state store/engine store/engine/bolt   # for tests of the packages above the state, and in no program
 store/internal/trial: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/engine store/engine/overlay   # writes to no file
 store/internal/state: store/domain store/internal/record store/internal/turn store/internal/wire store/engine
-store/internal/snapshot: store/crashpoint store/internal/boltfile store/internal/datadir store/internal/query store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
+store/internal/snapshot: store/crashpoint store/internal/boltfile store/internal/datadir store/internal/groupcommit store/internal/query store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/repair: store/domain store/internal/apply store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/record: store/domain store/internal/wal store/internal/wire
 store/internal/query: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/refusal store/internal/state store/internal/wire store/engine
@@ -35,7 +35,8 @@ store/domain:
 store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/internal/trial store/engine store/engine/bolt
 store/internal/boltfile: store/crashpoint store/domain store/internal/wire store/engine
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
-store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain store/engine
+store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/groupcommit store/internal/wire store/domain store/engine
+store/internal/groupcommit: store/domain store/engine   # knows nothing of where records are kept
 store/internal/wire:
 store/postgres: store/domain store/engine
 store/postgres/pgtest:   # for tests of the packages that need a server, and in no program

@@ -12,7 +12,7 @@ import (
 	"os"
 
 	"personasync/store/internal/datadir"
-	"personasync/store/internal/wal"
+	"personasync/store/internal/groupcommit"
 	"personasync/store/internal/wire"
 )
 
@@ -158,7 +158,7 @@ func (r *backupReader) head(from io.Reader) error {
 
 // records checks one entry of the inbox and passes it on. It may have the size of sixteen of the largest commits.
 func (r *backupReader) records(first uint64, size int64, from io.Reader) error {
-	if size > 16*wal.GroupBytes {
+	if size > 16*groupcommit.GroupBytes {
 		return Bad("entry %s%d is too large", backupInbox, first)
 	}
 	chunk, err := io.ReadAll(from)

@@ -3,8 +3,8 @@
 //	Append ─▶ committer ─▶ Segment (inbox-N.db): records: number -> chunk of frames
 //
 // A [Log] writes. When Append returns nil, its records survive kill -9 and power loss. Requests that come while a commit
-// is under way share the next one, so one fsync serves many (group commit). A full [Segment] gives way to the next, and
-// Trim removes the oldest by unlink once its records are applied.
+// is under way share the next one (package groupcommit), so one fsync serves many. A full [Segment] gives way to the next,
+// and Trim removes the oldest by unlink once its records are applied.
 //
 // Numbers only grow, and each belongs to one record. A commit is flushed once, its pages and its meta page together. If
 // the machine goes down meanwhile, [RollBackUnfinished] finds at the next start whether all of it arrived, and otherwise
@@ -14,6 +14,6 @@
 // The package knows frames and checksums, but no record. [Records] answers its questions, and it calls [Hooks] before it
 // acts. No other package knows how a segment lies in its file.
 //
-// Locks, in the order in which they are taken: the committer's senders to queue a request, its mu to commit, and Log.mu
-// for the list of segments and their bounds.
+// Locks, in the order in which they are taken: the commit lock (Hold of the committer), and Log.mu for the list of
+// segments and their bounds.
 package wal

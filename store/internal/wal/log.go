@@ -7,36 +7,29 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/groupcommit"
 )
 
 // A Log is the chain of segments that received records go through, in order. All methods may be called concurrently,
 // unless they say otherwise. One that OpenReadOnly opened has only the methods that read.
 type Log struct {
-	dir       string
-	epoch     uint32 // of the store
-	records   Records
-	hooks     Hooks
-	maxBytes  atomic.Int64  // size after which a segment gives way to the next
-	committer *committer    // nil in a log that is read only
-	written   chan struct{} // see Written
-	prepared  preparer      // of the next segment
+	*groupcommit.Committer // the zero one in a log that is read only
+
+	dir      string
+	epoch    uint32 // of the store
+	records  Records
+	hooks    Hooks
+	maxBytes atomic.Int64 // size after which a segment gives way to the next
+	prepared preparer     // of the next segment
 
 	mu       sync.RWMutex // covers segments and their bounds
 	segments []*Segment   // oldest first; the last one is written to
 	buf      []byte       // for chunks; under the commit lock
 
-	next  atomic.Uint64 // number of the next record; written under the commit lock
-	count counters
-}
-
-// counters count since the log was opened. The methods of Log that return them say what.
-type counters struct {
-	commits, finished atomic.Uint64
-	others, events    atomic.Int64
+	next atomic.Uint64 // number of the next record; written under the commit lock
 }
 
 // Config says how to open a log to write.
@@ -67,7 +60,6 @@ func ask(hook func() error) error {
 func Open(dir string, c Config) (*Log, error) {
 	in := &Log{
 		dir: dir, epoch: c.Epoch, records: c.Records, hooks: c.Hooks,
-		written:  make(chan struct{}, 1),
 		prepared: preparer{ready: make(chan *Segment, 1)},
 	}
 	in.SetMaxBytes(c.MaxBytes)
@@ -84,7 +76,7 @@ func Open(dir string, c Config) (*Log, error) {
 	}
 	in.segments = segments
 	in.next.Store(max(c.First, in.Last()+1, lastAssigned(segments)+1))
-	in.committer = newCommitter(in.commit)
+	in.Committer = groupcommit.New(groupcommit.Config{Refuse: func() error { return ask(in.hooks.Refuse) }, Commit: in.commit})
 	return in, nil
 }
 
@@ -98,7 +90,7 @@ func OpenReadOnly(dir string, epoch uint32, records Records) (*Log, error) {
 	if epoch == 0 && len(segments) > 0 {
 		epoch = segments[0].epoch
 	}
-	return &Log{dir: dir, epoch: epoch, records: records, segments: segments}, nil
+	return &Log{Committer: new(groupcommit.Committer), dir: dir, epoch: epoch, records: records, segments: segments}, nil
 }
 
 // openSegments opens every segment in dir, oldest first, and checks that they belong together.
@@ -143,28 +135,11 @@ func (in *Log) SetMaxBytes(n int64) {
 	in.maxBytes.Store(n)
 }
 
-// SetCommitInterval sets the least time from the beginning of one commit to that of the next. It is 0 at first: a commit
-// begins as soon as the one before has ended.
-func (in *Log) SetCommitInterval(d time.Duration) { in.committer.interval.Store(int64(d)) }
-
-// CommitInterval returns what SetCommitInterval set.
-func (in *Log) CommitInterval() time.Duration { return time.Duration(in.committer.interval.Load()) }
-
 // Epoch returns the epoch of the store that the log belongs to. It is 0 for a log without segments.
 func (in *Log) Epoch() uint32 { return in.epoch }
 
 // Next returns the number that the next record gets.
 func (in *Log) Next() uint64 { return in.next.Load() }
-
-// Commits returns how many commits with records this process has made.
-func (in *Log) Commits() uint64 { return in.count.commits.Load() }
-
-// Finished returns how many transactions have succeeded or failed in this process, probes included.
-func (in *Log) Finished() uint64 { return in.count.finished.Load() }
-
-// Written returns a channel that receives after a commit. It has a buffer of one: a slow reader misses repetitions,
-// never the last.
-func (in *Log) Written() <-chan struct{} { return in.written }
 
 // Last returns the number of the newest record on disk, 0 without any.
 func (in *Log) Last() (last uint64) {
@@ -217,9 +192,9 @@ func (in *Log) Close() {
 
 // Stop answers the queued requests and refuses further ones. Records can still be read.
 func (in *Log) Stop() {
-	in.committer.stop()
-	in.committer.mu.Lock()
-	defer in.committer.mu.Unlock() // no request waits any more
+	in.Committer.Stop()
+	in.Hold()
+	defer in.Release()
 	// The last commit brings no record, so later damage that makes it look unfinished costs none. Its failure costs
 	// none either.
 	_ = in.write(nil)

@@ -2,20 +2,17 @@ package wal
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"personasync/store/crashpoint"
-	"personasync/store/domain"
+	"personasync/store/internal/groupcommit"
 	"personasync/store/internal/wire"
 )
 
@@ -112,30 +109,6 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 	}
 }
 
-// TestAFullOrClosedLogRefuses: a record that found no place in the queue must not be answered with success.
-func TestAFullOrClosedLogRefuses(t *testing.T) {
-	in := open(t, t.TempDir())
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	in.committer.mu.Lock()
-	for len(in.committer.requests) < queueLength {
-		if err := in.Append(gone, frame("gone")); !errors.Is(err, context.Canceled) {
-			t.Fatalf("a caller that has gone got %v", err)
-		}
-	}
-	if err := in.Append(t.Context(), frame("late")); !errors.Is(err, domain.ErrBusy) {
-		t.Errorf("with a full queue it answers %v", err)
-	}
-	for in.committer.commitGroup() {
-	}
-	in.committer.release()
-	must(t, in.Append(t.Context(), frame("next")))
-	in.Close()
-	if err := in.Append(t.Context(), frame("after")); !errors.Is(err, domain.ErrClosed) {
-		t.Errorf("a closed log answers %v", err)
-	}
-}
-
 // TestHooksAreAsked: each may refuse, and what it refuses is not acknowledged.
 func TestHooksAreAsked(t *testing.T) {
 	in := open(t, t.TempDir())
@@ -155,108 +128,6 @@ func TestHooksAreAsked(t *testing.T) {
 	}
 	if err := in.Trim(9, noon, 0, 1); !errors.Is(err, no) {
 		t.Errorf("a file was removed where nothing may be: %v", err)
-	}
-}
-
-// TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.
-func TestCommitsComeApart(t *testing.T) {
-	const apart = 50 * time.Millisecond
-	in := open(t, t.TempDir())
-	defer in.Close()
-	in.SetCommitInterval(apart)
-	began := time.Now()
-	for range 4 {
-		must(t, in.Append(t.Context(), frame("ann")))
-	}
-	if took := time.Since(began); took < 3*apart {
-		t.Errorf("four commits took %v", took)
-	}
-	before := in.Commits()
-	in.committer.mu.Lock() // a commit under way
-	var senders sync.WaitGroup
-	for range 20 {
-		senders.Go(func() {
-			if err := in.Append(t.Context(), frame("bob")); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for len(in.committer.requests) < 20 {
-		time.Sleep(time.Millisecond)
-	}
-	in.committer.release()
-	senders.Wait()
-	if n := in.Commits() - before; n != 1 {
-		t.Errorf("20 senders took %d commits", n)
-	}
-}
-
-// TestALogThatClosesDoesNotKeepCommitsApart: the senders that wait are answered at once.
-func TestALogThatClosesDoesNotKeepCommitsApart(t *testing.T) {
-	in := open(t, t.TempDir())
-	must(t, in.Append(t.Context(), frame("ann")))
-	in.SetCommitInterval(time.Hour)
-	answered := make(chan error, 1)
-	go func() { answered <- in.Append(context.Background(), frame("bob")) }()
-	for len(in.committer.requests) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	in.Close()
-	must(t, <-answered)
-}
-
-// TestTheCommitterLetsOthersHaveTheTurn: under a load that does not end somebody always waits, and a forget
-// would wait for ever.
-func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
-	in := open(t, t.TempDir())
-	defer in.Close()
-	const many = 8 * commitHold
-	in.committer.mu.Lock()
-	for range many { // each fills a group
-		must(t, in.committer.enqueue(&appendRequest{frames: [][]byte{frame("ann")}, size: GroupBytes, done: make(chan error, 1)}))
-	}
-	reached, waits := make(chan struct{}), make(chan struct{})
-	crashpoint.OnPoint(func(crashpoint.Point) {
-		crashpoint.OnPoint(nil)
-		close(reached)
-		<-waits
-	})
-	in.committer.release()
-	<-reached
-	close(waits)
-	in.committer.mu.Lock()
-	left := len(in.committer.requests)
-	in.committer.release()
-	if left == 0 {
-		t.Errorf("the turn was free once all %d groups were committed", many)
-	}
-}
-
-// TestASenderIsNotForgottenWhileTheLogIsTurnedOver: a sender that came while a forget had the turn found it
-// taken, and nobody looked at the queue behind it. The record was not acknowledged until another came.
-func TestASenderIsNotForgottenWhileTheLogIsTurnedOver(t *testing.T) {
-	in := open(t, t.TempDir())
-	defer in.Close()
-	must(t, in.Append(t.Context(), frame("ann")))
-	answer := make(chan error, 1)
-	crashpoint.OnPoint(func(p crashpoint.Point) {
-		if p != crashpoint.SegmentNamed {
-			return
-		}
-		crashpoint.OnPoint(nil)
-		go func() { answer <- in.Append(t.Context(), frame("bob")) }()
-		for len(in.committer.requests) == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(20 * time.Millisecond) // until it has found the turn taken
-	})
-	defer crashpoint.OnPoint(nil)
-	must(t, in.RotateNow())
-	select {
-	case err := <-answer:
-		must(t, err)
-	case <-time.After(time.Minute):
-		t.Fatal("the record was never acknowledged")
 	}
 }
 
@@ -290,8 +161,8 @@ func TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("ann")))
-	group := []*appendRequest{{frames: [][]byte{frame("bob"), frame("cid")}}, {frames: [][]byte{frame("dan")}}}
-	in.committer.mu.Lock()
+	group := groupcommit.Group{groupcommit.NewRequest(frame("bob"), frame("cid")), groupcommit.NewRequest(frame("dan"))}
+	in.Hold()
 	s := in.segments[0]
 	_, err := s.write(in.Next(), group, nil) // committed, and nobody knows
 	must(t, err)
@@ -301,7 +172,7 @@ func TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing(t *testing.T) {
 	if s.readMeta(); s.unsyncedTxid == 0 {
 		t.Error("a head that is in the file goes unnoticed")
 	}
-	in.committer.mu.Unlock()
+	in.Release()
 	must(t, in.Append(t.Context(), frame("bob"), frame("cid"), frame("dan"))) // the callers come again
 	must(t, in.Append(t.Context(), frame("eve")))
 	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"ann", "bob", "cid", "dan", "eve"}) {
@@ -316,13 +187,13 @@ func TestACommitInDoubtDoesNotStayBehindInAFullFile(t *testing.T) {
 	in := open(t, dir)
 	defer func() { in.Close() }()
 	must(t, in.Append(t.Context(), frame("ann")))
-	in.committer.mu.Lock()
+	in.Hold()
 	s := in.segments[0]
-	_, err := s.write(in.Next(), []*appendRequest{{frames: [][]byte{frame("bob")}}}, nil)
+	_, err := s.write(in.Next(), groupcommit.Group{groupcommit.NewRequest(frame("bob"))}, nil)
 	must(t, err)
 	s.unsyncedTxid = s.txid
 	in.SetMaxBytes(1)
-	in.committer.mu.Unlock()
+	in.Release()
 	must(t, in.Append(t.Context(), frame("cid")))
 	if n := len(in.Segments()); n != 2 {
 		t.Fatalf("%d files", n)

@@ -58,8 +58,8 @@ func (in *Log) rotate(s *Segment) (*Segment, error) {
 
 // RotateNow begins a new segment, unless the newest is empty.
 func (in *Log) RotateNow() error {
-	in.committer.mu.Lock()
-	defer in.committer.release()
+	in.Hold()
+	defer in.Release()
 	s, err := in.newest()
 	if err != nil || s.first == 0 {
 		return err

@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/groupcommit"
 )
 
 const sector = 512
@@ -32,13 +33,13 @@ func tornSegment(t *testing.T, n int, r *rand.Rand) (path string, images [][]byt
 	}
 	keep()
 	for i := range n {
-		req := new(appendRequest)
+		req := groupcommit.NewRequest()
 		for j := range r.IntN(40) { // a commit may bring nothing
-			req.frames = append(req.frames, frame(fmt.Sprint("user-", i, "-", j)))
+			req.Frames = append(req.Frames, frame(fmt.Sprint("user-", i, "-", j)))
 		}
-		_, err := s.write(next, []*appendRequest{req}, nil)
+		_, err := s.write(next, groupcommit.Group{req}, nil)
 		must(t, err)
-		next += uint64(len(req.frames))
+		next += uint64(len(req.Frames))
 		keep()
 	}
 	return path, images, last
@@ -97,7 +98,7 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 			t.Errorf("commit %d: %d records of %d, %v", i, len(records), s.last, err)
 		}
 		// It goes on from there, and what it writes is sound.
-		_, err = s.write(s.lastAssigned+1, []*appendRequest{{frames: [][]byte{frame("next")}}}, nil)
+		_, err = s.write(s.lastAssigned+1, groupcommit.Group{groupcommit.NewRequest(frame("next"))}, nil)
 		must(t, err)
 		must(t, s.db.View(func(tx *bolt.Tx) error {
 			for err := range tx.Check() {
@@ -169,10 +170,10 @@ func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("first")))
 	s := in.segments[0]
-	in.committer.mu.Lock()
-	_, err = s.write(2, []*appendRequest{{frames: [][]byte{frame("unflushed")}}}, nil)
+	in.Hold()
+	_, err = s.write(2, groupcommit.Group{groupcommit.NewRequest(frame("unflushed"))}, nil)
 	s.unsyncedTxid = s.txid // as a flush that fails leaves it: bbolt has no seam for it
-	in.committer.mu.Unlock()
+	in.Release()
 	must(t, err)
 	if records, err := in.Read(1, 1<<20); err != nil || len(records) != 1 {
 		t.Errorf("a record that is not flushed can be read: %d, %v", len(records), err)

@@ -8,6 +8,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/groupcommit"
 	"personasync/store/internal/wire"
 )
 
@@ -17,7 +18,7 @@ const chunkBytes = 16 << 10
 
 // write appends the records of one group commit, and returns when they are on disk. buf is memory for the chunks. It
 // returns what buf became, to be used again after the commit.
-func (s *Segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
+func (s *Segment) write(first uint64, group groupcommit.Group, buf []byte) ([]byte, error) {
 	chunks := chunkGroup(first, group, buf[:0])
 	s.ahead.reserve(s.path, s.info, s.used, len(chunks.buf))
 	err := s.db.Update(func(tx *bolt.Tx) error {
@@ -51,11 +52,11 @@ type chunk struct {
 	start, end int
 }
 
-func chunkGroup(seq uint64, group []*appendRequest, buf []byte) chunks {
+func chunkGroup(seq uint64, group groupcommit.Group, buf []byte) chunks {
 	c := chunks{buf: buf}
 	open := chunk{first: seq}
 	for _, req := range group {
-		for _, frame := range req.frames {
+		for _, frame := range req.Frames {
 			if size := len(c.buf) - open.start; size > 0 && size+len(frame) > chunkBytes {
 				open.end = len(c.buf)
 				c.list = append(c.list, open)

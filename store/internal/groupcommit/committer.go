@@ -1,4 +1,4 @@
-package wal
+package groupcommit
 
 import (
 	"runtime"
@@ -9,19 +9,22 @@ import (
 	"personasync/store/domain"
 )
 
-// A committer is the group commit. The goroutine that holds mu takes every queued request, commits all of them in one
+// A Committer is the group commit. The goroutine that holds mu takes every queued request, commits all of them in one
 // transaction and answers their callers. There is no timer. A caller that finds mu free commits its own request, without
 // waking another goroutine. Under load the commit in progress gathers the next group, and the committer's own goroutine
 // keeps mu while requests are queued.
 //
 // A caller that finds mu taken relies on the holder: it has queued its request before it tried, and then waits. So every
-// holder of mu unlocks it with release, or looks at the queue again itself.
-type committer struct {
-	commit   func(group []*appendRequest) // one transaction, which answers the group; called with mu held
-	requests chan *appendRequest
+// holder of mu unlocks it with Release, or looks at the queue again itself.
+//
+// All methods may be called concurrently, unless they say otherwise. The zero Committer has only the methods that count.
+type Committer struct {
+	config   Config
+	requests chan *Request
 	queued   chan struct{} // buffer of one: requests are queued and nobody holds mu
-	closing  chan struct{} // closed by stop; ends the goroutine once requests is empty
+	closing  chan struct{} // closed by Stop; ends the goroutine once requests is empty
 	ended    chan struct{} // closed when the goroutine has ended
+	written  chan struct{} // see Written
 
 	mu       sync.Mutex   // held while committing
 	interval atomic.Int64 // ns from the beginning of one commit to that of the next, at least
@@ -29,14 +32,41 @@ type committer struct {
 
 	senders sync.RWMutex // held for reading while sending to requests
 	closed  bool         // under senders
+
+	count counters
 }
 
-// appendRequest is one caller of Append, waiting.
-type appendRequest struct {
-	frames [][]byte
+// Config says how a Committer commits.
+type Config struct {
+	// Refuse returns why records are refused, before they are queued. It may be nil.
+	Refuse func() error
+
+	// Commit makes a group durable in one transaction. After nil it is; after an engine.DoubtError it may be; after any
+	// other error it is not. A group without frames is a probe, which commits an empty transaction. One call at a time.
+	Commit func(Group) error
+
+	// Apart has the committer's goroutine alone commit, for a commit that may take longer than a caller waits.
+	Apart bool
+}
+
+// A Request is one caller of Append, waiting.
+type Request struct {
+	Frames [][]byte
 	size   int
 	other  bool       // its records are not events
 	done   chan error // buffer of one
+}
+
+// A Group is the requests that one transaction commits, in their order.
+type Group []*Request
+
+// NewRequest returns a request that no goroutine waits for.
+func NewRequest(frames ...[]byte) *Request {
+	req := &Request{Frames: frames, done: make(chan error, 1)}
+	for _, f := range frames {
+		req.size += len(f)
+	}
+	return req
 }
 
 const (
@@ -55,20 +85,22 @@ const (
 	commitHold = 64
 )
 
-func newCommitter(commit func([]*appendRequest)) *committer {
-	c := &committer{
-		commit:   commit,
-		requests: make(chan *appendRequest, queueLength),
+// New returns a committer, whose goroutine Stop ends.
+func New(config Config) *Committer {
+	c := &Committer{
+		config:   config,
+		requests: make(chan *Request, queueLength),
 		queued:   make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		ended:    make(chan struct{}),
+		written:  make(chan struct{}, 1),
 	}
 	go c.run()
 	return c
 }
 
-// enqueue queues a request. It returns ErrBusy if the queue is full, and ErrClosed after stop.
-func (c *committer) enqueue(req *appendRequest) error {
+// enqueue queues a request. It returns ErrBusy if the queue is full, and ErrClosed after Stop.
+func (c *Committer) enqueue(req *Request) error {
 	c.senders.RLock()
 	defer c.senders.RUnlock()
 	if c.closed {
@@ -83,16 +115,23 @@ func (c *committer) enqueue(req *appendRequest) error {
 }
 
 // lead commits one group of the queued requests if mu is free. The goroutine commits those that came meanwhile.
-func (c *committer) lead() {
+func (c *Committer) lead() {
+	if c.config.Apart {
+		c.wake()
+		return
+	}
 	if !c.mu.TryLock() {
 		return
 	}
 	c.commitGroup()
-	c.release()
+	c.Release()
 }
 
-// release unlocks mu and wakes the goroutine if requests were queued meanwhile.
-func (c *committer) release() {
+// Hold waits for the commit in progress and keeps the next from beginning, until Release.
+func (c *Committer) Hold() { c.mu.Lock() }
+
+// Release unlocks mu and wakes the goroutine if requests were queued meanwhile.
+func (c *Committer) Release() {
 	c.mu.Unlock()
 	if len(c.requests) > 0 {
 		c.wake()
@@ -100,15 +139,15 @@ func (c *committer) release() {
 }
 
 // wake has the goroutine commit the queued requests.
-func (c *committer) wake() {
+func (c *Committer) wake() {
 	select {
 	case c.queued <- struct{}{}:
 	default:
 	}
 }
 
-// stop refuses further requests and returns once the queued ones are answered.
-func (c *committer) stop() {
+// Stop refuses further requests and returns once the queued ones are answered.
+func (c *Committer) Stop() {
 	c.senders.Lock()
 	c.closed = true
 	c.senders.Unlock()
@@ -116,7 +155,7 @@ func (c *committer) stop() {
 	<-c.ended
 }
 
-func (c *committer) run() {
+func (c *Committer) run() {
 	defer close(c.ended)
 	for {
 		select {
@@ -131,7 +170,7 @@ func (c *committer) run() {
 
 // drain commits until no request is queued. It unlocks mu now and then: under a constant load requests are always
 // queued, and a rotation needs mu too.
-func (c *committer) drain() {
+func (c *Committer) drain() {
 	for len(c.requests) > 0 {
 		c.mu.Lock()
 		for n := 0; n < commitHold && c.commitGroup(); n++ {
@@ -141,7 +180,7 @@ func (c *committer) drain() {
 }
 
 // commitGroup commits a group of the queued requests, and reports whether there were any.
-func (c *committer) commitGroup() bool {
+func (c *Committer) commitGroup() bool {
 	if len(c.requests) == 0 {
 		return false
 	}
@@ -149,7 +188,7 @@ func (c *committer) commitGroup() bool {
 	if len(c.requests) < smallGroup {
 		runtime.Gosched() // callers that can run enqueue first: their requests share this commit instead of the next
 	}
-	group, size := []*appendRequest(nil), 0
+	group, size := Group(nil), 0
 	for size < GroupBytes {
 		select {
 		case req := <-c.requests:
@@ -163,8 +202,23 @@ func (c *committer) commitGroup() bool {
 	return true
 }
 
+// commit commits a group and answers it. The caller holds mu.
+func (c *Committer) commit(group Group) {
+	err := c.config.Commit(group)
+	if err == nil {
+		c.count.add(group)
+	}
+	c.count.finished.Add(1)
+	for _, req := range group {
+		req.done <- err
+	}
+	if err == nil {
+		c.Signal()
+	}
+}
+
 // keepInterval waits until the next commit may begin, unless the log closes.
-func (c *committer) keepInterval() {
+func (c *Committer) keepInterval() {
 	interval := time.Duration(c.interval.Load())
 	if wait := time.Until(c.began.Add(interval)); interval > 0 && wait > 0 {
 		select {

@@ -1,0 +1,214 @@
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"personasync/store/domain"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// log is a log in memory.
+type log struct {
+	*Committer
+	during func() // called within a commit
+	names  []string
+}
+
+func open(t testing.TB, config Config) *log {
+	l := new(log)
+	config.Commit = func(group Group) error {
+		if l.during != nil {
+			l.during()
+		}
+		for _, req := range group {
+			for _, f := range req.Frames {
+				l.names = append(l.names, string(f))
+			}
+		}
+		return nil
+	}
+	l.Committer = New(config)
+	return l
+}
+
+// TestAFullOrClosedLogRefuses: a record that found no place in the queue must not be answered with success.
+func TestAFullOrClosedLogRefuses(t *testing.T) {
+	l := open(t, Config{})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.Hold()
+	for len(l.requests) < queueLength {
+		if err := l.Append(gone, []byte("gone")); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a caller that has gone got %v", err)
+		}
+	}
+	if err := l.Append(t.Context(), []byte("late")); !errors.Is(err, domain.ErrBusy) {
+		t.Errorf("with a full queue it answers %v", err)
+	}
+	for l.commitGroup() {
+	}
+	l.Release()
+	must(t, l.Append(t.Context(), []byte("next")))
+	l.Stop()
+	if err := l.Append(t.Context(), []byte("after")); !errors.Is(err, domain.ErrClosed) {
+		t.Errorf("a closed log answers %v", err)
+	}
+	if len(l.names) != queueLength+1 || l.Events() != queueLength+1 {
+		t.Errorf("%d records are written and %d counted, want %d", len(l.names), l.Events(), queueLength+1)
+	}
+}
+
+// TestWhatIsRefusedIsNotQueued: the owner's reason is the answer, and nothing is written.
+func TestWhatIsRefusedIsNotQueued(t *testing.T) {
+	no := errors.New("no")
+	l := open(t, Config{Refuse: func() error { return no }})
+	defer l.Stop()
+	if err := l.Append(t.Context(), []byte("ann")); !errors.Is(err, no) || len(l.requests) > 0 {
+		t.Errorf("answered %v, and %d requests wait", err, len(l.requests))
+	}
+}
+
+// TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.
+func TestCommitsComeApart(t *testing.T) {
+	const apart = 50 * time.Millisecond
+	l := open(t, Config{})
+	defer l.Stop()
+	l.SetCommitInterval(apart)
+	began := time.Now()
+	for range 4 {
+		must(t, l.Append(t.Context(), []byte("ann")))
+	}
+	if took := time.Since(began); took < 3*apart {
+		t.Errorf("four commits took %v", took)
+	}
+	before := l.Commits()
+	l.Hold() // a commit under way
+	var senders sync.WaitGroup
+	for range 20 {
+		senders.Go(func() {
+			if err := l.Append(t.Context(), []byte("bob")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for len(l.requests) < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	l.Release()
+	senders.Wait()
+	if n := l.Commits() - before; n != 1 {
+		t.Errorf("20 senders took %d commits", n)
+	}
+}
+
+// TestALogThatClosesDoesNotKeepCommitsApart: the senders that wait are answered at once.
+func TestALogThatClosesDoesNotKeepCommitsApart(t *testing.T) {
+	l := open(t, Config{})
+	must(t, l.Append(t.Context(), []byte("ann")))
+	l.SetCommitInterval(time.Hour)
+	answered := make(chan error, 1)
+	go func() { answered <- l.Append(context.Background(), []byte("bob")) }()
+	for len(l.requests) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	l.Stop()
+	must(t, <-answered)
+}
+
+// TestTheCommitterLetsOthersHaveTheTurn: under a load that does not end somebody always waits, and a forget
+// would wait for ever.
+func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
+	l := open(t, Config{})
+	defer l.Stop()
+	const many = 8 * commitHold
+	reached, waits := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	l.during = func() {
+		once.Do(func() { close(reached); <-waits })
+		time.Sleep(100 * time.Microsecond) // as a disk takes
+	}
+	l.Hold()
+	for range many { // each fills a group
+		req := NewRequest([]byte("ann"))
+		req.size = GroupBytes
+		must(t, l.enqueue(req))
+	}
+	l.Release()
+	<-reached
+	close(waits)
+	l.Hold()
+	left := len(l.requests)
+	l.Release()
+	if left == 0 {
+		t.Errorf("the turn was free once all %d groups were committed", many)
+	}
+}
+
+// TestASenderIsNotForgottenWhileTheTurnIsHeld: a sender that came while a forget had the turn found it taken, and nobody
+// looked at the queue behind it. The record was not acknowledged until another came.
+func TestASenderIsNotForgottenWhileTheTurnIsHeld(t *testing.T) {
+	l := open(t, Config{})
+	defer l.Stop()
+	answer := make(chan error, 1)
+	l.Hold()
+	go func() { answer <- l.Append(t.Context(), []byte("bob")) }()
+	for len(l.requests) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // until it has found the turn taken
+	l.Release()
+	select {
+	case err := <-answer:
+		must(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("the record was never acknowledged")
+	}
+}
+
+// TestACallerOfACommitApartCanGo: its request leads the queue, and the commit does not end.
+func TestACallerOfACommitApartCanGo(t *testing.T) {
+	l := open(t, Config{Apart: true})
+	ends := make(chan struct{})
+	l.during = func() { <-ends }
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := l.Append(soon, []byte("ann")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("answered %v", err)
+	}
+	close(ends)
+	l.Stop()
+}
+
+// TestRecordsOfOthersAreCountedUntilTheyAreApplied: and applying those of another process does not make the count negative.
+func TestRecordsOfOthersAreCountedUntilTheyAreApplied(t *testing.T) {
+	l := open(t, Config{})
+	defer l.Stop()
+	must(t, l.AppendOther(t.Context(), []byte("an order"), []byte("rules")))
+	l.Arrived(5)
+	if l.Others() != 2 || l.Events() != 5 {
+		t.Errorf("%d orders are not applied and %d events came, want 2 and 5", l.Others(), l.Events())
+	}
+	l.OthersApplied(7)
+	if l.Others() != 0 {
+		t.Errorf("%d orders are not applied, want none", l.Others())
+	}
+	select {
+	case <-l.Written():
+	default:
+		t.Error("nobody was told of what was written")
+	}
+}
