@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -71,6 +73,7 @@ func TestAHoleOfUnappliedRecordsIsFound(t *testing.T) {
 	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
 	}
+	b.openBroken()
 	b.reopen(rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	b.wantMembers("vip", "ann", "bob", "dan")
@@ -120,6 +123,18 @@ func TestADamagedStateBehindAHoleLosesNoRecord(t *testing.T) {
 			b.balance()
 		})
 	}
+}
+
+// openBroken opens a stopped store whose writer ends when it meets damage, and waits for that.
+func (b *bench) openBroken(after ...*domain.Event) {
+	b.Helper()
+	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler)})
+	must(b, err)
+	b.Store = s
+	if len(after) > 0 {
+		must(b, b.Append(context.Background(), after...))
+	}
+	<-b.Broken()
 }
 
 // breakHeads damages the newer, the older or both meta pages of a file.

@@ -201,6 +201,9 @@ func (o *opener) build() (err error) {
 		Options: &o.Options, life: o.life, end: o.end, db: o.db, state: o.state, records: o.inbox,
 		damage: datadir.NewDamage(o.Log, o.start.Marker), budget: o.budget, scratch: o.place.Dir,
 	}
+	if o.start.Checked {
+		base.checked = o.inbox.Next() - 1
+	}
 	if o.store, err = base.build(); err != nil {
 		return err
 	}
@@ -228,6 +231,7 @@ type base struct {
 	damage  *datadir.Damage
 	budget  *datadir.DiskBudget
 	scratch string // folder for what an order must sort
+	checked uint64 // see writer.Config
 }
 
 // build puts the store together. Its writer is to be run.
@@ -239,7 +243,7 @@ func (b *base) build() (*Store, error) {
 		return nil, err
 	}
 	w := writer.New(writer.Config{
-		Log: b.Log, DB: b.db, State: b.state, Inbox: b.records, Damage: b.damage, Parkings: parkings, Refused: refused,
+		Log: b.Log, DB: b.db, State: b.state, Inbox: b.records, Damage: b.damage, Checked: b.checked, Parkings: parkings, Refused: refused,
 	})
 	u := &upkeep{log: b.Log, r: reader, records: b.records, writer: w, budget: b.budget, life: b.life, now: time.Now}
 	u.retention.Store(b.Options)

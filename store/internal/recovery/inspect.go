@@ -37,11 +37,13 @@ func (s *Start) inspect(ctx context.Context, why string) error {
 		return nil
 	}
 	r, err := s.readAll(ctx, why)
-	if err == nil {
-		s.logRecordFaults(r)
-	}
-	if err != nil || len(r.DamagedFiles) == 0 {
+	if err != nil {
 		return err
+	}
+	s.Checked = true // or the start fails
+	s.logRecordFaults(r)
+	if len(r.DamagedFiles) == 0 {
+		return nil
 	}
 	var reports []*repair.Salvage
 	for _, path := range paths { // the inbox first

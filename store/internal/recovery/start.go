@@ -25,6 +25,7 @@ import (
 type Start struct {
 	Marker  *datadir.ShutdownMarker
 	Written time.Time // when the files were last written to; zero if there were none
+	Checked bool      // all files were read, and the damaged ones salvaged
 
 	dir  string
 	log  *slog.Logger

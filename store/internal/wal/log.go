@@ -184,6 +184,13 @@ func (in *Log) Read(from uint64, maxBytes int) ([]engine.Record, error) {
 	return nil, nil
 }
 
+// Spans reports whether a segment has records before and behind number n, or that record itself.
+func (in *Log) Spans(n uint64) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return slices.ContainsFunc(in.segments, func(s *Segment) bool { return s.first <= n && n <= s.last })
+}
+
 // Close stops the log and closes its files.
 func (in *Log) Close() {
 	in.Stop()

@@ -72,12 +72,15 @@ func (n *renumbering) passHole(list []placement, applied uint64) {
 	if n.next == 0 || len(list) == 0 || list[0].key <= n.next || list[0].key-n.next <= n.most || n.next+list[0].count == n.end(list, 0) {
 		return
 	}
-	if first := list[0].key; first <= n.assigned && n.assigned-first < n.most { // the sequence agrees with the keys
+	if first := list[0].key; n.isLate(first) {
 		n.next = first
 	} else {
 		n.next = min(first, max(n.next, applied+1))
 	}
 }
+
+// isLate reports whether the last number assigned agrees that a record near the end of the segment has the number key.
+func (n *renumbering) isLate(key uint64) bool { return key <= n.assigned && n.assigned-key < n.most }
 
 // end returns the number that should follow chunk i.
 func (n *renumbering) end(list []placement, i int) uint64 {
@@ -100,6 +103,8 @@ func (n *renumbering) place(list []placement, i int) {
 		n.repeated = true
 		n.put(p, n.next)
 		list[i].count = p.count
+	case p.key-n.next > n.most && n.isLate(p.key): // a hole that is too large for stand-ins: files were removed
+		n.put(p, p.key)
 	case p.key-n.next > n.most && (n.assigned < p.key || p.key-n.next < RestoreJump), n.assigned != 0 && p.key > n.assigned:
 		n.displaced = append(n.displaced, p)
 	case p.key-n.next >= RestoreJump:

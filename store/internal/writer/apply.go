@@ -1,38 +1,49 @@
 package writer
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"personasync/store/internal/apply"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
+	"personasync/store/internal/wire"
 )
 
 // applier is how far the writer is with the inbox.
 type applier struct {
 	pacing     pacing
-	unreadable bool      // the last batch found none of the records it looked for
+	unreadable bool      // the last batch could not be read
 	reached    time.Time // receipt of the newest record applied by this process
 }
 
-// applyNext applies the next records of the inbox, if there are any. An inbox that cannot be read is no error:
-// outcomes and leases must not wait for it.
+// applyNext applies the next records of the inbox, if there are any. An inbox that cannot be read for a reason other than
+// damage is no error: outcomes and leases must not wait for it.
 func (w *Writer) applyNext(tx *state.Tx) error {
+	end := w.inbox.Next()
 	records, err := w.inbox.Read(tx.State.Applied+1, w.apply.pacing.portion())
-	if err != nil {
+	if w.apply.unreadable = err != nil; w.apply.unreadable && !errors.Is(err, wire.ErrDamaged) {
 		w.log.Error("the inbox could not be read; trying again", "err", err)
-		w.apply.unreadable = true
 		return nil
 	}
-	if w.apply.unreadable = len(records) == 0; w.apply.unreadable {
-		w.log.Error("records that were received are not in the inbox", "from", tx.State.Applied+1)
+	if err == nil && len(records) == 0 {
+		err = w.passHole(tx, end)
+	}
+	if err != nil {
+		return err
 	}
 	_, heard := w.refused.List()
 	defer func() { w.refused.Hear(heard) }()
 	for i, r := range records {
 		state.Yield(i)
-		if missing := r.Seq - 1 - tx.State.Applied; missing > 0 {
-			apply.Missing(tx, missing)
+		if r.Seq != tx.State.Applied+1 {
+			if i > 0 { // the next batch begins with the hole
+				break
+			}
+			if err := w.passHole(tx, r.Seq); err != nil {
+				return err
+			}
 		}
 		rec, err := record.DecodeRecord(r.Seq, r.Frame)
 		if err != nil {
@@ -49,4 +60,18 @@ func (w *Writer) applyNext(tx *state.Tx) error {
 		}
 	}
 	return tx.Err
+}
+
+// passHole counts the records up to the one before to as lost, where a check of the files would not find them: whole files
+// were removed, a restore moved the numbers on, or this start has checked and salvaged. Any other hole is damage: the tree
+// of a file no longer leads to records that it has, and the next start can save them.
+func (w *Writer) passHole(tx *state.Tx, to uint64) error {
+	next := tx.State.Applied + 1
+	inFile := to == w.inbox.Next() || w.inbox.Spans(next) && to-next < record.RestoreJump
+	if to < next || inFile && next > w.checked {
+		return fmt.Errorf("%w: received records cannot be found in the inbox: number %d is looked for, the next found is %d", wire.ErrDamaged, next, to)
+	}
+	apply.Missing(tx, to-next)
+	tx.State.Applied = to - 1
+	return nil
 }

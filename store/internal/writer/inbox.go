@@ -18,6 +18,9 @@ type Inbox interface {
 	// Next returns the number that the next record gets.
 	Next() uint64
 
+	// Spans reports whether a file of the inbox should have record n, so that a hole there is damage.
+	Spans(n uint64) bool
+
 	// Events returns how many events this process has committed. OthersApplied subtracts n applied records from Others.
 	Events() int64
 	OthersApplied(n int64)

@@ -24,6 +24,7 @@ type Writer struct {
 	db       engine.State
 	inbox    Inbox
 	damage   *datadir.Damage
+	checked  uint64          // see Config
 	parkings *state.Parkings // parked by this process, for the readers that follow
 	refused  *refusal.Counts
 
@@ -48,6 +49,7 @@ type Config struct {
 	State    *state.State // as DB has it; the writer's from now on
 	Inbox    Inbox
 	Damage   *datadir.Damage
+	Checked  uint64 // number of the last record that this start looked for in a check of the files; 0: it trusted them
 	Parkings *state.Parkings
 	Refused  *refusal.Counts
 }
@@ -55,7 +57,7 @@ type Config struct {
 // New returns a writer that Recover and Run start.
 func New(c Config) *Writer {
 	w := &Writer{
-		log: c.Log, db: c.DB, inbox: c.Inbox, damage: c.Damage, parkings: c.Parkings, refused: c.Refused,
+		log: c.Log, db: c.DB, inbox: c.Inbox, damage: c.Damage, checked: c.Checked, parkings: c.Parkings, refused: c.Refused,
 		mailbox: newMailbox(), notify: newNotifier(), state: c.State,
 	}
 	w.applied.Store(c.State.Applied)
