@@ -100,8 +100,11 @@ func (v *View) Epoch() (epoch string, err error) {
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (domain.Counts, error) { return v.r.Counts() }
 
-// Computations lists every computation seen, by key.
+// Computations lists every computation seen, by key, without SentUpTo.
 func (v *View) Computations() ([]domain.ComputationInfo, error) { return v.r.Computations() }
+
+// Watermarked is Computations with SentUpTo, for which it reads up to about 12,000 rows.
+func (v *View) Watermarked() ([]domain.ComputationInfo, error) { return v.r.Watermarked() }
 
 // Change returns one change, wherever it is, and the raw event that caused it while that is kept. An
 // unknown id is ErrNotFound.

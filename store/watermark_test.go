@@ -12,7 +12,7 @@ import (
 // sentUpTo returns the watermark of a computation.
 func (b *bench) sentUpTo(key string) time.Time {
 	b.Helper()
-	all, err := b.Computations()
+	all, err := b.Watermarked()
 	must(b, err)
 	for _, c := range all {
 		if c.Key != key {
@@ -32,7 +32,7 @@ func (b *bench) sentUpTo(key string) time.Time {
 // wantWatermarksTrue fails the test if something that was received before a watermark is pending.
 func (b *bench) wantWatermarksTrue() {
 	b.Helper()
-	all, err := b.Computations()
+	all, err := b.Watermarked()
 	must(b, err)
 	marks := make(map[string]time.Time, len(all))
 	for _, c := range all {

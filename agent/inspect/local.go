@@ -155,7 +155,7 @@ func (l *Local) readStats(ctx context.Context, f domain.OutboxFilter) (stats []d
 // Computations implements Inspector.
 func (l *Local) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
 	err = l.look(ctx, func(v *store.View) error {
-		list, err = v.Computations()
+		list, err = v.Watermarked()
 		return err
 	})
 	return condition.Whole(list), err

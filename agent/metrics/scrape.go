@@ -85,7 +85,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	c.counts(&counts, time.Now())
-	list, err := r.Store.Computations()
+	list, err := r.Store.Watermarked()
 	if err != nil {
 		r.failed.Inc()
 		return

@@ -69,7 +69,7 @@ type ComputationInfo struct {
 
 	// SentUpTo is the watermark: MoEngage accepted everything about it that was received before, except parked
 	// or held. It is no later than the newest event, and may be earlier than is true while thousands of users wait. ""
-	// while it is not known.
+	// while it is not known, and from a call that does not read it.
 	SentUpTo string `json:"sent_up_to,omitempty"`
 
 	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.

@@ -202,10 +202,25 @@ func (v *Reader) record(seq uint64) record.Record {
 	return rec
 }
 
-// Computations lists every computation seen, by key.
+// Computations lists every computation seen, by key, without SentUpTo.
 func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
+	return v.computations(func(*state.Tx, *state.Field) string { return "" })
+}
+
+// Watermarked is Computations with SentUpTo, for which it reads up to about 12,000 rows.
+func (v *Reader) Watermarked() (list []domain.ComputationInfo, err error) {
+	var sent *watermarks
+	return v.computations(func(tx *state.Tx, f *state.Field) string {
+		if sent == nil {
+			sent = newWatermarks(tx, v.applied(tx))
+		}
+		return domain.Timestamp(sent.of(f))
+	})
+}
+
+func (v *Reader) computations(sentUpTo func(*state.Tx, *state.Field) string) (list []domain.ComputationInfo, err error) {
 	err = v.Read(func(tx *state.Tx) error {
-		columns, sent := tx.State.Registry.HeldColumns(), newWatermarks(tx, v.applied(tx))
+		columns := tx.State.Registry.HeldColumns()
 		sql := tx.State.Registry.Columns(func(x *state.Field) bool { return x.Withheld > 0 })
 		for _, f := range tx.State.Registry.Fields {
 			if f.Column == "" && !f.Former() {
@@ -214,7 +229,7 @@ func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
 					Pause: p.Paused, HeldPaused: pausedOf(tx, f, columns[f]),
 					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
 					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), Withheld: withheldOf(f, sql[f]), LastEvent: domain.Timestamp(f.LastEvent),
-					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: domain.Timestamp(sent.of(f)), Rollout: rolloutOf(tx, f, columns[f]),
+					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: sentUpTo(tx, f), Rollout: rolloutOf(tx, f, columns[f]),
 				})
 			}
 		}
