@@ -172,8 +172,12 @@ func runUntilEnd(t *testing.T, dir string, asStranger bool) (code int, said stri
 	c := exec.CommandContext(ctx, "/proc/self/fd/3", "run")
 	c.Args[0], c.Dir, c.ExtraFiles = "personasync", dir, []*os.File{binary}
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0", "PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key"}
-	if !strings.Contains(readFile(t, filepath.Join(dir, "agent.toml")), "data_dir") {
+	text := readFile(t, filepath.Join(dir, "agent.toml"))
+	if !strings.Contains(text, "data_dir") {
 		c.Env = append(c.Env, "PERSONASYNC_DATA_DIR=data")
+	}
+	if !strings.Contains(text, "[admin]") {
+		c.Env = append(c.Env, "PERSONASYNC_ADMIN_LISTEN=") // an agent may answer at the default one of this host
 	}
 	if asStranger {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
