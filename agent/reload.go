@@ -75,6 +75,9 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
+	if err := next.LosesCredentials(old); err != nil {
+		return err
+	}
 	list, err := r.jobs(next)
 	if err != nil {
 		return err

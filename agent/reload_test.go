@@ -96,6 +96,22 @@ func TestReloadDoesNotOpenAPublicAddressToEverybody(t *testing.T) {
 	}
 }
 
+// TestAReloadWithoutCredentialsChangesNothing: deliveries are accepted as before, and the condition says why.
+func TestAReloadWithoutCredentialsChangesNothing(t *testing.T) {
+	s := newSite(t)
+	a, log, reload := s.reloadable(s.load())
+	bare := s.load()
+	bare.Ingest.SharedSecret, bare.Ingest.BearerToken, bare.Ingest.WriteKeys = nil, nil, nil
+	reload(bare)
+	log.await(t, "is set any more, and POST /segment/webhook would answer 503")
+	if code := a.post(http.DefaultClient, "http", news("ann", true, time.Now())); code != http.StatusOK {
+		t.Errorf("a signed delivery was answered %d", code)
+	}
+	if strings.Contains(log.String(), "configuration reloaded") {
+		t.Errorf("some of it was put in force:\n%s", log)
+	}
+}
+
 // TestRefusedReloadKeepsTheCertificate: the key pair is swapped with all else, or not at all.
 func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 	cert, key, pool := selfSigned(t)

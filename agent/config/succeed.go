@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 )
@@ -30,6 +31,26 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 		c.origins[f.key] = running.origins[f.key]
 	}
 	return kept, c.Validate()
+}
+
+// LosesCredentials returns an error if running can check the deliveries of a route and c none of them: a secret's file was
+// emptied, or its line removed. The route would answer 503 from then on. A start does so, because it has nothing better.
+func (c *Config) LosesCredentials(running *Config) error {
+	is, was := &c.Ingest, &running.Ingest
+	webhook := len(is.SharedSecret)+len(is.BearerToken) > 0
+	any := webhook || len(is.WriteKeys) > 0
+	lost, route := "", ""
+	switch {
+	case is.Auth == "off", was.Auth == "off" && any:
+		return nil
+	case was.Auth == "off", len(was.SharedSecret)+len(was.BearerToken) > 0 && !webhook:
+		lost, route = "neither ingest.shared_secret nor ingest.bearer_token is set", "POST /segment/webhook"
+	case len(was.WriteKeys) > 0 && len(is.WriteKeys) == 0:
+		lost, route = "ingest.write_keys is not set", "the Tracking API (/v1/…)"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s any more, and %s would answer 503 to every delivery: set it again, as the key, its …_file or its credential; if nothing is to be received there, restart the agent: systemctl restart personasync", lost, route)
 }
 
 // ListenAt replaces ingest.listen with the address of an inherited socket. It makes the same checks as Load and

@@ -64,6 +64,26 @@ func TestSuccessorKeepsWhatOnlyARestartChanges(t *testing.T) {
 	}
 }
 
+// TestNoReloadLosesTheLastCredentialOfARoute: it was put in force, and the route answered 503 from then on.
+func TestNoReloadLosesTheLastCredentialOfARoute(t *testing.T) {
+	for _, c := range []struct{ running, next, says string }{
+		{`shared_secret = "a"`, ``, "neither ingest.shared_secret nor ingest.bearer_token is set any more"},
+		{`shared_secret = "a"`, `bearer_token = "b"`, ""},
+		{"shared_secret = \"a\"\nbearer_token = \"b\"", `bearer_token = "b"`, ""},
+		{"shared_secret = \"a\"\nwrite_keys = [\"k\"]", `write_keys = ["k"]`, "POST /segment/webhook would answer 503"},
+		{"shared_secret = \"a\"\nwrite_keys = [\"k\"]", `shared_secret = "a"`, "ingest.write_keys is not set any more"},
+		{`shared_secret = "a"`, `auth = "off"`, ""},
+		{`auth = "off"`, ``, "neither ingest.shared_secret"},
+		{`auth = "off"`, `write_keys = ["k"]`, ""},
+		{``, ``, ""},
+	} {
+		err := mustRead(t, "[ingest]\n"+c.next).LosesCredentials(mustRead(t, "[ingest]\n"+c.running))
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("from %q to %q: %v, want %q", c.running, c.next, err, c.says)
+		}
+	}
+}
+
 // Renewed certificates may have new paths. Only whether there is one is fixed.
 func TestCertificateMayMove(t *testing.T) {
 	with := func(cert string) *Config {
