@@ -163,7 +163,18 @@ func checkMoEngage(r *report) {
 		r.refuseKey(keyBaseURL, `must be a URL like "https://api-01.moengage.com" or "http://127.0.0.1:8490"`)
 	case u.RawQuery != "" || u.Fragment != "":
 		r.refuseKey(keyBaseURL, "must end before any ? or #")
+	case strings.HasSuffix(u.Hostname(), ".moengage.com") && !strings.HasPrefix(u.Hostname(), "api"):
+		r.refuseKey(keyBaseURL, "is not the address of MoEngage's API: write \"https://api-%s.moengage.com\"", dataCenterIn(u.Hostname()))
 	}
+}
+
+// dataCenterIn returns the data center in a host name of MoEngage, such as dashboard-02.moengage.com. It is 01 without one.
+func dataCenterIn(host string) string {
+	label, _, _ := strings.Cut(host, ".")
+	if _, number, ok := strings.Cut(label, "-"); ok {
+		return number
+	}
+	return Default().MoEngage.DataCenter
 }
 
 // checkSchedule checks the time zone first. With a wrong one the cron specs are read in UTC.

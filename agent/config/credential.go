@@ -95,6 +95,7 @@ func takeSecret(r *report, env environment, f field, secret *Secret) {
 		return
 	}
 	if first.path == "" {
+		checkSecret(r, first, f.key, *secret)
 		return
 	}
 	from := first.from
@@ -114,6 +115,18 @@ func takeSecret(r *report, env environment, f field, secret *Secret) {
 		return
 	}
 	*secret = lines
+	checkSecret(r, first, f.key, lines)
+}
+
+// checkSecret refuses a value that no secret has. Those that are more than a word have checks of their own, which know the
+// other settings.
+func checkSecret(r *report, given source, key string, values Secret) {
+	if shapes[key] != nil {
+		return
+	}
+	if err := secretShape(key, values, ""); err != nil {
+		refuseSource(r, given, err)
+	}
 }
 
 // sources lists where a secret was given. The environment hides all other places.

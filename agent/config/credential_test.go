@@ -17,9 +17,9 @@ import (
 )
 
 func TestSecretComesFromOnePlace(t *testing.T) {
-	file := writeFile(t, "secret", "from file\nolder\n")
-	other := writeFile(t, "other", "from other")
-	dir := filepath.Dir(writeFile(t, "moengage_api_key", "from credential\n"))
+	file := writeFile(t, "secret", "from-file\nolder\n")
+	other := writeFile(t, "other", "from-other")
+	dir := filepath.Dir(writeFile(t, "moengage_api_key", "from-credential\n"))
 	credentials := "CREDENTIALS_DIRECTORY=" + dir
 
 	tests := []struct {
@@ -33,18 +33,18 @@ func TestSecretComesFromOnePlace(t *testing.T) {
 		{name: "nowhere", origin: "default"},
 		{name: "file", doc: `api_key = "inline"`, want: Secret{"inline"}, origin: "agent.toml:2"},
 		{name: "list in the file", doc: `api_key = ["new", "old"]`, want: Secret{"new", "old"}, origin: "agent.toml:2"},
-		{name: "secret file", doc: `api_key_file = "` + file + `"`, want: Secret{"from file", "older"}, origin: "file " + file},
-		{name: "credential", env: []string{credentials}, want: Secret{"from credential"}, origin: "credential moengage_api_key"},
+		{name: "secret file", doc: `api_key_file = "` + file + `"`, want: Secret{"from-file", "older"}, origin: "file " + file},
+		{name: "credential", env: []string{credentials}, want: Secret{"from-credential"}, origin: "credential moengage_api_key"},
 		{name: "variable", env: []string{"PERSONASYNC_MOENGAGE_API_KEY=a,b"}, want: Secret{"a,b"}, origin: "env PERSONASYNC_MOENGAGE_API_KEY"},
-		{name: "variable naming a file", env: []string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=" + file}, want: Secret{"from file", "older"}, origin: "file " + file},
+		{name: "variable naming a file", env: []string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=" + file}, want: Secret{"from-file", "older"}, origin: "file " + file},
 		{name: "variable over everything", doc: `api_key_file = "` + other + `"`, env: []string{credentials, "PERSONASYNC_MOENGAGE_API_KEY=x"},
 			want: Secret{"x"}, origin: "env PERSONASYNC_MOENGAGE_API_KEY"},
 		{name: "variable naming a file over a secret", doc: `api_key = "inline"`, env: []string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=" + file},
-			want: Secret{"from file", "older"}, origin: "file " + file},
+			want: Secret{"from-file", "older"}, origin: "file " + file},
 		{name: "empty variable takes the file's secret away", doc: `api_key = "inline"`, env: []string{credentials, "PERSONASYNC_MOENGAGE_API_KEY="},
-			want: Secret{"from credential"}, origin: "credential moengage_api_key"},
+			want: Secret{"from-credential"}, origin: "credential moengage_api_key"},
 		{name: "empty forms are not given", doc: "api_key = \"\"\napi_key_file = \"\"", env: []string{credentials},
-			want: Secret{"from credential"}, origin: "credential moengage_api_key"},
+			want: Secret{"from-credential"}, origin: "credential moengage_api_key"},
 		{name: "secret and file", doc: "api_key = \"a\"\napi_key_file = \"" + file + `"`,
 			fault: "the secret is given twice, by moengage.api_key (agent.toml:2) and by moengage.api_key_file (agent.toml:3): keep one"},
 		{name: "secret and credential", doc: `api_key = "a"`, env: []string{credentials},

@@ -65,30 +65,38 @@ func ParseSecret(key, text string) (Secret, error) {
 	case len(lines) == 0:
 		return nil, errors.New("it is empty")
 	}
-	for i, line := range lines {
-		err := secretShape(key, line)
-		switch {
-		case err != nil && len(lines) > 1:
-			return nil, fmt.Errorf("line %d %w", i+1, err)
-		case err != nil:
-			return nil, fmt.Errorf("it %w", err)
-		}
+	if err := secretShape(key, lines, "it "); err != nil {
+		return nil, err
 	}
 	return lines, nil
 }
 
-// secretShape returns why one value cannot be that of a key. The sentence continues one about the value.
-func secretShape(key, value string) error {
-	switch key {
-	case keyHeaders:
-		return valid.HeaderLine(value)
-	case keyStoreURL:
-		return valid.Database(value)
-	case keyNotifyURL, keyHeartbeatURL:
-		return valid.Webhook(value)
+// shapes has the secrets that are more than a word, and what refuses a value of them.
+var shapes = map[string]func(value string) error{
+	keyHeaders: valid.HeaderLine, keyStoreURL: valid.Database, keyNotifyURL: valid.Webhook, keyHeartbeatURL: valid.Webhook,
+}
+
+// secretShape returns why one of the values cannot be that of a key. The sentence begins with only where there is one value.
+func secretShape(key string, values Secret, only string) error {
+	shape := shapes[key]
+	if shape == nil {
+		shape = isWord
 	}
+	for i, value := range values {
+		if err := shape(value); err != nil {
+			if len(values) > 1 {
+				only = fmt.Sprintf("line %d ", i+1)
+			}
+			return fmt.Errorf("%s%w", only, err)
+		}
+	}
+	return nil
+}
+
+// isWord returns why value cannot be a key, a token or a password.
+func isWord(value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		return errors.New("has a space or a control character in it, which no secret has: copy it again")
+		return errors.New("has a space or a control character in it, which no secret has: copy it again, without a word such as Bearer")
 	}
 	if q := value[0]; len(value) > 1 && (q == '"' || q == '\'') && value[len(value)-1] == q {
 		return errors.New("is in quotes: give it without them")
