@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,16 +32,22 @@ func openWithRules(b *testing.B, r domain.Rules) *Store {
 	return s
 }
 
-// realistic is an audience event of the usual 1.1 KB.
+// letters pad an event to the usual 1.1 KB.
+var letters = bytes.Repeat([]byte("abcdefghijklmnopqrst"), 45)
+
+// realistic is an audience event of the usual size. It is made cheaply, so that a figure is the store's.
 func realistic(i int) *domain.Event {
-	e := event(fmt.Sprintf("usr_%08d", i), "high_value_shoppers", true, 1)
+	e := *pattern
+	e.User.ID = fmt.Sprintf("usr_%08d", i)
 	e.MessageID = fmt.Sprintf("personas_2DGdYrXrV8dVWmzcg%09d", i)
-	e.Raw = append(e.Raw, make([]byte, 900)...)
-	for j := len(e.Raw) - 900; j < len(e.Raw); j++ {
-		e.Raw[j] = byte('a' + j%20)
-	}
-	return e
+	return &e
 }
+
+var pattern = func() *domain.Event {
+	e := event("", "high_value_shoppers", true, 1)
+	e.Raw = append(e.Raw, letters...)
+	return e
+}()
 
 func BenchmarkAppend(b *testing.B) {
 	for _, clients := range []int{1, 64, 256} {
