@@ -154,7 +154,11 @@ func readSpan(r *wire.Reader) domain.Span {
 	return domain.Span{Off: uint32(r.Uint()), Len: uint32(r.Uint())}
 }
 
+// eventTexts is how many bytes the ids and names of an event take, from its message id on. What follows are its own bytes.
+const eventTexts = 192
+
 func readEvent(r *wire.Reader, version byte) *domain.Event {
+	r.ShareTexts(eventTexts)
 	e := &domain.Event{Received: r.Time(), Time: r.Time()}
 	if version != RecordEvent1 {
 		e.TimeSource, e.ClockShift, e.Tracking = domain.TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1

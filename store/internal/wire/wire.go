@@ -55,6 +55,10 @@ func UnsealKeyed(frame []byte, version byte, key []byte) (Reader, error) {
 type Reader struct {
 	b   []byte
 	bad bool
+
+	share int    // how many bytes the first text copies for those behind it; 0: none
+	text  string // that copy
+	left  int    // unread bytes where text ends
 }
 
 // NewReader returns a reader of fields that have no frame.
@@ -152,14 +156,35 @@ func (r *Reader) Take(n uint64) []byte {
 	return v
 }
 
+// ShareTexts has the texts of the next most bytes, from the first of them on, be parts of one copy, in place of a copy for
+// each. None of that memory is free again until all of these texts are.
+func (r *Reader) ShareTexts(most int) { r.share = most }
+
 // Text reads a value written by AppendString and copies it.
-func (r *Reader) Text() string { return string(r.Bytes()) }
+func (r *Reader) Text() string {
+	n, from := r.Uint(), r.b
+	v := r.Take(n)
+	if len(v) == 0 {
+		return ""
+	}
+	if r.share > 0 {
+		most := min(r.share, len(from))
+		r.text, r.left, r.share = string(from[:most]), len(from)-most, 0
+	}
+	if end := len(r.text) + r.left - len(r.b); end >= len(v) && end <= len(r.text) {
+		return r.text[end-len(v) : end]
+	}
+	return string(v)
+}
 
 // Texts reads a value written by AppendTexts, nil for an empty list.
 func (r *Reader) Texts() (list []string) {
 	n := r.Uint()
 	if n > uint64(len(r.b)) { // each takes a byte at least
 		r.Fail()
+	}
+	if n > 0 && r.OK() {
+		list = make([]string, 0, min(n, 16))
 	}
 	for ; n > 0 && r.OK(); n-- {
 		list = append(list, r.Text())

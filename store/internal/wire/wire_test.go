@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,6 +68,34 @@ func TestFieldsAreReadAsTheyWereWritten(t *testing.T) {
 		}
 		if got.u != want.u || got.i != want.i || got.c != want.c || got.four != want.four || got.long != want.long || got.s != want.s || got.t != want.t {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
+// TestSharedTexts reads texts with other fields between them, with any part of them in the shared copy, and writes over the
+// frame afterwards: a text keeps its content.
+func TestSharedTexts(t *testing.T) {
+	want := []string{"", "ann", "", "high_value_shoppers", "é", "", "x"}
+	var b []byte
+	for i, s := range want {
+		b = wire.AppendUint(wire.AppendString(b, s), uint64(i)<<9)
+	}
+	for most := range len(b) + 9 {
+		frame, got := bytes.Clone(b), []string(nil)
+		r := wire.NewReader(frame)
+		r.ShareTexts(most)
+		for i := range want {
+			got = append(got, r.Text())
+			if n := r.Uint(); n != uint64(i)<<9 {
+				t.Fatalf("of %d bytes: the number behind text %d is %d", most, i, n)
+			}
+		}
+		if r.Text() != "" || r.Done() == nil {
+			t.Fatalf("of %d bytes: a text was read behind the end", most)
+		}
+		clear(frame)
+		if !slices.Equal(got, want) {
+			t.Fatalf("of %d bytes: got %q, want %q", most, got, want)
 		}
 	}
 }
