@@ -19,6 +19,17 @@ var (
 	JSONEmpty = []byte(`""`)
 )
 
+// CloneValue copies a value, but that of a membership, as nearly every one is: nobody writes to the bytes of a value.
+func CloneValue(v []byte) []byte {
+	switch {
+	case bytes.Equal(v, JSONTrue):
+		return JSONTrue
+	case bytes.Equal(v, JSONFalse):
+		return JSONFalse
+	}
+	return bytes.Clone(v)
+}
+
 // SameValue reports whether two JSON texts say the same value, at any depth. Members of objects may be in
 // any order. Texts that are not JSON are the same when their bytes are.
 func SameValue(a, b []byte) bool {

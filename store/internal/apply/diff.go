@@ -183,7 +183,7 @@ func emit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *sta
 // wantEvent makes an event change: the received event, or one that is the same whichever call came first.
 func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, t domain.Transition, value []byte, received bool) {
 	ch := outbox.Draft(tx, u, f, p, c, domain.KindEvent, t)
-	ch.Value = bytes.Clone(value)
+	ch.Value = domain.CloneValue(value)
 	why := outbox.HeldAs(tx, u, f, p)
 	switch t {
 	case domain.TransitionEnter:

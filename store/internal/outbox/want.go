@@ -62,7 +62,7 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 // draftWanted begins the change by which field f becomes want.
 func draftWanted(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition, want []byte) *state.Stored {
 	ch := Draft(tx, u, f, p, c, f.Kind(), t)
-	ch.Name, ch.Value = f.Attribute(p), bytes.Clone(want)
+	ch.Name, ch.Value = f.Attribute(p), domain.CloneValue(want)
 	tx.State.Ledger.Changes.Created++
 	return ch
 }

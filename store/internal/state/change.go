@@ -57,7 +57,8 @@ func (tx *Tx) Locate(ch *Stored) {
 	if ch.InRow() {
 		place, number = LocatedInRow, ch.Field
 	}
-	tx.Put(tx.Locator, IDKey(ch.ID), tx.Frame(func(buf []byte) []byte {
+	tx.key = appendIDKey(tx.key[:0], ch.ID)
+	tx.Put(tx.Locator, tx.key, tx.Frame(func(buf []byte) []byte {
 		return append(binary.BigEndian.AppendUint32(append(buf, place), number), ch.User...)
 	}))
 }

@@ -159,7 +159,7 @@ const (
 // SentValue returns a LastSent of a delivered value. A long one is kept as a digest of its canonical text.
 func SentValue(v []byte) LastSent {
 	if len(v) <= 16 {
-		return LastSent{valueSent, bytes.Clone(v)}
+		return LastSent{valueSent, domain.CloneValue(v)}
 	}
 	text, _ := domain.Canonical(v)
 	return LastSent{DigestSent, digest(text)}

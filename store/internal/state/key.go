@@ -57,9 +57,10 @@ func Tombstone(salt []byte, id string) []byte {
 }
 
 // IDKey encodes an id so that keys sort by creation. The epoch follows from the record number.
-func IDKey(id domain.ID) []byte {
-	k := binary.BigEndian.AppendUint64(make([]byte, 0, 10), id.Seq)
-	return binary.BigEndian.AppendUint16(k, id.Slot)
+func IDKey(id domain.ID) []byte { return appendIDKey(make([]byte, 0, 10), id) }
+
+func appendIDKey(k []byte, id domain.ID) []byte {
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(k, id.Seq), id.Slot)
 }
 
 // IDFromKey reads what IDKey wrote, the zero id from anything else.
@@ -75,7 +76,7 @@ func QueueKey(user []byte, lane uint32, id domain.ID) []byte {
 	k := make([]byte, 0, len(user)+14)
 	k = append(k, user...)
 	k = binary.BigEndian.AppendUint32(k, lane)
-	return append(k, IDKey(id)...)
+	return appendIDKey(k, id)
 }
 
 // DueKey places a user in the due index: endpoint, lane, second, user.

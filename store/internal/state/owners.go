@@ -17,20 +17,20 @@ type claim struct {
 	name string
 }
 
-// claims returns the names that f is sent under. An entry of a list claims its own name, and the attribute, which
+// claims appends the names that f is sent under. An entry of a list claims its own name, and the attribute, which
 // lists share with each other only.
-func (f *Field) claims(p *domain.Policy) []claim {
+func (f *Field) claims(list []claim, p *domain.Policy) []claim {
 	kind := f.Kind()
 	name := domain.SentName(kind, f.Attribute(p))
 	switch {
 	case kind == domain.KindCohort && p.Send.Has(domain.SendCohort):
-		return []claim{{domain.KindCohort, name}}
+		return append(list, claim{domain.KindCohort, name})
 	case kind == domain.KindList && p.Send.Has(domain.SendList):
-		return []claim{{domain.KindAttribute, name}, {domain.KindList, name + "\x00" + f.Key}}
+		return append(list, claim{domain.KindAttribute, name}, claim{domain.KindList, name + "\x00" + f.Key})
 	case kind == domain.KindAttribute && (f.forwarded() || p.SendsAttributes()):
-		return []claim{{domain.KindAttribute, name}}
+		return append(list, claim{domain.KindAttribute, name})
 	}
-	return nil
+	return list
 }
 
 // shares reports whether f and the owner of a claim may both use it.
@@ -56,7 +56,7 @@ func (o owners) add(f *Field, rules *domain.Rules) {
 		return // another field continues it under the same names
 	}
 	p := rules.For(f.Key, f.ID)
-	for _, c := range f.claims(&p) {
+	for _, c := range f.claims(nil, &p) {
 		if owner := o[c]; owner == nil || owner.rank() < f.rank() {
 			o[c] = f
 		}
@@ -65,7 +65,8 @@ func (o owners) add(f *Field, rules *domain.Rules) {
 
 // rival returns the field that owns a name of f, nil when f may use all of its names.
 func (o owners) rival(f *Field, p *domain.Policy) *Field {
-	for _, c := range f.claims(p) {
+	var room [2]claim
+	for _, c := range f.claims(room[:0], p) {
 		if owner := o[c]; owner != nil && owner != f && owner.rank() >= f.rank() && !f.shares(c, owner) {
 			return owner
 		}

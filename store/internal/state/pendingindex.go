@@ -269,7 +269,7 @@ func (rh *EndpointIndex) append(buf []byte) []byte {
 func (rh *EndpointIndex) read(r *wire.Reader) {
 	rh.Retry = uint32(r.Uint())
 	n := r.Uint()
-	if n > 0 {
+	if n > uint64(cap(rh.Lanes)) {
 		rh.Lanes = make([]Lane, 0, min(n, LanesOfUser+1))
 	}
 	for ; n > 0 && r.OK(); n-- {
@@ -279,20 +279,29 @@ func (rh *EndpointIndex) read(r *wire.Reader) {
 
 // DecodeIndex reads a pending-index row of any version.
 func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
+	h := new(PendingIndex)
+	if err := h.decode(key, frame); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// decode reads a row into an empty index. After an error its content is undefined.
+func (h *PendingIndex) decode(key, frame []byte) error {
 	version := indexVersionDeletion
 	if len(frame) > 0 && frame[0] < version {
 		version = frame[0]
 	}
 	r, err := wire.UnsealKeyed(frame, version, key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h := &PendingIndex{History: r.Uint()}
+	h.History = r.Uint()
 	n := r.Uint()
 	for i := uint64(0); i < n && r.OK(); i++ {
 		number, next := r.Uint(), r.Uint64()
 		if !r.OK() || number > math.MaxUint16 || len(h.Blocks) > 0 && uint16(number) <= h.Blocks[len(h.Blocks)-1].Number {
-			return nil, wire.ErrDamaged
+			return wire.ErrDamaged
 		}
 		h.Blocks = append(h.Blocks, pendingBlock{uint16(number), next})
 	}
@@ -309,7 +318,7 @@ func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
 		h.Endpoint(domain.EndpointDelete).read(&r)
 		h.Deleted = uint32(r.Uint())
 	}
-	return h, r.Done()
+	return r.Done()
 }
 
 // ProfileDelay is how long, in seconds, MoEngage is given to create a profile after it accepted something of a user.

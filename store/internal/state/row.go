@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -31,6 +30,17 @@ type block struct {
 	Entries []*Entry // by column
 	stored  bool     // a row exists on disk
 	Dirty   bool
+	spare   *Entry // memory of the next entry; nil: none
+}
+
+// newEntry returns an empty entry of a column. The caller puts it in its place.
+func (b *block) newEntry(column uint8) *Entry {
+	e := b.spare
+	if b.spare = nil; e == nil {
+		e = new(Entry)
+	}
+	e.Column = column
+	return e
 }
 
 // Find returns the entry of a column, nil when there is none.
@@ -50,7 +60,7 @@ func (b *block) entry(column uint8) *Entry {
 		i++
 	}
 	if i == len(b.Entries) || b.Entries[i].Column != column {
-		b.Entries = slices.Insert(b.Entries, i, &Entry{Column: column})
+		b.Entries = slices.Insert(b.Entries, i, b.newEntry(column))
 	}
 	return b.Entries[i]
 }
@@ -186,17 +196,27 @@ func (t *Failures) encode(buf []byte) []byte {
 
 // DecodeBlock reads a membership row of any version.
 func DecodeBlock(key, frame []byte, epoch record.Epochs) (*block, error) {
-	b := &block{Number: binary.BigEndian.Uint16(key[len(key)-2:]), stored: true}
+	b := &block{Number: binary.BigEndian.Uint16(key[len(key)-2:])}
+	if err := b.decode(key, frame, epoch); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// decode reads a row into an empty block. After an error its content is undefined.
+func (b *block) decode(key, frame []byte, epoch record.Epochs) error {
+	b.stored = true
 	version := RowVersion
 	if len(frame) > 0 && (frame[0] == 1 || frame[0] == plainVersion) {
 		version = frame[0]
 	}
 	r, err := wire.UnsealKeyed(frame, version, key)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	r.ShareTexts(shared)
 	for r.Len() > 0 && r.OK() {
-		e := &Entry{Column: r.Byte()}
+		e := b.newEntry(r.Byte())
 		if version == RowVersion {
 			e.Withheld = e.Column&withheldBit != 0
 			e.Column &^= withheldBit
@@ -207,8 +227,11 @@ func DecodeBlock(key, frame []byte, epoch record.Epochs) (*block, error) {
 		}
 		b.Entries = append(b.Entries, e)
 	}
-	return b, r.Done()
+	return r.Done()
 }
+
+// shared is how many bytes of a row have their texts in one piece of memory: those of an entry or two.
+const shared = 256
 
 func readEntry(r *wire.Reader, e *Entry, epoch record.Epochs) {
 	shape := r.Byte()
@@ -218,7 +241,7 @@ func readEntry(r *wire.Reader, e *Entry, epoch record.Epochs) {
 		}
 	}
 	if shape&shapeTold != 0 {
-		e.LastSent = LastSent{r.Byte(), bytes.Clone(r.Bytes())}
+		e.LastSent = LastSent{r.Byte(), domain.CloneValue(r.Bytes())}
 	}
 	if shape&shapeWaiting != 0 {
 		e.Waiting = readTicket(r, epoch)
@@ -238,7 +261,7 @@ func readEntry(r *wire.Reader, e *Entry, epoch record.Epochs) {
 }
 
 func readAssertion(r *wire.Reader) *domain.Assertion {
-	s := &domain.Assertion{Value: bytes.Clone(r.Bytes()), Time: r.Int()}
+	s := &domain.Assertion{Value: domain.CloneValue(r.Bytes()), Time: r.Int()}
 	s.Since = s.Time - r.Int()
 	s.Message = r.Text()
 	s.Seq = r.Uint()
@@ -252,7 +275,7 @@ func readTicket(r *wire.Reader, epoch record.Epochs) Ticket {
 		return t
 	}
 	t.Lane, t.Due = uint32(r.Uint()), r.Uint32()
-	t.Value, t.Name = bytes.Clone(r.Bytes()), r.Text()
+	t.Value, t.Name = domain.CloneValue(r.Bytes()), r.Text()
 	t.Time = r.Int()
 	t.Received = t.Time + r.Int()
 	t.Message = r.Text()

@@ -51,7 +51,7 @@ type userSet struct {
 
 // memory is reused within a transaction, and Arena by the next one.
 type memory struct {
-	key   []byte // of rowKey and dueKey
+	key   []byte // of rowKey, dueKey and Locate
 	Arena []byte // of Frame
 }
 
@@ -111,8 +111,40 @@ type User struct {
 
 	journaled journalMark // of the newest transition that this transaction wrote to the journal
 
-	dueRoom [placesAtOnce]DuePlace // memory of WasDue, enough for nearly every user
-	rowRoom [rowsAtOnce]rawRow
+	room userRoom
+}
+
+// userRoom is memory of a User, enough for nearly every one: one allocation in place of eight.
+type userRoom struct {
+	due     [placesAtOnce]DuePlace
+	raw     [rowsAtOnce]rawRow
+	index   PendingIndex
+	pending [1]pendingBlock
+	lanes   [1]Lane
+	blocks  [1]*block
+	block   block
+	entries [1]*Entry
+	entry   Entry
+}
+
+// newIndex makes the pending index of u empty.
+func (u *User) newIndex() {
+	u.room.index = PendingIndex{Blocks: u.room.pending[:0]}
+	u.Index = &u.room.index
+	u.Index.Endpoint(domain.EndpointTransition).Lanes = u.room.lanes[:0]
+}
+
+// newBlock adds an empty membership row.
+func (u *User) newBlock(number uint16) *block {
+	row := &u.room.block
+	if len(u.Blocks) == 0 {
+		u.Blocks = u.room.blocks[:0]
+		*row = block{Number: number, Entries: u.room.entries[:0], spare: &u.room.entry}
+	} else {
+		row = &block{Number: number}
+	}
+	u.Blocks = append(u.Blocks, row)
+	return row
 }
 
 // rawRow is a membership row that is not decoded yet.
@@ -133,7 +165,7 @@ func (tx *Tx) User(id string) *User {
 	}
 	u := &User{ID: id, Key: UserKey(id)}
 	tx.readRows(u)
-	u.WasDue, u.owed = u.Index.DuePlaces(u.dueRoom[:0]), u.Index.Backlog()
+	u.WasDue, u.owed = u.Index.DuePlaces(u.room.due[:0]), u.Index.Backlog()
 	tx.users.byID[id] = u
 	tx.users.order = append(tx.users.order, u)
 	return u
@@ -145,7 +177,8 @@ const rowsAtOnce = 4
 
 // readRows reads the pending index of a user, and the membership rows on the way if they are few.
 func (tx *Tx) readRows(u *User) {
-	u.Index, u.unread = new(PendingIndex), u.rowRoom[:0]
+	u.newIndex()
+	u.unread = u.room.raw[:0]
 	k, frame := tx.row.Seek(u.Key)
 	for ; bytes.HasPrefix(k, u.Key); k, frame = tx.row.Next() {
 		if len(k) != len(u.Key)+2 {
@@ -178,12 +211,10 @@ func (tx *Tx) readIndex(u *User, frame []byte) {
 	if frame == nil {
 		return
 	}
-	h, err := DecodeIndex(tx.rowKey(u, BlockIndex), frame)
-	if err != nil {
+	if err := u.Index.decode(tx.rowKey(u, BlockIndex), frame); err != nil {
+		u.newIndex()
 		tx.Quarantine(BucketRows, RowKey(u.Key, BlockIndex), frame, err)
-		return
 	}
-	u.Index = h
 }
 
 // rowKey is RowKey in memory that is reused: bbolt keeps no key it is given.
@@ -214,33 +245,28 @@ func (tx *Tx) Block(u *User, number uint16) *block {
 			return row
 		}
 	}
-	row := tx.readBlock(u, number)
-	if row == nil {
-		row = &block{Number: number}
-	}
-	u.Blocks = append(u.Blocks, row)
+	row := u.newBlock(number)
+	tx.readBlock(u, row)
 	return row
 }
 
-// readBlock reads a row, nil when there is none or it is corrupt.
-func (tx *Tx) readBlock(u *User, number uint16) *block {
-	key, frame := tx.rowKey(u, number), []byte(nil)
+// readBlock reads a row, which stays empty when there is none or it is corrupt.
+func (tx *Tx) readBlock(u *User, row *block) {
+	key, frame := tx.rowKey(u, row.Number), []byte(nil)
 	if u.whole {
-		i := slices.IndexFunc(u.unread, func(r rawRow) bool { return r.number == number })
+		i := slices.IndexFunc(u.unread, func(r rawRow) bool { return r.number == row.Number })
 		if i < 0 {
-			return nil
+			return
 		}
 		frame = u.unread[i].frame
 	} else if frame = get(tx.row, key); frame == nil {
-		return nil
+		return
 	}
-	row, err := DecodeBlock(key, frame, tx.State.Epochs)
-	if err != nil {
-		tx.Quarantine(BucketRows, RowKey(u.Key, number), frame, err)
+	if err := row.decode(key, frame, tx.State.Epochs); err != nil {
+		*row = block{Number: row.Number}
+		tx.Quarantine(BucketRows, RowKey(u.Key, row.Number), frame, err)
 		u.rows--
-		return nil
 	}
-	return row
 }
 
 // BlockNumbers lists the membership rows of u in order, with those not written yet.
@@ -249,10 +275,16 @@ func BlockNumbers(tx *Tx, u *User) []uint16 {
 	for _, row := range u.Blocks {
 		numbers = append(numbers, row.Number)
 	}
-	c := tx.Rows.Cursor()
-	for k, _ := c.Seek(u.Key); bytes.HasPrefix(k, u.Key); k, _ = c.Next() {
-		if number := binary.BigEndian.Uint16(k[len(u.Key):]); number < BlockConsent {
-			numbers = append(numbers, number)
+	if u.whole {
+		for _, row := range u.unread {
+			numbers = append(numbers, row.number)
+		}
+	} else {
+		c := tx.Rows.Cursor()
+		for k, _ := c.Seek(u.Key); bytes.HasPrefix(k, u.Key); k, _ = c.Next() {
+			if number := binary.BigEndian.Uint16(k[len(u.Key):]); number < BlockConsent {
+				numbers = append(numbers, number)
+			}
 		}
 	}
 	slices.Sort(numbers)
