@@ -57,7 +57,8 @@ agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
 agent/ingest: agent/segment store/domain   # without the storage engine
 agent/condition: agent/config agent/ingest scheduler store store/domain   # pure: what it judges by are values
-agent/api: agent/condition agent/config agent/host store sync store/domain   # what crosses the socket: opens no data
+agent/api: agent/api/internal/socket agent/condition agent/config store sync store/domain   # what crosses the socket: opens no data
+agent/api/internal/socket: agent/host store   # knows no question and no order; of the store, only the errors that cross
 agent/page: agent/api agent/condition scheduler store sync store/domain
 agent/metrics: agent/api agent/condition agent/config agent/ingest scheduler store sync store/domain
 agent/verify: agent/api agent/condition scheduler store sync store/domain

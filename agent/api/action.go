@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store/domain"
 )
 
@@ -45,7 +46,7 @@ func (o *ActionOrder) Outbox() (f domain.OutboxFilter, ok bool, err error) {
 		f.User, f.Computation, f.Reason, f.Since, f.Until = o.Filter.User, o.Filter.Computation, o.Filter.Reason, o.Filter.Since, o.Filter.Until
 		if o.Filter.State != "" {
 			if f.State, ok = domain.ParseState(o.Filter.State); !ok {
-				return f, false, fmt.Errorf("%w: %q is no state", ErrUsage, o.Filter.State)
+				return f, false, fmt.Errorf("%w: %q is no state", socket.ErrUsage, o.Filter.State)
 			}
 		}
 	case o.Reason != "":
@@ -75,19 +76,19 @@ type Skipped struct {
 const maxHandBody = 4 << 20
 
 // act carries out operator actions that come over the socket.
-func (f *frame) act(do func(context.Context, ActionOrder) (*ActionReceipt, error)) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) {
+func act(h *socket.Handlers, do func(context.Context, ActionOrder) (*ActionReceipt, error)) http.HandlerFunc {
+	return h.Order(h.Answer(func(r *http.Request) (any, error) {
 		var o ActionOrder
 		body, err := io.ReadAll(io.LimitReader(r.Body, maxHandBody))
 		if err != nil {
 			return nil, err
 		}
 		if err := json.Unmarshal(body, &o); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+			return nil, fmt.Errorf("%w: %w", socket.ErrUsage, err)
 		}
 		receipt, err := do(r.Context(), o)
 		if err == nil && !o.DryRun {
-			f.log.Info("operator's action", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "changes", receipt.Done, "filter", o.text())...)
+			h.Log.Info("operator's action", append(socket.PeerOf(r.Context()).Attrs(), "path", r.URL.Path, "changes", receipt.Done, "filter", o.text())...)
 		}
 		return receipt, err
 	}))
@@ -129,5 +130,5 @@ func (c *Client) act(ctx context.Context, path string, o ActionOrder) (*ActionRe
 		return nil, err
 	}
 	r := new(ActionReceipt)
-	return r, c.do(ctx, http.MethodPost, path, bytes.NewReader(body), r)
+	return r, c.agent.Post(ctx, path, bytes.NewReader(body), r)
 }

@@ -1,10 +1,9 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"net"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -133,7 +132,7 @@ func TestErrorsArriveAsWhatTheyWere(t *testing.T) {
 		err  error
 		is   error
 	}{
-		{"nothing there", &reported{"user x: nothing there", store.ErrNotFound}, store.ErrNotFound},
+		{"nothing there", fmt.Errorf("user x: %w", store.ErrNotFound), store.ErrNotFound},
 		{"the store has closed", store.ErrClosed, store.ErrClosed},
 		{"anything else", errors.New("the disk is gone"), nil},
 	} {
@@ -162,40 +161,5 @@ func TestBothSidesStateTheirVersion(t *testing.T) {
 	c := dial(t, serveSocket(t, a.Socket()))
 	if want := "version 2.0; this command is 1.0"; !strings.Contains(c.Where(), want) {
 		t.Errorf("%q does not say %q", c.Where(), want)
-	}
-}
-
-func TestDialTellsWhoIsThere(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := Dial(t.Context(), filepath.Join(dir, "none"), "1.0"); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("no socket: %v", err)
-	}
-
-	stale := filepath.Join(dir, "stale")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	_ = l.Close()
-	if _, err := Dial(t.Context(), stale, "1.0"); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("a socket that a crash left: %v", err)
-	}
-
-	stranger := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) }))
-	if _, err := Dial(t.Context(), stranger, "1.0"); err == nil || errors.Is(err, ErrNotRunning) {
-		t.Errorf("another program's socket: %v", err)
-	}
-}
-
-func TestAnAgentOfAnotherVersionThatDoesNotKnowTheQuestion(t *testing.T) {
-	old := http.NewServeMux()
-	a := testServer(&answers{})
-	a.Version = "0.1"
-	old.HandleFunc("GET /api/hello", a.frame().answer(func(*http.Request) (any, error) { return Hello{Version: "0.1"}, nil }))
-	c := dial(t, serveSocket(t, a.frame().guard(old, func(*http.Request) bool { return true })))
-	_, err := c.Stats(context.Background(), domain.OutboxFilter{})
-	if err == nil || !strings.Contains(err.Error(), "version 0.1") {
-		t.Errorf("the error does not name the older version: %v", err)
 	}
 }

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"personasync/agent/api/internal/socket"
 )
 
 // NotifyTest is the result of a test message to one receiver of notifications.
@@ -17,9 +19,9 @@ type NotifyTest struct {
 
 // TestNotify implements Running.
 func (c *Client) TestNotify(ctx context.Context) (list []NotifyTest, err error) {
-	return list, c.do(ctx, http.MethodPost, "/api/notify/test", nil, &list)
+	return list, c.agent.Post(ctx, "/api/notify/test", nil, &list)
 }
 
-func (f *frame) testNotify(agent Running) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) { return agent.TestNotify(r.Context()) }))
+func testNotify(h *socket.Handlers, agent Running) http.HandlerFunc {
+	return h.Order(h.Answer(func(r *http.Request) (any, error) { return agent.TestNotify(r.Context()) }))
 }

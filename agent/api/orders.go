@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -45,15 +46,14 @@ type Orders interface {
 var _ Orders = (*Client)(nil)
 
 // carryOut takes orders on the socket.
-func (f *frame) carryOut(orders Orders) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
+func carryOut(h *socket.Handlers, orders Orders) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
 		o, err := readOrder(r)
 		if err != nil {
-			p, status := newProblem(err)
-			WriteProblem(w, status, p)
+			socket.Refuse(w, err)
 			return
 		}
-		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		h.Stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return orders.Order(ctx, o, progress)
 		})
 	})
@@ -61,12 +61,12 @@ func (f *frame) carryOut(orders Orders) http.HandlerFunc {
 
 func readOrder(r *http.Request) (o Order, err error) {
 	q := r.URL.Query()
-	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), By: peerOf(r.Context()).name(), Users: receiveUsers(r.Body)}
+	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), By: socket.PeerOf(r.Context()).Name(), Users: receiveUsers(r.Body)}
 	for name, at := range map[string]*time.Time{"as_of": &o.AsOf, "since": &o.Since, "until": &o.Until} {
 		if text := q.Get(name); text != "" {
 			ns, err := strconv.ParseInt(text, 10, 64)
 			if err != nil {
-				return o, fmt.Errorf("%w: %s %q is no time in nanoseconds", ErrUsage, name, text)
+				return o, fmt.Errorf("%w: %s %q is no time in nanoseconds", socket.ErrUsage, name, text)
 			}
 			*at = time.Unix(0, ns)
 		}
@@ -75,18 +75,17 @@ func readOrder(r *http.Request) (o Order, err error) {
 }
 
 // forgetUser takes the order to erase a user. The id comes in the body, so that no log of requests has it.
-func (f *frame) forgetUser(orders Orders) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
+func forgetUser(h *socket.Handlers, orders Orders) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
 		var o ForgetOrder
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&o); err != nil || o.User == "" || len(o.User) > domain.MaxUserID {
-			p, status := newProblem(fmt.Errorf("%w: it names no user", ErrUsage))
-			WriteProblem(w, status, p)
+		if err := json.NewDecoder(io.LimitReader(r.Body, socket.MaxOrder)).Decode(&o); err != nil || o.User == "" || len(o.User) > domain.MaxUserID {
+			socket.Refuse(w, fmt.Errorf("%w: it names no user", socket.ErrUsage))
 			return
 		}
-		if name := peerOf(r.Context()).name(); name != "" {
+		if name := socket.PeerOf(r.Context()).Name(); name != "" {
 			o.By = name
 		}
-		f.stream(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
+		h.Stream(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
 			return orders.Forget(ctx, o)
 		})
 	})
@@ -100,7 +99,7 @@ type ForgetOrder struct {
 }
 
 // ErrDeletesOff refuses to have a user deleted at MoEngage.
-var ErrDeletesOff = fmt.Errorf("%w: moengage.delete_users is false, so nobody is deleted at MoEngage, and nothing was done: set it to true in the configuration and reload, or forget the user without --moengage", ErrUsage)
+var ErrDeletesOff = fmt.Errorf("%w: moengage.delete_users is false, so nobody is deleted at MoEngage, and nothing was done: set it to true in the configuration and reload, or forget the user without --moengage", socket.ErrUsage)
 
 // Forget implements Orders.
 func (c *Client) Forget(ctx context.Context, o ForgetOrder) (r store.ForgetReport, err error) {
@@ -108,7 +107,7 @@ func (c *Client) Forget(ctx context.Context, o ForgetOrder) (r store.ForgetRepor
 	if err != nil {
 		return r, err
 	}
-	return r, c.follow(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
+	return r, c.agent.Follow(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
 }
 
 // Order implements Orders.
@@ -136,5 +135,5 @@ func (c *Client) Order(ctx context.Context, o Order, progress func(done, total i
 		}()
 		body = pipe
 	}
-	return r, c.follow(ctx, "/api/order?"+q.Encode(), body, progress, &r)
+	return r, c.agent.Follow(ctx, "/api/order?"+q.Encode(), body, progress, &r)
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store/domain"
 )
 
@@ -26,31 +26,28 @@ type Pauser interface {
 
 var _ Pauser = (*Client)(nil)
 
-// ErrPaused refuses an order to send during a pause.
-var ErrPaused = errors.New("sending is paused")
-
 // maxWhy limits the reason of a pause, in bytes.
 const maxWhy = 500
 
 // pause takes the order to pause. The operator is the user at the other end of the socket.
-func (f *frame) pause(to Pauser) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) {
+func pause(h *socket.Handlers, to Pauser) http.HandlerFunc {
+	return h.Order(h.Answer(func(r *http.Request) (any, error) {
 		var p domain.Pause
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&p); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		if err := json.NewDecoder(io.LimitReader(r.Body, socket.MaxOrder)).Decode(&p); err != nil {
+			return nil, fmt.Errorf("%w: %w", socket.ErrUsage, err)
 		}
 		if p.Why == "" || len(p.Why) > maxWhy {
-			return nil, fmt.Errorf("%w: the reason of a pause has 1 to %d bytes", ErrUsage, maxWhy)
+			return nil, fmt.Errorf("%w: the reason of a pause has 1 to %d bytes", socket.ErrUsage, maxWhy)
 		}
-		if name := peerOf(r.Context()).name(); name != "" {
+		if name := socket.PeerOf(r.Context()).Name(); name != "" {
 			p.By = name
 		}
 		return to.Pause(r.Context(), p)
 	}))
 }
 
-func (f *frame) resume(to Pauser) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) {
+func resume(h *socket.Handlers, to Pauser) http.HandlerFunc {
+	return h.Order(h.Answer(func(r *http.Request) (any, error) {
 		return to.Resume(r.Context(), r.URL.Query().Get("computation"))
 	}))
 }
@@ -62,13 +59,13 @@ func (c *Client) Pause(ctx context.Context, p domain.Pause) (*domain.Pause, erro
 		return nil, err
 	}
 	now := new(domain.Pause)
-	return now, c.do(ctx, http.MethodPost, "/api/"+pausedPart(p.Computation)+"/pause", bytes.NewReader(body), now)
+	return now, c.agent.Post(ctx, "/api/"+pausedPart(p.Computation)+"/pause", bytes.NewReader(body), now)
 }
 
 // Resume implements Pauser.
 func (c *Client) Resume(ctx context.Context, computation string) (was *domain.Pause, err error) {
 	query := url.Values{"computation": {computation}}
-	return was, c.do(ctx, http.MethodPost, "/api/"+pausedPart(computation)+"/resume?"+query.Encode(), nil, &was)
+	return was, c.agent.Post(ctx, "/api/"+pausedPart(computation)+"/resume?"+query.Encode(), nil, &was)
 }
 
 // pausedPart is the part of the route that tells an agent what to pause. The one for a computation is unknown to an agent

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	syncer "personasync/sync"
 )
 
@@ -101,7 +102,7 @@ func (c *Client) Preview(ctx context.Context, q PreviewQuery) (*PreviewResult, e
 		v.Set("received", q.Received.Format(time.RFC3339Nano))
 	}
 	r := new(PreviewResult)
-	return r, c.do(ctx, http.MethodPost, "/api/preview?"+v.Encode(), bytes.NewReader(q.Body), r)
+	return r, c.agent.Post(ctx, "/api/preview?"+v.Encode(), bytes.NewReader(q.Body), r)
 }
 
 // preview answers a Preview. The delivery comes in the body, so that no log of requests has it.
@@ -110,15 +111,15 @@ func (i questions) preview(r *http.Request) (any, error) {
 	if text := r.URL.Query().Get("received"); text != "" {
 		var err error
 		if q.Received, err = time.Parse(time.RFC3339Nano, text); err != nil {
-			return nil, fmt.Errorf("%w: received %q is no time", ErrUsage, text)
+			return nil, fmt.Errorf("%w: received %q is no time", socket.ErrUsage, text)
 		}
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxPreviewBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("%w: receive the delivery: %w", ErrUsage, err)
+		return nil, fmt.Errorf("%w: receive the delivery: %w", socket.ErrUsage, err)
 	}
 	if len(body) > MaxPreviewBytes {
-		return nil, fmt.Errorf("%w: the delivery has more than %d bytes", ErrUsage, MaxPreviewBytes)
+		return nil, fmt.Errorf("%w: the delivery has more than %d bytes", socket.ErrUsage, MaxPreviewBytes)
 	}
 	q.Body = body
 	return i.Inspector.Preview(r.Context(), q)

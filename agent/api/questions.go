@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
@@ -16,7 +17,7 @@ import (
 
 // Status implements Inspector.
 func (c *Client) Status(ctx context.Context) (s condition.Status, err error) {
-	return s, c.get(ctx, "/api/status", nil, &s)
+	return s, c.agent.Get(ctx, "/api/status", nil, &s)
 }
 
 // page is a part of a listing as it crosses the socket.
@@ -29,7 +30,7 @@ type page[T any] struct {
 // Changes implements Inspector.
 func (c *Client) Changes(ctx context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
 	var p page[domain.ChangeInfo]
-	err := c.get(ctx, "/api/changes", filterQuery(f), &p)
+	err := c.agent.Get(ctx, "/api/changes", filterQuery(f), &p)
 	return condition.Whole(p.Items), p.Next, err
 }
 
@@ -58,27 +59,27 @@ func (c *Client) Change(ctx context.Context, id domain.ID) (*ChangePage, error) 
 // Activity implements Inspector.
 func (c *Client) Activity(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
-	err = c.get(ctx, "/api/trail", q, &t)
+	err = c.agent.Get(ctx, "/api/trail", q, &t)
 	t.Items = condition.Whole(t.Items)
 	return t, err
 }
 
 // Stats implements Inspector.
 func (c *Client) Stats(ctx context.Context, f domain.OutboxFilter) (lines []domain.StatLine, err error) {
-	err = c.get(ctx, "/api/stats", filterQuery(f), &lines)
+	err = c.agent.Get(ctx, "/api/stats", filterQuery(f), &lines)
 	return condition.Whole(lines), err
 }
 
 // Computations implements Inspector.
 func (c *Client) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
-	err = c.get(ctx, "/api/computations", nil, &list)
+	err = c.agent.Get(ctx, "/api/computations", nil, &list)
 	return condition.Whole(list), err
 }
 
 // Members implements Inspector.
 func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
 	var p page[domain.MemberInfo]
-	err := c.get(ctx, "/api/members", url.Values{"key": {key}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
+	err := c.agent.Get(ctx, "/api/members", url.Values{"key": {key}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
 	return condition.Whole(p.Items), p.More, err
 }
 
@@ -86,7 +87,7 @@ func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]d
 func (c *Client) Journal(ctx context.Context, f domain.JournalFilter) (p domain.JournalPage, err error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "since": {domain.Timestamp(f.Since)}, "until": {domain.Timestamp(f.Until)},
 		"limit": {strconv.Itoa(f.Limit)}, "before": {strconv.FormatUint(f.Before, 10)}}
-	err = c.get(ctx, "/api/journal", q, &p)
+	err = c.agent.Get(ctx, "/api/journal", q, &p)
 	p.Items = condition.Whole(p.Items)
 	return p, err
 }
@@ -100,7 +101,7 @@ func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) 
 func (c *Client) Deletions(ctx context.Context, f domain.DeletionFilter) ([]domain.Deletion, int, error) {
 	var l deletionList
 	q := url.Values{"user": {f.User}, "state": {f.State}, "skip": {strconv.Itoa(f.Skip)}, "limit": {strconv.Itoa(f.Limit)}}
-	err := c.get(ctx, "/api/deletions", q, &l)
+	err := c.agent.Get(ctx, "/api/deletions", q, &l)
 	return condition.Whole(l.Items), l.Total, err
 }
 
@@ -118,7 +119,7 @@ func (i questions) deletions(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if f.Skip, err = strconv.Atoi(cmp.Or(q.Get("skip"), "0")); err != nil || f.Skip < 0 {
-		return nil, fmt.Errorf("%w: skip is no count", ErrUsage)
+		return nil, fmt.Errorf("%w: skip is no count", socket.ErrUsage)
 	}
 	items, total, err := i.Inspector.Deletions(r.Context(), f)
 	return deletionList{items, total}, err
@@ -131,7 +132,7 @@ func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Dr
 
 // Schedule implements Inspector.
 func (c *Client) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
-	err = c.get(ctx, "/api/schedule", url.Values{"next": {strconv.Itoa(next)}}, &jobs)
+	err = c.agent.Get(ctx, "/api/schedule", url.Values{"next": {strconv.Itoa(next)}}, &jobs)
 	return condition.Whole(jobs), err
 }
 
@@ -171,7 +172,7 @@ func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
 	if name := q.Get("state"); name != "" {
 		state, ok := domain.ParseState(name)
 		if !ok {
-			return f, fmt.Errorf("%w: %q is no state", ErrUsage, name)
+			return f, fmt.Errorf("%w: %q is no state", socket.ErrUsage, name)
 		}
 		f.State = state
 	}
@@ -184,12 +185,15 @@ func readTimes(q url.Values, since, until *time.Time) (err error) {
 	for name, at := range map[string]*time.Time{"since": since, "until": until} {
 		if text := q.Get(name); text != "" {
 			if *at, err = time.Parse(time.RFC3339Nano, text); err != nil {
-				return fmt.Errorf("%w: %s %q is no time", ErrUsage, name, text)
+				return fmt.Errorf("%w: %s %q is no time", socket.ErrUsage, name, text)
 			}
 		}
 	}
 	return nil
 }
+
+// PageLimit is how many items one answer holds at most.
+const PageLimit = MaxDryRun
 
 func readLimit(q url.Values) (int, error) {
 	text := q.Get("limit")
@@ -198,7 +202,7 @@ func readLimit(q url.Values) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%w: limit %q is no count", ErrUsage, text)
+		return 0, fmt.Errorf("%w: limit %q is no count", socket.ErrUsage, text)
 	}
 	return min(n, PageLimit), nil
 }
@@ -206,7 +210,7 @@ func readLimit(q url.Values) (int, error) {
 func (i questions) change(r *http.Request) (any, error) {
 	id, err := domain.ParseID(r.URL.Query().Get("id"))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return nil, fmt.Errorf("%w: %w", socket.ErrUsage, err)
 	}
 	return i.Inspector.Change(r.Context(), id)
 }
@@ -233,11 +237,11 @@ func (i questions) journal(r *http.Request) (any, error) {
 	}
 	if text := q.Get("before"); text != "" {
 		if f.Before, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return nil, fmt.Errorf("%w: before %q is no number", ErrUsage, text)
+			return nil, fmt.Errorf("%w: before %q is no number", socket.ErrUsage, text)
 		}
 	}
 	if f.User == "" && f.Computation == "" {
-		return nil, fmt.Errorf("%w: name a user or a computation", ErrUsage)
+		return nil, fmt.Errorf("%w: name a user or a computation", socket.ErrUsage)
 	}
 	return i.Inspector.Journal(r.Context(), f)
 }

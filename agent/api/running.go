@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/agent/config"
 )
 
@@ -71,33 +72,33 @@ func (c *Client) Flush(ctx context.Context, computation string) (r FlushReceipt,
 	if err != nil {
 		return r, err
 	}
-	return r, c.do(ctx, http.MethodPost, "/api/flush", bytes.NewReader(body), &r)
+	return r, c.agent.Post(ctx, "/api/flush", bytes.NewReader(body), &r)
 }
 
 type flushOrder struct {
 	Computation string `json:"computation"`
 }
 
-func (f *frame) flush(agent Running) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) {
+func flush(h *socket.Handlers, agent Running) http.HandlerFunc {
+	return h.Order(h.Answer(func(r *http.Request) (any, error) {
 		var order flushOrder
-		body, err := io.ReadAll(io.LimitReader(r.Body, maxOrder))
+		body, err := io.ReadAll(io.LimitReader(r.Body, socket.MaxOrder))
 		if err != nil {
 			return nil, err
 		}
 		if err := json.Unmarshal(body, &order); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+			return nil, fmt.Errorf("%w: %w", socket.ErrUsage, err)
 		}
 		return agent.Flush(r.Context(), order.Computation)
 	}))
 }
 
-func (f *frame) configuration(agent Running) http.HandlerFunc {
-	return f.answer(func(r *http.Request) (any, error) { return agent.Configuration(r.Context()) })
+func configuration(h *socket.Handlers, agent Running) http.HandlerFunc {
+	return h.Answer(func(r *http.Request) (any, error) { return agent.Configuration(r.Context()) })
 }
 
-func (f *frame) authenticate(agent Running) http.HandlerFunc {
-	return f.order(f.answer(func(r *http.Request) (any, error) { return agent.Authenticate(r.Context()) }))
+func authenticate(h *socket.Handlers, agent Running) http.HandlerFunc {
+	return h.Order(h.Answer(func(r *http.Request) (any, error) { return agent.Authenticate(r.Context()) }))
 }
 
 // Configuration implements Running.
@@ -107,5 +108,5 @@ func (c *Client) Configuration(ctx context.Context) (*Configuration, error) {
 
 // Authenticate implements Running.
 func (c *Client) Authenticate(ctx context.Context) (a Authentication, err error) {
-	return a, c.do(ctx, http.MethodPost, "/api/authenticate", nil, &a)
+	return a, c.agent.Post(ctx, "/api/authenticate", nil, &a)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
@@ -166,10 +167,10 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 		header  []string
 		want    int
 	}{
-		{"the socket, stating a version", a.Socket(), []string{versionHeader, "1.0"}, 200},
+		{"the socket, stating a version", a.Socket(), []string{socket.VersionHeader, "1.0"}, 200},
 		{"the socket, stating none", a.Socket(), nil, 403},
-		{"the socket, for a web page", a.Socket(), []string{versionHeader, "1.0", "Origin", "http://127.0.0.1"}, 403},
-		{"admin.listen", a.Listener("127.0.0.1:8481"), []string{versionHeader, "1.0"}, 404},
+		{"the socket, for a web page", a.Socket(), []string{socket.VersionHeader, "1.0", "Origin", "http://127.0.0.1"}, 403},
+		{"admin.listen", a.Listener("127.0.0.1:8481"), []string{socket.VersionHeader, "1.0"}, 404},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := ask(c.handler, http.MethodPost, "http://127.0.0.1/api/flush", c.header...).Code; got != c.want {
@@ -177,7 +178,7 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 			}
 		})
 	}
-	if got := ask(a.Socket(), http.MethodGet, "http://personasync/api/flush", versionHeader, "1.0").Code; got != http.StatusMethodNotAllowed {
+	if got := ask(a.Socket(), http.MethodGet, "http://personasync/api/flush", socket.VersionHeader, "1.0").Code; got != http.StatusMethodNotAllowed {
 		t.Errorf("GET of an order answered %d, want 405", got)
 	}
 }
@@ -277,7 +278,7 @@ func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 		w := ask(a.Listener("127.0.0.1:8481"), c.method, "http://127.0.0.1"+c.path)
 		var p Problem
 		err := json.Unmarshal(w.Body.Bytes(), &p)
-		if w.Code != c.status || err != nil || p.Code != codeNoRoute || w.Header().Get("Content-Type") != "application/json" {
+		if w.Code != c.status || err != nil || p.Code != "no_route" || w.Header().Get("Content-Type") != "application/json" {
 			t.Errorf("%s %s answered %d %s %s", c.method, c.path, w.Code, w.Header().Get("Content-Type"), w.Body)
 		}
 		if c.status == http.StatusMethodNotAllowed && w.Header().Get("Allow") == "" {

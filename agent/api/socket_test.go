@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -166,50 +164,6 @@ func TestAClientSaysWhichAgentItAsks(t *testing.T) {
 			t.Errorf("%s: %s", version, got)
 		}
 		_ = c.Close()
-	}
-}
-
-// TestAnAgentThatIsNotThereIsNotOneThatRefuses: a command then reads the files, or does not.
-func TestAnAgentThatIsNotThereIsNotOneThatRefuses(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, path := range map[string]string{"nothing": filepath.Join(dir, "s"), "no folder": filepath.Join(dir, "none", "s"), "below a file": filepath.Join(file, "s"), "a file": file} {
-		if _, err := Dial(t.Context(), path, "1.0"); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if err := dialError("/run/s", fs.ErrPermission); errors.Is(err, ErrNotRunning) || !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("a socket of another user: %v", err)
-	}
-	odd := errors.New("odd")
-	if err := dialError("/run/s", odd); errors.Is(err, ErrNotRunning) || !errors.Is(err, odd) || !strings.Contains(err.Error(), "/run/s") {
-		t.Errorf("another error: %v", err)
-	}
-}
-
-// TestAStopIsTheReasonOfAnOrderThatEnded, and nothing else is.
-func TestAStopIsTheReasonOfAnOrderThatEnded(t *testing.T) {
-	why, odd := errors.New("the agent is stopping"), errors.New("odd")
-	ended, end := context.WithCancelCause(t.Context())
-	end(why)
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	for _, tt := range []struct {
-		ctx       context.Context
-		err, want error
-	}{
-		{ended, context.Canceled, why},
-		{ended, odd, odd},
-		{gone, context.Canceled, context.Canceled},
-		{t.Context(), context.Canceled, context.Canceled},
-		{t.Context(), odd, odd},
-	} {
-		if got := stopped(tt.ctx, tt.err); got != tt.want {
-			t.Errorf("%v became %v, want %v", tt.err, got, tt.want)
-		}
 	}
 }
 

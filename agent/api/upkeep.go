@@ -2,13 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store"
 )
 
@@ -27,94 +24,43 @@ type Upkeep interface {
 
 var _ Upkeep = (*Client)(nil)
 
-func (f *frame) check(data Upkeep) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
-		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+func check(h *socket.Handlers, data Upkeep) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
+		h.Stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return data.Check(ctx, progress)
 		})
 	})
 }
 
-func (f *frame) compact(data Upkeep) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
-		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+func compact(h *socket.Handlers, data Upkeep) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
+		h.Stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return data.Compact(ctx, progress)
 		})
 	})
 }
 
 // backUp streams a backup. The command makes the file, with the rights of its user and where they say.
-func (f *frame) backUp(data Upkeep) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Trailer", reportTrailer+", "+problemTrailer)
-		w.Header().Set("Content-Type", "application/x-tar")
-		out := newPatientWriter(w)
-		report, err := data.Backup(r.Context(), out, func(_, total int64) {
-			w.Header().Set(totalHeader, strconv.FormatInt(total, 10)) // counts until the first byte leaves
+func backUp(h *socket.Handlers, data Upkeep) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
+		h.StreamFile(w, r, "application/x-tar", func(ctx context.Context, out io.Writer, progress func(done, total int64)) (any, error) {
+			return data.Backup(ctx, out, progress)
 		})
-		var text []byte
-		if err == nil {
-			text, err = json.Marshal(report)
-		}
-		if err == nil {
-			w.Header().Set(reportTrailer, string(text))
-			return
-		}
-		f.log.Error("upkeep failed", "path", r.URL.Path, "error", err)
-		p, _ := newProblem(err)
-		if text, err = json.Marshal(p); err == nil {
-			w.Header().Set(problemTrailer, string(text))
-		}
 	})
 }
 
 // Check implements Upkeep.
 func (c *Client) Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error) {
 	r := new(store.CheckReport)
-	return r, c.follow(ctx, "/api/db/check", nil, progress, r)
+	return r, c.agent.Follow(ctx, "/api/db/check", nil, progress, r)
 }
 
 // Compact implements Upkeep.
 func (c *Client) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
-	return r, c.follow(ctx, "/api/db/compact", nil, progress, &r)
+	return r, c.agent.Follow(ctx, "/api/db/compact", nil, progress, &r)
 }
 
 // Backup implements Upkeep.
 func (c *Client) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (r store.BackupReport, err error) {
-	resp, err := c.order(ctx, "/api/db/backup", nil)
-	if err != nil {
-		return r, err
-	}
-	defer resp.Body.Close()
-	total, _ := strconv.ParseInt(resp.Header.Get(totalHeader), 10, 64)
-	_, err = io.CopyBuffer(struct{ io.Writer }{&counted{w: w, total: total, progress: progress}}, resp.Body, make([]byte, 256<<10))
-	switch {
-	case ctx.Err() != nil:
-		return r, ctx.Err()
-	case err != nil:
-		return r, fmt.Errorf("receive the backup: %w", err)
-	}
-	if text := resp.Trailer.Get(reportTrailer); text != "" {
-		return r, json.Unmarshal([]byte(text), &r)
-	}
-	var p Problem
-	if json.Unmarshal([]byte(resp.Trailer.Get(problemTrailer)), &p) == nil && p.Code != "" {
-		return r, p.err()
-	}
-	return r, errors.New("the agent stopped in the middle of the backup")
-}
-
-// counted reports how many bytes went through it.
-type counted struct {
-	w           io.Writer
-	done, total int64
-	progress    func(done, total int64)
-}
-
-func (c *counted) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	if c.done += int64(n); c.progress != nil {
-		c.progress(c.done, max(c.done, c.total))
-	}
-	return n, err
+	return r, c.agent.Receive(ctx, "/api/db/backup", w, progress, &r)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store"
 )
 
@@ -115,7 +116,7 @@ func TestUpkeepThatFailsSaysWhyOnBothSidesOfTheSocket(t *testing.T) {
 func TestUpkeepIsOrderedThroughTheSocketAlone(t *testing.T) {
 	a := testServer(&answers{})
 	for _, path := range []string{"/api/db/check", "/api/db/compact", "/api/db/backup"} {
-		if code := ask(a.Listener("127.0.0.1:8481"), http.MethodPost, "http://localhost"+path, versionHeader, "1.0").Code; code != http.StatusNotFound && code != http.StatusMethodNotAllowed {
+		if code := ask(a.Listener("127.0.0.1:8481"), http.MethodPost, "http://localhost"+path, socket.VersionHeader, "1.0").Code; code != http.StatusNotFound && code != http.StatusMethodNotAllowed {
 			t.Errorf("admin.listen answers %s with %d", path, code)
 		}
 		if code := ask(a.Socket(), http.MethodPost, path).Code; code != http.StatusForbidden {

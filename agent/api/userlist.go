@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store/domain"
 )
 
@@ -33,7 +34,7 @@ func sendUsers(w io.Writer, users iter.Seq2[string, error]) error {
 	return out.Flush()
 }
 
-// receiveUsers reads a list. An unfinished one ends with ErrUsage.
+// receiveUsers reads a list. An unfinished one ends with socket.ErrUsage.
 func receiveUsers(r io.Reader) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
@@ -47,7 +48,7 @@ func receiveUsers(r io.Reader) iter.Seq2[string, error] {
 				_, err = io.ReadFull(in, buf[:n])
 			}
 			if err != nil {
-				yield("", fmt.Errorf("%w: receive the list: %w", ErrUsage, err))
+				yield("", fmt.Errorf("%w: receive the list: %w", socket.ErrUsage, err))
 				return
 			}
 			if n == 0 || !yield(string(buf[:n]), nil) {

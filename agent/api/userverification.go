@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"personasync/agent/api/internal/socket"
 )
 
 // UserVerification is one user as MoEngage holds them, compared with the sent values.
@@ -38,16 +40,15 @@ type UserValue struct {
 }
 
 // verifyUser takes the question over the socket.
-func (f *frame) verifyUser(agent Running) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
+func verifyUser(h *socket.Handlers, agent Running) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		settle, err := time.ParseDuration(q.Get("settle"))
 		if err != nil || settle < 0 || q.Get("user") == "" {
-			p, status := newProblem(fmt.Errorf("%w: it takes a user, and settle as a duration", ErrUsage))
-			WriteProblem(w, status, p)
+			socket.Refuse(w, fmt.Errorf("%w: it takes a user, and settle as a duration", socket.ErrUsage))
 			return
 		}
-		f.stream(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
+		h.Stream(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
 			return agent.VerifyUser(ctx, q.Get("user"), settle)
 		})
 	})
@@ -57,5 +58,5 @@ func (f *frame) verifyUser(agent Running) http.HandlerFunc {
 func (c *Client) VerifyUser(ctx context.Context, user string, settle time.Duration) (*UserVerification, error) {
 	q := url.Values{"user": {user}, "settle": {settle.String()}}
 	r := new(UserVerification)
-	return r, c.follow(ctx, "/api/verify-user?"+q.Encode(), nil, nil, r)
+	return r, c.agent.Follow(ctx, "/api/verify-user?"+q.Encode(), nil, nil, r)
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"personasync/agent/api/internal/socket"
 	"personasync/store"
 )
 
@@ -52,15 +53,14 @@ type Difference struct {
 }
 
 // verify takes the order over the socket.
-func (f *frame) verify(agent Running) http.HandlerFunc {
-	return f.order(func(w http.ResponseWriter, r *http.Request) {
+func verify(h *socket.Handlers, agent Running) http.HandlerFunc {
+	return h.Order(func(w http.ResponseWriter, r *http.Request) {
 		o, err := readVerifyOrder(r.URL.Query())
 		if err != nil {
-			p, status := newProblem(err)
-			WriteProblem(w, status, p)
+			socket.Refuse(w, err)
 			return
 		}
-		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		h.Stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return agent.Verify(ctx, o, progress)
 		})
 	})
@@ -69,10 +69,10 @@ func (f *frame) verify(agent Running) http.HandlerFunc {
 func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
 	o.Key, o.Repair = q.Get("key"), q.Get("repair") == "true"
 	if o.Sample, err = strconv.Atoi(q.Get("sample")); err != nil || o.Sample < 0 {
-		return o, fmt.Errorf("%w: sample %q is no count", ErrUsage, q.Get("sample"))
+		return o, fmt.Errorf("%w: sample %q is no count", socket.ErrUsage, q.Get("sample"))
 	}
 	if o.Settle, err = time.ParseDuration(q.Get("settle")); err != nil || o.Settle < 0 {
-		return o, fmt.Errorf("%w: settle %q is no duration", ErrUsage, q.Get("settle"))
+		return o, fmt.Errorf("%w: settle %q is no duration", socket.ErrUsage, q.Get("settle"))
 	}
 	return o, nil
 }
@@ -81,5 +81,5 @@ func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
 func (c *Client) Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
 	q := url.Values{"key": {o.Key}, "sample": {strconv.Itoa(o.Sample)}, "repair": {strconv.FormatBool(o.Repair)}, "settle": {o.Settle.String()}}
 	r := new(VerifyReport)
-	return r, c.follow(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
+	return r, c.agent.Follow(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
 }

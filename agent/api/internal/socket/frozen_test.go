@@ -1,28 +1,23 @@
-package api
+package socket
 
 import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"personasync/agent/host"
-	"personasync/store/domain"
 )
 
 // hanging is an agent's socket where some questions have no answer until the test ends.
 func hanging(t *testing.T, hangs func(path string) bool) string {
 	over := make(chan struct{})
 	t.Cleanup(func() { close(over) })
-	socket := testServer(&answers{}).Socket()
-	return serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	socket := agent()
+	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hangs(r.URL.Path) {
 			select {
 			case <-over:
@@ -53,7 +48,7 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 	})
 	t.Run("but for greetings", func(t *testing.T) {
 		c := dialBriefly(t, hanging(t, func(path string) bool { return path != "/api/hello" }), 200*time.Millisecond)
-		if _, err := c.Stats(t.Context(), domain.OutboxFilter{}); !errors.Is(err, ErrFrozen) {
+		if err := c.Get(t.Context(), "/api/stats", nil, new(any)); !errors.Is(err, ErrFrozen) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -61,7 +56,7 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 		var frozen atomic.Bool
 		c := dialBriefly(t, hanging(t, func(path string) bool { return frozen.Load() || path == "/api/db/compact" }), 200*time.Millisecond)
 		frozen.Store(true)
-		if _, err := c.Compact(t.Context(), nil); !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "not known") {
+		if err := c.Follow(t.Context(), "/api/db/compact", nil, nil, new(any)); !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "not known") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -73,11 +68,11 @@ func TestAnAgentThatHangsBehindItsFirstWordsIsGivenUp(t *testing.T) {
 	var frozen atomic.Bool
 	over := make(chan struct{})
 	t.Cleanup(func() { close(over) })
-	socket := testServer(&answers{}).Socket()
-	path := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	socket := agent()
+	path := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/db/compact" {
 			frozen.Store(true)
-			w.Header().Set(versionHeader, "1.0")
+			w.Header().Set(VersionHeader, "1.0")
 			_, _ = io.WriteString(w, `{"done":1,"total":2}`+"\n")
 			_ = http.NewResponseController(w).Flush()
 		}
@@ -93,42 +88,9 @@ func TestAnAgentThatHangsBehindItsFirstWordsIsGivenUp(t *testing.T) {
 	c, far := dialBriefly(t, path, 200*time.Millisecond), int64(0)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := c.Compact(ctx, func(done, _ int64) { far = done })
+	err := c.Follow(ctx, "/api/db/compact", nil, func(done, _ int64) { far = done }, new(any))
 	if far != 1 || !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "not known") {
 		t.Errorf("after %d, %v", far, err)
-	}
-}
-
-// TestAClosedClientLeavesNoConnection: an agent that stops waits for those that are open.
-func TestAClosedClientLeavesNoConnection(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := host.ListenSocket(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := make(chan struct{}, 9)
-	server := &http.Server{Handler: testServer(&answers{}).Socket(), ReadHeaderTimeout: time.Second, ConnState: func(_ net.Conn, s http.ConnState) {
-		if s == http.StateClosed {
-			closed <- struct{}{}
-		}
-	}}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	defer func() {
-		_ = server.Close()
-		<-served
-	}()
-	c, err := Dial(t.Context(), path, "1.0")
-	if err == nil {
-		err = c.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-closed:
-	case <-time.After(time.Minute):
-		t.Error("the connection stays open")
 	}
 }
 
@@ -137,13 +99,13 @@ func TestAClosedClientLeavesNoConnection(t *testing.T) {
 func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 	t.Parallel() // it waits
 	var signs atomic.Int32
-	socket := testServer(&answers{stats: []domain.StatLine{{State: "pending", Count: 1}}}).Socket()
+	socket := agent()
 	slow := func(ctx context.Context) {
 		for signs.Load() < 2 && ctx.Err() == nil { // the greeting, and one beside the question
 			time.Sleep(time.Millisecond)
 		}
 	}
-	path := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	path := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/api/hello", "/api/status":
 			signs.Add(1)
@@ -153,12 +115,14 @@ func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 		socket.ServeHTTP(w, r)
 	}))
 	c := dialBriefly(t, path, 2*time.Second)
-	if list, err := c.Stats(t.Context(), domain.OutboxFilter{}); err != nil || len(list) != 1 {
-		t.Errorf("a question: %v, %v", list, err)
+	var counts []int
+	if err := c.Get(t.Context(), "/api/stats", nil, &counts); err != nil || len(counts) != 1 {
+		t.Errorf("a question: %v, %v", counts, err)
 	}
 	signs.Store(1)
-	if r, err := c.Flush(t.Context(), ""); err != nil || r.Pending != 7 {
-		t.Errorf("an order: %+v, %v", r, err)
+	pending := 0
+	if err := c.Post(t.Context(), "/api/flush", nil, &pending); err != nil || pending != 7 {
+		t.Errorf("an order: %d, %v", pending, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package api
+package socket
 
 import (
 	"context"
@@ -22,6 +22,9 @@ var ErrUsage = errors.New("wrong request")
 
 // ErrUnreadable says that MoEngage tells nothing of a computation, so that it cannot be verified.
 var ErrUnreadable = errors.New("nothing of it can be read back")
+
+// ErrPaused refuses an order to send during a pause.
+var ErrPaused = errors.New("sending is paused")
 
 // codeNoRoute is the code of a request that no route takes. It is not the not_found of a question: a client of another
 // version must tell the two apart.

@@ -1,4 +1,4 @@
-package api
+package socket
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peer is the process at the other end of the socket, by the kernel's word. A client cannot forge it.
-type peer struct {
+// Peer is the process at the other end of the socket, by the kernel's word. A client cannot forge it.
+type Peer struct {
 	known bool
 	uid   uint32
 	pid   int32
@@ -18,7 +18,7 @@ type peer struct {
 
 type peerKey struct{}
 
-// WithPeer adds the peer of a connection to its context. Where the kernel does not say, orders are logged without one.
+// WithPeer adds the Peer of a connection to its context. Where the kernel does not say, orders are logged without one.
 func WithPeer(ctx context.Context, c net.Conn) context.Context {
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
@@ -34,28 +34,29 @@ func WithPeer(ctx context.Context, c net.Conn) context.Context {
 	}); err != nil || cred == nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, peer{known: true, uid: cred.Uid, pid: cred.Pid})
+	return context.WithValue(ctx, peerKey{}, Peer{known: true, uid: cred.Uid, pid: cred.Pid})
 }
 
-func peerOf(ctx context.Context) peer {
-	p, _ := ctx.Value(peerKey{}).(peer)
+// PeerOf returns what WithPeer added to ctx, or the zero Peer.
+func PeerOf(ctx context.Context) Peer {
+	p, _ := ctx.Value(peerKey{}).(Peer)
 	return p
 }
 
-// attrs are the log attributes that name the user who gave an order.
-func (p peer) attrs() []any {
+// Attrs are the log attributes that name the user who gave an order.
+func (p Peer) Attrs() []any {
 	if !p.known {
 		return nil
 	}
 	attrs := []any{"uid", p.uid, "pid", p.pid}
-	if name := p.name(); name != "" {
+	if name := p.Name(); name != "" {
 		attrs = append(attrs, "operator", name)
 	}
 	return attrs
 }
 
-// name is the name of the user who gave an order, or "" if the host has none for them.
-func (p peer) name() string {
+// Name is the name of the user who gave an order, or "" if the host has none for them.
+func (p Peer) Name() string {
 	if !p.known {
 		return ""
 	}
