@@ -37,6 +37,8 @@ type Bucket interface {
 	Delete(key []byte) error
 	// Cursor returns a cursor that stands nowhere yet. A cursor is lost when its bucket changes.
 	Cursor() Cursor
+	// Want is a hint that keys with these prefixes will be read. It changes nothing that is read.
+	Want(prefixes [][]byte)
 	// ForEach calls f for every key in order, until f fails. The value of an inner bucket is nil.
 	ForEach(f func(key, value []byte) error) error
 

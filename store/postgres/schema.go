@@ -57,11 +57,11 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 		if err := db.pool.QueryRow(ctx, "select to_regnamespace($1) is not null", schema).Scan(&found); err != nil {
 			return explain(err)
 		}
-		make := fmt.Sprintf(termTables, schema)
+		create := fmt.Sprintf(termTables, schema)
 		if !found {
-			make = "create schema " + schema + ";" + make
+			create = "create schema " + schema + ";" + create
 		}
-		if _, err = db.pool.Exec(ctx, make, pgx.QueryExecModeSimpleProtocol); err == nil {
+		if _, err = db.pool.Exec(ctx, create, pgx.QueryExecModeSimpleProtocol); err == nil {
 			return nil
 		}
 	}

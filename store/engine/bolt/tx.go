@@ -68,6 +68,9 @@ func (b *bucket) note(key []byte) {
 // Cursor implements engine.Bucket.
 func (b *bucket) Cursor() engine.Cursor { return b.Bucket.Cursor() }
 
+// Want implements engine.Bucket. The file is in memory as far as it can be.
+func (b *bucket) Want([][]byte) {}
+
 // Inner implements engine.Bucket.
 func (b *bucket) Inner(name []byte) engine.Bucket {
 	inner := b.Bucket.Bucket(name)

@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"bytes"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -52,6 +54,43 @@ func (t *Tx) Bucket(name []byte) engine.Bucket {
 		return nil
 	}
 	return b
+}
+
+// Change is what an overlay has of a key, which may be that of an inner bucket. A nil Value says that the key is gone,
+// and if it named an inner bucket, all that was in it.
+type Change struct {
+	Bucket, Inner, Key string // Inner is "" at the top level
+	Value              []byte
+}
+
+// Changes returns what was written, by bucket and key. An inner bucket that was made comes as a key without a value's
+// bytes; if the overlay has nothing of what was below it, it comes as a key that is gone before.
+func (t *Tx) Changes() iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		for _, name := range slices.Sorted(maps.Keys(t.buckets)) {
+			if !t.buckets[name].changes(Change{Bucket: name}, yield) {
+				return
+			}
+		}
+	}
+}
+
+// changes yields those of a bucket, which c names.
+func (b *bucket) changes(c Change, yield func(Change) bool) bool {
+	for _, e := range b.entries {
+		if c.Key, c.Value = e.key, e.value; e.inner == nil {
+			if !yield(c) {
+				return false
+			}
+			continue
+		}
+		made := Change{Bucket: c.Bucket, Key: e.key, Value: []byte{}}
+		if e.inner.base == nil && (!yield(Change{Bucket: c.Bucket, Key: e.key}) || !yield(made)) ||
+			!e.inner.changes(Change{Bucket: c.Bucket, Inner: e.key}, yield) {
+			return false
+		}
+	}
+	return true
 }
 
 // bucket is a bucket of the overlay. Its entries hide those of its base.
@@ -117,6 +156,13 @@ func (b *bucket) Cursor() engine.Cursor {
 		c.base = b.base.Cursor()
 	}
 	return c
+}
+
+// Want implements engine.Bucket.
+func (b *bucket) Want(prefixes [][]byte) {
+	if b.base != nil {
+		b.base.Want(prefixes)
+	}
 }
 
 // ForEach implements engine.Bucket.

@@ -1,0 +1,180 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/engine"
+)
+
+// reader is the reading side of a transaction, an engine.Tx that writes nothing. A read that fails reads as nothing
+// there, and so does every later one: err is looked at before anything comes of it.
+type reader struct {
+	state  *State
+	conn   *pgconn.PgConn
+	tables map[string]*table
+	err    error
+	trips  int
+}
+
+// table is a table within a transaction.
+type table struct {
+	name  string // quoted, with its schema
+	known known
+}
+
+// Whole tables that are read at once: they are small, and most of them is asked for one by one.
+var (
+	atOnce = []string{"meta", "jobs", "fields", "flights"} // at the beginning of every reader
+	small  = append([]string{"lists"}, atOnce...)
+)
+
+// nested is the bucket that has inner buckets. Its own table has their names, with empty values.
+const nested = "messages"
+
+var _ engine.Tx = (*reader)(nil)
+
+// Writable implements engine.Tx.
+func (r *reader) Writable() bool { return false }
+
+// Check implements engine.Tx. PostgreSQL has checksums of its own.
+func (r *reader) Check() error { return r.err }
+
+// Bucket implements engine.Tx.
+func (r *reader) Bucket(name []byte) engine.Bucket {
+	if b := r.bucket(string(name), nil); b != nil {
+		return b
+	}
+	return nil
+}
+
+func (r *reader) bucket(name string, prefix []byte) *bucket {
+	t := r.tables[name]
+	if t == nil {
+		if !r.exists(name) {
+			return nil
+		}
+		t = &table{name: r.state.db.quoted(name)}
+		r.tables[name] = t
+		if slices.Contains(small, name) {
+			s, m := new(span), memory{}
+			r.query(func(v [][]byte) { s.rows = append(s.rows, m.row(v[0], v[1])) }, whole(t.name))
+			t.known.learn(s)
+		}
+	}
+	return &bucket{r: r, t: t, prefix: prefix, nested: name == nested}
+}
+
+// exists reports whether there is a table. One that is there stays.
+func (r *reader) exists(name string) (found bool) {
+	if _, found := r.state.exist.Load(name); found {
+		return true
+	}
+	r.query(func(row [][]byte) { found = row[0][0] != 0 }, statement{"select to_regclass(convert_from($1, 'UTF8')) is not null", [][]byte{[]byte(r.state.db.quoted(name))}, []uint32{typeBytea}})
+	if found {
+		r.state.exist.Store(name, true)
+	}
+	return found
+}
+
+// query is one round trip of a statement.
+func (r *reader) query(each func(row [][]byte), s statement) {
+	if r.err != nil {
+		return
+	}
+	r.trips++
+	if r.err = roundTrip(r.conn, func(_ int, row [][]byte) { each(row) }, s); r.err != nil {
+		r.err = fmt.Errorf("read from PostgreSQL: %w", r.err)
+	}
+}
+
+// whole is the statement that reads a table to its end.
+func whole(name string) statement {
+	return statement{sql: "select k, v from " + name + " order by k"}
+}
+
+// memory takes copies of what is read, in few pieces.
+type memory struct{ free []byte }
+
+func (m *memory) copy(b []byte) []byte {
+	const piece = 32 << 10
+	if len(b) > len(m.free) {
+		m.free = make([]byte, max(piece, len(b)))
+	}
+	c := m.free[:len(b):len(b)]
+	m.free = m.free[copy(c, b):]
+	return c
+}
+
+func (m *memory) row(key, value []byte) row { return row{m.copy(key), m.copy(value)} }
+
+// forward reads up to n rows from a key on.
+func (r *reader) forward(t *table, from []byte, n int) *span {
+	s, m := &span{from: bytes.Clone(from)}, memory{}
+	r.query(func(v [][]byte) { s.rows = append(s.rows, m.row(v[0], v[1])) },
+		statement{"select k, v from " + t.name + " where k >= $1 order by k limit $2", [][]byte{present(from), number(int64(n))}, []uint32{typeBytea, typeNumber}})
+	if len(s.rows) == n {
+		s.to = behind(s.rows[n-1].key)
+	}
+	return s
+}
+
+// backward reads up to n rows before a key, nil for the end of the table.
+func (r *reader) backward(t *table, to []byte, n int) *span {
+	s, m := &span{to: bytes.Clone(to)}, memory{}
+	query := statement{"select k, v from " + t.name + " order by k desc limit $1", [][]byte{number(int64(n))}, []uint32{typeNumber}}
+	if to != nil {
+		query = statement{"select k, v from " + t.name + " where k < $1 order by k desc limit $2", [][]byte{to, number(int64(n))}, []uint32{typeBytea, typeNumber}}
+	}
+	r.query(func(v [][]byte) { s.rows = append(s.rows, m.row(v[0], v[1])) }, query)
+	slices.Reverse(s.rows)
+	if len(s.rows) == n {
+		s.from = s.rows[0].key
+	}
+	return s
+}
+
+// present makes an empty parameter of none, which would be null.
+func present(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// wantedRows is how many rows are read of each prefix. Nearly every user has two, and the one behind shows that there
+// are no more.
+const (
+	wantedRows = 4
+	wantedOnce = 4096 // prefixes in a statement
+)
+
+// want reads what begins with each of these prefixes and is not known.
+func (r *reader) want(t *table, prefixes [][]byte) {
+	prefixes = slices.DeleteFunc(prefixes, func(p []byte) bool { return t.known.at(p) != nil })
+	slices.SortFunc(prefixes, bytes.Compare)
+	prefixes = slices.CompactFunc(prefixes, bytes.Equal)
+	for list := range slices.Chunk(prefixes, wantedOnce) {
+		spans, m := make([]span, len(list)), memory{}
+		r.query(func(v [][]byte) {
+			s := &spans[binary.BigEndian.Uint64(v[0])-1]
+			s.rows = append(s.rows, m.row(v[1], v[2]))
+		}, statement{fmt.Sprintf("select w.n, r.k, r.v from unnest($1) with ordinality w(p, n), lateral (select k, v from %s where k >= w.p order by k limit %d) r", t.name, wantedRows),
+			[][]byte{byteas(list)}, []uint32{typeByteas}})
+		if r.err != nil {
+			return
+		}
+		for i := range spans {
+			s := &spans[i]
+			s.from = list[i]
+			if len(s.rows) == wantedRows {
+				s.to = behind(s.rows[wantedRows-1].key)
+			}
+			t.known.learn(s)
+		}
+	}
+}

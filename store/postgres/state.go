@@ -1,0 +1,263 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/engine/overlay"
+	"personasync/store/internal/wire"
+)
+
+// State is an engine.State. View, Epoch and Close may be called concurrently, Update by one goroutine. A term has one
+// State, by which all is written while it lasts.
+type State struct {
+	db      *DB
+	term    *Term
+	exist   sync.Map    // names of tables that are known to exist
+	doubt   atomic.Bool // a transaction of the writer may still be committing; see settle
+	life    sync.Mutex  // of closed, and of the first of readers
+	closed  bool
+	readers sync.WaitGroup
+
+	// What follows belongs to the caller of Update.
+
+	conn *pgconn.PgConn    // beside the pool, whose readers must not make the writer wait; nil: none
+	kept map[string]*table // the small tables, as the last transaction left them
+}
+
+var _ engine.State = (*State)(nil)
+
+// State returns the state of the store. Without a term it is for readers: Update returns ErrNotWriter.
+func (db *DB) State(t *Term) *State { return &State{db: db, term: t} }
+
+// View implements engine.State. A read that failed is its error, even if f has returned none.
+func (s *State) View(f func(engine.Tx) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.readers.Done()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	c, r, err := s.reader(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release() // which closes it, unless its transaction has ended
+	if err = f(r); r.err != nil {
+		return r.err
+	}
+	return errors.Join(err, roundTrip(r.conn, nil, statement{sql: "rollback"}))
+}
+
+// reader begins a reader on a connection of the pool. After a failover those that were idle lead to a server that is
+// gone, so a second attempt has a new one.
+func (s *State) reader(ctx context.Context) (c *pgxpool.Conn, r *reader, err error) {
+	for range 2 {
+		if c, err = s.db.pool.Acquire(ctx); err != nil {
+			return nil, nil, explain(err)
+		}
+		if r, err = s.begin(c.Conn().PgConn()); err == nil {
+			return c, r, nil
+		}
+		broken := r.conn.IsClosed()
+		if c.Release(); !broken {
+			return nil, nil, err
+		}
+		s.db.pool.Reset()
+	}
+	return nil, nil, err
+}
+
+// enter counts a reader.
+func (s *State) enter() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
+		return domain.ErrClosed
+	}
+	s.readers.Add(1)
+	return nil
+}
+
+// begin begins a reader, with the tables that nearly every one asks for.
+func (s *State) begin(conn *pgconn.PgConn) (*reader, error) {
+	r := &reader{state: s, conn: conn, tables: make(map[string]*table)}
+	statements := []statement{{sql: "begin isolation level repeatable read read only"}, {sql: "select " + settings}}
+	spans, m := make([]span, len(atOnce)), memory{}
+	for i, name := range atOnce {
+		t := &table{name: s.db.quoted(name), known: known{&spans[i]}}
+		r.tables[name] = t
+		statements = append(statements, whole(t.name))
+	}
+	err := roundTrip(conn, func(n int, v [][]byte) {
+		if n -= len(statements) - len(atOnce); n >= 0 {
+			spans[n].rows = append(spans[n].rows, m.row(v[0], v[1]))
+		}
+	}, statements...)
+	if c := code(err); c == stateUndefined || c == stateNoSchema {
+		return r, fmt.Errorf("the schema %s has no store: %w", s.db.Schema, err)
+	}
+	return r, explain(err)
+}
+
+// Update implements engine.State. It begins with the fence, so that it writes nothing after the term: ErrTermOver. It
+// reads what is committed at each statement, not at its begin: a transaction of before whose outcome is unknown holds
+// the fence until it ends, and only then does this one read.
+func (s *State) Update(f func(engine.Tx) error) error {
+	if s.term == nil {
+		return ErrNotWriter
+	}
+	return translate(s.transact(nil, f))
+}
+
+// transact is Update, with something to do first.
+func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) error) (err error) {
+	ended := false // and the connection is as it was
+	defer func() {
+		if !ended {
+			s.disconnect()
+		}
+	}()
+	if s.conn == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c, err := s.db.connect(ctx)
+		if err != nil {
+			return err
+		}
+		s.conn = c.PgConn()
+	}
+	if err := s.fence(s.conn); err != nil {
+		return err
+	}
+	if first != nil {
+		if err := first(s.conn); err != nil {
+			return err
+		}
+	}
+	r := &reader{state: s, conn: s.conn, tables: make(map[string]*table)}
+	for name, t := range s.kept {
+		r.tables[name] = t
+	}
+	tx := overlay.Over(r)
+	if err = f(tx); r.err != nil {
+		return r.err
+	}
+	if err != nil {
+		ended = roundTrip(s.conn, nil, statement{sql: "rollback"}) == nil
+		return err
+	}
+	_ = warned(s.conn) // of before the commit
+	s.doubt.Store(true)
+	if err := roundTrip(s.conn, nil, append(s.writes(tx), statement{sql: "commit"})...); err != nil {
+		return fmt.Errorf("write to PostgreSQL: %w", err)
+	}
+	if err := warned(s.conn); err != nil {
+		return err
+	}
+	s.doubt.Store(false)
+	ended = true
+	s.keep(r, tx)
+	return nil
+}
+
+// fence begins a transaction that locks the term. While it is open nobody takes over.
+func (s *State) fence(conn *pgconn.PgConn) error {
+	held := false
+	err := roundTrip(conn, func(int, [][]byte) { held = true }, statement{sql: "begin"},
+		statement{"select " + settings + " from " + s.db.quoted("term") + " where id = 1 and number = $1 for update", [][]byte{number(s.term.number)}, []uint32{typeNumber}})
+	if err != nil {
+		return fmt.Errorf("begin to write to PostgreSQL: %w", err)
+	}
+	if !held {
+		return ErrTermOver
+	}
+	return nil
+}
+
+// settle waits until a transaction whose outcome is unknown has ended: it holds the fence for as long as it may still
+// commit. Who reads afterwards sees what became of it.
+func (s *State) settle(ctx context.Context) error {
+	if !s.doubt.Load() {
+		return nil
+	}
+	c, err := s.db.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	if err := s.fence(c.PgConn()); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
+		return err
+	}
+	s.doubt.Store(false)
+	return nil
+}
+
+// disconnect drops the connection of the writer, and what was known by it.
+func (s *State) disconnect() {
+	if s.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = s.conn.Close(ctx)
+	}
+	s.conn, s.kept = nil, nil
+}
+
+// Close implements engine.State. It is called when Update is not.
+func (s *State) Close() error {
+	s.life.Lock()
+	s.closed = true
+	s.life.Unlock()
+	s.readers.Wait()
+	s.disconnect()
+	return nil
+}
+
+// metaFormat is where the version of the format stands, as in a file.
+var metaFormat = []byte("format")
+
+// Format is the version of what is in the tables. It is raised when an older program could not read them.
+const format = 2
+
+// Create makes the tables of a store, with its epoch and what fill writes: all of it or nothing.
+func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byte, fill func(engine.Tx) error) error {
+	s := db.State(t)
+	defer s.Close()
+	err := s.transact(func(conn *pgconn.PgConn) error { return conn.Exec(ctx, db.tables(buckets)).Close() }, func(tx engine.Tx) error {
+		meta := tx.Bucket(engine.BucketMeta)
+		if meta.Get(metaFormat) != nil {
+			return fmt.Errorf("the schema %s has a store already", db.Schema)
+		}
+		return errors.Join(meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, format)),
+			meta.Put(engine.MetaEpoch, binary.BigEndian.AppendUint32(nil, epoch)), fill(tx))
+	})
+	return translate(err)
+}
+
+// Epoch verifies the format of the store and returns its epoch.
+func (s *State) Epoch() (epoch uint32, err error) {
+	err = s.View(func(tx engine.Tx) error {
+		meta := tx.Bucket(engine.BucketMeta)
+		if len(meta.Get(metaFormat)) != 4 || len(meta.Get(engine.MetaEpoch)) != 4 {
+			return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
+		}
+		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > format {
+			return fmt.Errorf("%w: the store in PostgreSQL has format %d, this program knows %d: install the newer version again", wire.ErrNewer, v, format)
+		}
+		epoch = binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))
+		return nil
+	})
+	return epoch, err
+}

@@ -1,0 +1,77 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// patience is how long a round trip may take. The server gives up before, see settings, and says why.
+const patience = 45 * time.Second
+
+// settings are those of a transaction, set in it because a pooler may give each transaction another session. A commit
+// waits for a standby that confirms it no longer than a statement may take. Statements bring arrays of any size, for
+// which the planner's estimates are wrong: it would compile them, or read whole tables.
+const settings = `set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true),
+	set_config('statement_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '10s', true),
+	set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)`
+
+// statement is one statement with parameters in PostgreSQL's binary form.
+type statement struct {
+	sql    string
+	params [][]byte
+	types  []uint32
+}
+
+// Types of parameters, by OID.
+const (
+	typeBytea  = 17
+	typeNumber = 20
+	typeByteas = 1001
+)
+
+// inBinary has all parameters and results in their binary form.
+var inBinary = []int16{1}
+
+// roundTrip sends statements at once and gives each row of their answers to each, which must copy what it keeps. The
+// first error ends it. Each statement is parsed where it is run: a pooler may give the next one another session.
+func roundTrip(conn *pgconn.PgConn, each func(statement int, row [][]byte), statements ...statement) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var batch pgconn.Batch
+	for _, s := range statements {
+		batch.ExecParams(s.sql, s.params, s.types, inBinary, inBinary)
+	}
+	results := conn.ExecBatch(ctx, &batch)
+	for i := 0; results.NextResult(); i++ {
+		for r := results.ResultReader(); r.NextRow(); {
+			each(i, r.Values())
+		}
+	}
+	err := results.Close()
+	if code(err) == stateReadOnly { // no longer the primary: what follows looks for the one that is
+		_ = conn.Close(ctx)
+	}
+	return err
+}
+
+// number encodes a parameter of typeNumber.
+func number(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
+
+// byteas encodes a parameter of typeByteas.
+func byteas[S ~string | ~[]byte](list []S) []byte {
+	size := 20
+	for _, s := range list {
+		size += 4 + len(s)
+	}
+	b := make([]byte, 0, size)
+	for _, n := range []int{1, 0, typeBytea, len(list), 1} { // dimensions, no nulls, type, length, first index
+		b = binary.BigEndian.AppendUint32(b, uint32(n))
+	}
+	for _, s := range list {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
+	}
+	return b
+}

@@ -1,0 +1,93 @@
+package postgres
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+
+	"personasync/store/engine/overlay"
+)
+
+// written is what a transaction changes in a table, each sorted by key.
+type written struct {
+	dropped []string // prefixes of which everything goes, before the rest
+	deleted []string
+	keys    []string
+	values  [][]byte
+}
+
+// writes returns the statements that bring about what an overlay has. All keys of a table are in one.
+func (s *State) writes(tx *overlay.Tx) (list []statement) {
+	tables := make(map[string]*written)
+	of := func(name string) *written {
+		if tables[name] == nil {
+			tables[name] = new(written)
+		}
+		return tables[name]
+	}
+	for c := range tx.Changes() {
+		name := c.Bucket
+		if c.Inner != "" {
+			name = inside(name)
+		}
+		w := of(name)
+		if key := c.Inner + c.Key; c.Value != nil {
+			w.keys, w.values = append(w.keys, key), append(w.values, c.Value)
+		} else if w.deleted = append(w.deleted, key); name == nested {
+			inner := of(inside(nested))
+			inner.dropped = append(inner.dropped, key)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		w, name := tables[name], s.db.quoted(name)
+		for _, prefix := range w.dropped {
+			list = append(list, drop(name, []byte(prefix)))
+		}
+		if len(w.deleted) > 0 {
+			list = append(list, statement{"delete from " + name + " where k = any($1)", [][]byte{byteas(w.deleted)}, []uint32{typeByteas}})
+		}
+		if len(w.keys) > 0 {
+			list = append(list, statement{"insert into " + name + " select * from unnest($1, $2) on conflict (k) do update set v = excluded.v",
+				[][]byte{byteas(w.keys), byteas(w.values)}, []uint32{typeByteas, typeByteas}})
+		}
+	}
+	return list
+}
+
+// drop returns the statement that deletes everything with a prefix.
+func drop(table string, prefix []byte) statement {
+	if end := beyond(prefix); end != nil {
+		return statement{"delete from " + table + " where k >= $1 and k < $2", [][]byte{prefix, end}, []uint32{typeBytea, typeBytea}}
+	}
+	return statement{"delete from " + table + " where k >= $1", [][]byte{prefix}, []uint32{typeBytea}}
+}
+
+// keep keeps the small tables for the next transaction, as this one left them. The fence makes that right: since the
+// commit nobody else can have written.
+func (s *State) keep(r *reader, tx *overlay.Tx) {
+	s.kept = make(map[string]*table)
+	for _, name := range small {
+		if t := r.tables[name]; t != nil {
+			s.kept[name] = t
+		}
+	}
+	for c := range tx.Changes() {
+		if t := s.kept[c.Bucket]; t != nil {
+			t.known[0].set([]byte(c.Key), bytes.Clone(c.Value))
+		}
+	}
+}
+
+// set writes a row into a span that has its key, or removes it where value is nil.
+func (s *span) set(key, value []byte) {
+	i := s.find(key)
+	found := i < len(s.rows) && bytes.Equal(s.rows[i].key, key)
+	switch {
+	case found && value == nil:
+		s.rows = slices.Delete(s.rows, i, i+1)
+	case found:
+		s.rows[i].value = value
+	case value != nil:
+		s.rows = slices.Insert(s.rows, i, row{key, value})
+	}
+}
