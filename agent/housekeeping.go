@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/ingest"
 	"personasync/store"
 )
@@ -20,6 +21,7 @@ type housekeeper struct {
 	ingest *ingest.Handler
 	parked func() time.Duration // retention.parked of the configuration in force
 	rules  chan struct{}        // receives after rules were recorded
+	judge  func(ctx context.Context) (condition.Status, error)
 
 	doubted string // why the clock may be wrong, as the log has it; belongs to run
 }
@@ -33,6 +35,7 @@ func (h *housekeeper) run(ctx context.Context) error {
 			h.announceExpiry(now)
 		}
 		h.watchClock()
+		_, _ = h.judge(ctx)                                  // nobody else may look for hours, and a condition holds since it was seen
 		if seen, err := h.store.Computations(); err == nil { // an error: prune reports it
 			h.ingest.Know(seen)
 		}

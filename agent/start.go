@@ -175,7 +175,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	if p.listeners.admin != nil {
 		p.listeners.admin.HTTP.RegisterOnShutdown(shown.Close)
 	}
-	p.housekeeper = &housekeeper{log: p.log, store: p.store, ingest: p.ingest, rules: make(chan struct{}, 1),
+	p.housekeeper = &housekeeper{log: p.log, store: p.store, ingest: p.ingest, rules: make(chan struct{}, 1), judge: questions.Status,
 		parked: func() time.Duration { return p.config.Load().Retention.Parked.Duration }}
 	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, recorded: p.housekeeper.noteRules, version: p.o.Version, inherited: p.o.Ingest != nil}
 	return nil

@@ -30,6 +30,7 @@ type shared[T any] struct {
 type sharedAnswers struct {
 	stats  shared[[]domain.StatLine]
 	status shared[condition.Status]
+	seen   condition.Sightings
 	part   chan struct{} // a token for a part of a listing, see Local.part
 }
 

@@ -77,6 +77,9 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		s.Pauses = slices.DeleteFunc(s.Pauses, func(p domain.Pause) bool { return !p.Holds(now) })
 		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
 		s.OldestDue, s.Conditions = f.OldestDue(), f.Judge()
+		if l.shared != nil {
+			l.shared.seen.Date(s.Conditions, now)
+		}
 		return nil
 	})
 	return s, err
