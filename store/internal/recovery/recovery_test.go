@@ -239,6 +239,37 @@ func TestATornCommitIsTakenBackAndNothingElse(t *testing.T) {
 	wantSound(t, d)
 }
 
+// TestATornFirstCommitOfAnInboxFileIsTakenBack: the meta page arrived, and the growth of the file did not. The state is
+// far ahead of a file without records, and has applied none of this commit.
+func TestATornFirstCommitOfAnInboxFileIsTakenBack(t *testing.T) {
+	d := stocked(t)
+	var path string
+	var torn []byte
+	d.Inbox(statetest.Epoch, func(in *wal.Log) {
+		must(t, in.RotateNow())
+		paths, _, err := wal.Files(d.Path)
+		must(t, err)
+		path = paths[len(paths)-1]
+		torn, err = os.ReadFile(path)
+		must(t, err)
+		list := make([][]byte, 300) // more than a new file has room for
+		for i := range list {
+			list[i] = statetest.Frame(statetest.Enter(fmt.Sprint("torn-", i), "vip", 3))
+		}
+		must(t, in.Append(t.Context(), list...))
+		after, err := os.ReadFile(path)
+		must(t, err)
+		copy(torn[:2*os.Getpagesize()], after)
+	})
+	must(t, os.WriteFile(path, torn, 0o600))
+	ended(t, d, datadir.PhaseRunning, true)
+	s := begin(t, d, nil, nil)
+	if s.err != nil || s.last != 303 || len(s.salvages) != 0 || !s.logged("was taken back") {
+		t.Errorf("%v, the last record is %d, salvaged %v, logged %s", s.err, s.last, s.salvages, s.log.String())
+	}
+	wantSound(t, d)
+}
+
 func TestADamagedFileIsSalvagedBeforeItIsOpened(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -25,7 +25,8 @@ import (
 //	         commit after the next. It takes over.
 //	         Unless the state has applied one of its records. Records are applied once they are flushed, so the commit
 //	         had arrived, and this is damage. Stop and Probe commit no record, so a doubt about records arises only if
-//	         the machine went down within milliseconds of their commit.
+//	         the machine went down within milliseconds of their commit. The first commit of a segment goes on from the
+//	         segment before. Where that was removed already, nothing says where it began, and it counts as damage.
 //
 // The stamp shows a page of an older commit in the place of a newer one: the two meta pages take turns, and so do the
 // pages at the right edge.
@@ -40,8 +41,12 @@ func RollBackUnfinished(dir string, applied uint64) (taken []string, err error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths[max(0, len(paths)-2):] {
-		was, err := rollBackIfUnfinished(path, applied)
+	for i := max(0, len(paths)-2); i < len(paths); i++ {
+		path, previous := paths[i], ""
+		if i > 0 {
+			previous = paths[i-1]
+		}
+		was, err := rollBackIfUnfinished(path, previous, applied)
 		if err != nil {
 			return taken, fmt.Errorf("take back the last commit of %s, which did not reach the disk whole: %w", filepath.Base(path), err)
 		}
@@ -52,7 +57,8 @@ func RollBackUnfinished(dir string, applied uint64) (taken []string, err error) 
 	return taken, nil
 }
 
-func rollBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
+// rollBackIfUnfinished does so for one segment. previous is the path of the segment before it, or "".
+func rollBackIfUnfinished(path, previous string, applied uint64) (taken bool, err error) {
 	file, err := boltpage.Open(path)
 	if err != nil {
 		return false, err
@@ -66,10 +72,26 @@ func rollBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
 		return false, nil
 	}
 	before, sound := commitIn(file, older)
+	if before == 0 && previous != "" { // the commit is the first one with records
+		before = lastIn(previous)
+	}
 	if !sound || applied > before {
 		return false, nil // something else than a torn tail did this
 	}
 	return true, boltpage.RollBack(path, newest.Txid)
+}
+
+// lastIn returns the last number assigned in the segment at path, or 0 if it cannot be read.
+func lastIn(path string) (last uint64) {
+	file, err := boltpage.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	if m, ok := file.Newest(); ok {
+		last, _ = commitIn(file, m)
+	}
+	return last
 }
 
 // commitIn reads everything that a meta page of a segment leads to. It reports whether all of it is as it was written, and

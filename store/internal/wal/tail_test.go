@@ -77,7 +77,7 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 		}
 		must(t, os.WriteFile(path, body, 0o600))
 		cuts++
-		taken, err := rollBackIfUnfinished(path, 0)
+		taken, err := rollBackIfUnfinished(path, "", 0)
 		must(t, err)
 		want := last[i-1]
 		if len(arrived) == len(differing(images[i-1], images[i])) {
