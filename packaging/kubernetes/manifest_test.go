@@ -20,6 +20,7 @@ import (
 
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	storage "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
@@ -35,11 +36,12 @@ type manifest struct {
 // read decodes every document strictly: an unknown field is an error, which kubectl would report only on a cluster.
 func read(t *testing.T) (m manifest) {
 	t.Helper()
-	text, err := os.ReadFile("personasync.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for document := range strings.SplitSeq(string(text), "\n---\n") {
+	return decode(t, contents(t, "personasync.yaml"))
+}
+
+func decode(t *testing.T, text string) (m manifest) {
+	t.Helper()
+	for document := range strings.SplitSeq(text, "\n---\n") {
 		var kind struct{ Kind string }
 		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
 			t.Fatal(err)
@@ -146,6 +148,48 @@ func TestTheManifestAgreesWithTheImageAndTheUnit(t *testing.T) {
 	stop := fmt.Sprintf("\nTimeoutStopSec=%ds\n", *pod.TerminationGracePeriodSeconds)
 	if !strings.Contains(contents(t, "../systemd/personasync.service"), stop) {
 		t.Errorf("the unit has not %s", strings.TrimSpace(stop))
+	}
+}
+
+// TestTheClassesOfReplicatedVolumes: the class that the manifest proposes is one of them, and with it the manifest asks
+// for a volume that one pod may have, and that outlives its claim.
+func TestTheClassesOfReplicatedVolumes(t *testing.T) {
+	classes := map[string]storage.StorageClass{}
+	for document := range strings.SplitSeq(contents(t, "storageclass.yaml"), "\n---\n") {
+		var c storage.StorageClass
+		if err := yaml.UnmarshalStrict([]byte(document), &c); err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+		}
+		if c.Kind != "StorageClass" || c.APIVersion != storage.SchemeGroupVersion.String() || c.Provisioner == "" {
+			t.Errorf("%s %s %s is no class with a provisioner", c.APIVersion, c.Kind, c.Name)
+		}
+		if why := validation.IsDNS1123Subdomain(c.Name); len(why) > 0 {
+			t.Error(c.Name, why)
+		}
+		if c.ReclaimPolicy == nil || *c.ReclaimPolicy != core.PersistentVolumeReclaimRetain {
+			t.Errorf("%s: the data is deleted with its claim", c.Name)
+		}
+		if c.VolumeBindingMode == nil || *c.VolumeBindingMode != storage.VolumeBindingWaitForFirstConsumer {
+			t.Errorf("%s: the volume may be made where no pod can run", c.Name)
+		}
+		classes[c.Name] = c
+	}
+	const proposal = "# storageClassName: "
+	text := contents(t, "personasync.yaml")
+	if strings.Count(text, proposal) != 1 {
+		t.Fatalf("the manifest does not say %q once", proposal)
+	}
+	m := decode(t, strings.Replace(text, proposal, proposal[2:], 1))
+	for _, c := range m.set.Spec.VolumeClaimTemplates {
+		if c.Spec.StorageClassName == nil || classes[*c.Spec.StorageClassName].Provisioner == "" {
+			t.Errorf("the volume %s is of no class of storageclass.yaml", c.Name)
+		}
+		if !slices.Equal(c.Spec.AccessModes, []core.PersistentVolumeAccessMode{core.ReadWriteOncePod}) {
+			t.Errorf("two pods may have the volume %s: %v", c.Name, c.Spec.AccessModes)
+		}
+	}
+	if p := m.set.Spec.PersistentVolumeClaimRetentionPolicy; p != nil {
+		t.Errorf("the claims are not kept: %+v", *p)
 	}
 }
 
