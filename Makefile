@@ -35,9 +35,9 @@ release-test:
 systemd-test:
 	packaging/test/systemd
 
-# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage, a clock that
-# is set, and all that MoEngage, the network and an operator may do. See docs/RELIABILITY.md. Each test prints
-# its seed. Power loss, disk and clock take root and /dev/fuse.
+# Everything that is to be survived, the long way: kill -9, power loss, a lost host, a failing disk, damage, a
+# clock that is set, and all that MoEngage, the network and an operator may do. See docs/RELIABILITY.md. Each
+# test prints its seed. Power loss, host, disk and clock take root and /dev/fuse; the host takes loop devices too.
 #	make torture SEED=4726765 BOX=2m	the same random choices again, at most two minutes a test
 .PHONY: torture
 torture: export PERSONASYNC_TORTURE = 1
@@ -47,6 +47,11 @@ torture:
 	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage|TestEverything|TestADiscardOnAnyDay|TestAgainstAModel|TestTheGuardAgainstAModel|TestALargeImport)' ./cli/personasync ./store
 	go test -count=1 -timeout=2h -v -run='^(TestMoEngageEndsAsTheModelSays|TestTheWholeWay|TestAnOutage)' ./sync
 	cd torture && go test -count=1 -timeout=1h -parallel=5 -v .
+
+# Two virtual machines with DRBD between them, of which one is killed under load. As root; about five minutes.
+.PHONY: drbd-test
+drbd-test:
+	torture/drbd/run
 
 # One agent under half the load that it can take, for an hour, while MoEngage comes and goes: it must not
 # grow. Ends by itself.

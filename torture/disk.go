@@ -10,6 +10,8 @@
 //	             Linux's page cache
 //	a name       (create, rename, link, unlink) survives if its directory was synced since; otherwise the names are
 //	             those after any prefix of the later changes, as with a journal
+//
+// A disk may also hold one file that is the replica of a block device (NewVolume), for a file system of Linux on it.
 package torture
 
 import (
@@ -58,6 +60,10 @@ type file struct {
 	log          []change // changes missing in stable
 	mode         uint32
 	written      time.Time // time of the last write
+
+	twin *file    // the half of a volume on the other host; nil for an ordinary file
+	lag  int      // how many changes twin is behind: 0 is synchronous
+	late []change // changes missing in twin
 }
 
 // change is a write, or a new size if it has no data.
@@ -131,9 +137,8 @@ func (d *Disk) write(f *file, name string, data []byte, at int64) syscall.Errno 
 	} else {
 		d.used += more
 	}
-	c := change{at: at, data: append([]byte(nil), data...)}
-	f.live.apply(c)
-	f.log, f.written = append(f.log, c), time.Now()
+	f.put(change{at: at, data: append([]byte(nil), data...)})
+	f.written = time.Now()
 	return 0
 }
 
@@ -144,9 +149,7 @@ func (d *Disk) truncate(f *file, name string, size int64) syscall.Errno {
 		return errno
 	}
 	before := f.live.bytes()
-	c := change{at: size}
-	f.live.apply(c)
-	f.log = append(f.log, c)
+	f.put(change{at: size})
 	d.used += f.live.bytes() - before
 	return 0
 }
@@ -173,11 +176,32 @@ func (d *Disk) sync(f *file, name string) syscall.Errno {
 		})
 		return errno
 	}
+	f.flush(n)
+	return 0
+}
+
+// put makes a change, on the other half too.
+func (f *file) put(c change) {
+	f.live.apply(c)
+	f.log = append(f.log, c)
+	if f.twin == nil {
+		return
+	}
+	for f.late = append(f.late, c); len(f.late) > f.lag; f.late = f.late[1:] {
+		f.twin.put(f.late[0])
+	}
+}
+
+// flush makes the first n changes of the log survive, on the other half too.
+func (f *file) flush(n int) {
+	n = min(n, len(f.log))
 	for _, c := range f.log[:n] {
 		f.stable.apply(c)
 	}
 	f.log = append([]change(nil), f.log[n:]...)
-	return 0
+	if f.twin != nil {
+		f.twin.flush(n)
+	}
 }
 
 func (d *Disk) syncFolder() syscall.Errno {
@@ -261,6 +285,40 @@ func (f *file) after(rnd *rand.Rand, arrived float64) *file {
 		}
 	}
 	return &file{number: f.number, live: left, stable: left.clone(), mode: f.mode, written: f.written}
+}
+
+// volumeFile is the name of a volume's file.
+const volumeFile = "volume"
+
+// NewVolume returns a disk with one file of size bytes: a block device that is kept on two hosts. A write is answered
+// once both halves have it, and a flush once both have everything before it on disk. The other half is lag changes
+// behind: 0 is synchronous replication.
+func NewVolume(size int64, lag int) *Disk {
+	return volume(&file{live: content{size: size}, stable: content{size: size}}, size, lag)
+}
+
+// volume makes a volume of one half, and a copy of it on another host.
+func volume(half *file, size int64, lag int) *Disk {
+	d := NewDisk(2 * size)
+	half.number, half.mode, half.lag = 1, 0o600, lag
+	half.twin = &file{live: half.live.clone(), stable: half.stable.clone()}
+	d.live[volumeFile], d.used = half, half.live.bytes()
+	d.stable = maps.Clone(d.live)
+	return d
+}
+
+// Survivor returns the volume that the other host assembles of its half alone after the loss of this one. dark says that
+// its power failed as well.
+func (d *Disk) Survivor(rnd *rand.Rand, dark bool) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	was := d.live[volumeFile]
+	half := was.twin
+	if dark {
+		half = half.after(rnd, [...]float64{0, 0.1, 0.5, 0.9, 1}[rnd.IntN(5)])
+	}
+	half.stable, half.log = half.live.clone(), nil // it was read back, so it is what the disk holds
+	return volume(half, was.live.size, was.lag)
 }
 
 // Reboot changes the boot id in the agent's shutdown marker, as if the machine had restarted.

@@ -35,6 +35,7 @@ type host struct {
 	broken              bool     // the binary is broken on purpose, so its answers are not checked
 	rnd                 *rand.Rand
 	box                 *sandbox.Sandbox
+	moengage            string // address of box
 
 	disk    *Disk
 	lives   int
@@ -68,6 +69,7 @@ func newHost(t *testing.T, binary string, seed uint64) *host {
 	h := &host{dir: dir, binary: binary, rnd: rand.New(rand.NewPCG(seed, 5)), answers: map[int]int{}, odd: map[string]int{}}
 	h.box = sandbox.New(sandbox.Options{WorkspaceID: "TORTURE", APIKey: "key", Strict: true, KeepAll: true, UsersPerMinute: -1, EventsPerMinute: -1})
 	server := httptest.NewServer(h.box)
+	h.moengage = server.URL
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +96,8 @@ min_backoff = "50ms"
 max_backoff = "500ms"
 [defaults]
 send = "both"
+[guard]
+exit_share = 0
 [retention]
 received_bytes = 1048576
 max_data_bytes = 300000000
@@ -126,16 +130,22 @@ func (h *host) data() string { return filepath.Join(h.dir, fmt.Sprintf("data%d",
 
 // up mounts disk and starts the agent on it.
 func (h *host) up(disk *Disk) error {
+	if err := h.mount(disk, disk.Mount); err != nil {
+		return err
+	}
+	return h.start()
+}
+
+// mount begins another life, with what by mounts of disk.
+func (h *host) mount(disk *Disk, by func(dir string) (unmount func() error, err error)) error {
 	h.lives++
 	h.disk = disk
 	if err := os.Mkdir(h.data(), 0o700); err != nil {
 		return err
 	}
 	var err error
-	if h.unmount, err = disk.Mount(h.data()); err != nil {
-		return err
-	}
-	return h.start()
+	h.unmount, err = by(h.data())
+	return err
 }
 
 func (h *host) command(args ...string) *exec.Cmd {
@@ -262,15 +272,21 @@ const crowd = 6
 
 // posting posts a round of transitions of new users until all are accepted or ctx is done.
 func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait func() error) {
+	posters = h.posters(crowd)
+	return posters, h.postingBy(ctx, posters, each)
+}
+
+// posters returns n posters with new users.
+func (h *host) posters(n int) (posters []*poster) {
 	h.rounds++
-	for i := range crowd {
+	for i := range n {
 		p := &poster{rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), uint64(i))), in: map[string]bool{}, posted: map[string][]string{}, clock: time.Now().Add(-time.Hour)}
 		for j := range 2 {
 			p.users = append(p.users, fmt.Sprintf("u-%d-%d-%d", h.rounds, i, j))
 		}
 		posters = append(posters, p)
 	}
-	return posters, h.postingBy(ctx, posters, each)
+	return posters
 }
 
 // postingBy makes all posters post that many transitions concurrently.
