@@ -49,8 +49,9 @@ sync/internal/ratelimit: store/domain
 sync/sandbox: sync/sandbox/internal/rawjson   # knows the wire by MoEngage's documents, so that it checks the sender
 sync/sandbox/internal/rawjson:
 agent/segment: store/domain
-agent/config: agent/config/internal/document agent/config/internal/valid agent/config/wording agent/memberlist store/domain   # only_users_file is a list like the one of an import
+agent/config: agent/config/internal/document agent/config/internal/field agent/config/internal/valid agent/config/wording agent/memberlist store/domain   # only_users_file is a list like the one of an import
 agent/config/internal/document: agent/config/wording   # knows TOML, and no key
+agent/config/internal/field: agent/config/internal/document agent/config/wording store/domain   # a value and its tags: knows no section
 agent/config/internal/valid: agent/config/wording scheduler store/domain   # pure: a value in, the reason why not out
 agent/config/wording:
 agent/memberlist: sync store/domain

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/internal/valid"
 	"personasync/agent/config/wording"
 	"personasync/store/domain"
@@ -42,7 +43,7 @@ func check(r *report) {
 	checkSchedule(r)
 	checkBackup(r)
 	checkNotify(r)
-	checkPolicy(r, fields(&r.cfg.Defaults, "defaults."))
+	checkPolicy(r, field.Of(&r.cfg.Defaults, "defaults."))
 	for i := range r.cfg.Computations {
 		checkComputation(r, &r.cfg.Computations[i], r.prefixes[i])
 	}
@@ -255,10 +256,10 @@ func checkFormat(r *report) {
 
 // checkComputation checks a section. prefix begins the full names of its keys.
 func checkComputation(r *report, c *Computation, prefix string) {
-	checkPolicy(r, fields(&c.Policy, prefix))
+	checkPolicy(r, field.Of(&c.Policy, prefix))
 	if c.Schedule != "" {
 		if err := valid.CronSpec(c.Schedule, r.cfg.Location()); err != nil {
-			r.refuse(keyed(c, prefix, "schedule"), err.Error())
+			r.refuse(field.Named(c, prefix, "schedule"), err.Error())
 		}
 	}
 	checkAttribute(r, c, prefix)
@@ -266,25 +267,25 @@ func checkComputation(r *report, c *Computation, prefix string) {
 }
 
 // checkPolicy checks the names set in this section. Inherited names are checked in [defaults].
-func checkPolicy(r *report, policy []field) {
+func checkPolicy(r *report, policy []field.Field) {
 	for _, f := range policy {
-		if !r.given(f.key) {
+		if !r.given(f.Key) {
 			continue
 		}
 		var err error
-		switch _, word := document.SplitKey(f.key); word {
+		switch _, word := document.SplitKey(f.Key); word {
 		case "enter_event", "exit_event", "trait_event":
-			if err = valid.EventName(*f.ptr.(*string)); err != nil {
+			if err = valid.EventName(*f.Ptr.(*string)); err != nil {
 				err = fmt.Errorf("%w: choose another name", err)
 			}
 		case "list_attribute":
-			if err = valid.AttributeName(*f.ptr.(*string)); err != nil {
+			if err = valid.AttributeName(*f.Ptr.(*string)); err != nil {
 				err = fmt.Errorf("%w: choose another name", err)
 			}
 		case "forward_traits":
-			err = valid.ForwardTraits(*f.ptr.(*[]string))
+			err = valid.ForwardTraits(*f.Ptr.(*[]string))
 		case "consent":
-			err = valid.Categories(*f.ptr.(*[]string))
+			err = valid.Categories(*f.Ptr.(*[]string))
 		}
 		if err != nil {
 			r.refuse(f, err.Error())
@@ -297,11 +298,11 @@ func checkAttribute(r *report, c *Computation, prefix string) {
 	switch {
 	case r.given(prefix + "attribute"):
 		if err := valid.AttributeName(c.Attribute); err != nil {
-			r.refuse(keyed(c, prefix, "attribute"), err.Error()+": choose another name")
+			r.refuse(field.Named(c, prefix, "attribute"), err.Error()+": choose another name")
 		}
 	case c.Key != "" && sendsAttribute(c.Send):
 		if err := valid.AttributeName(c.Key); err != nil {
-			r.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the attribute too, and %v: set attribute to another name", err))
+			r.refuse(field.Named(c, prefix, "key"), fmt.Sprintf("names the attribute too, and %v: set attribute to another name", err))
 		}
 	}
 }
@@ -311,11 +312,11 @@ func checkCohort(r *report, c *Computation, prefix string) {
 	switch {
 	case r.given(prefix + "cohort_name"):
 		if err := valid.CohortName(c.CohortName); err != nil {
-			r.refuse(keyed(c, prefix, "cohort_name"), err.Error())
+			r.refuse(field.Named(c, prefix, "cohort_name"), err.Error())
 		}
 	case c.Key != "" && c.Send.Has(domain.SendCohort):
 		if err := valid.CohortName(c.Key); err != nil {
-			r.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the cohort too, and %v as cohort_name", err))
+			r.refuse(field.Named(c, prefix, "key"), fmt.Sprintf("names the cohort too, and %v as cohort_name", err))
 		}
 	}
 }
@@ -331,7 +332,7 @@ func checkNames(r *report) {
 		name := domain.AttributeName(cmp.Or(c.Attribute, c.Key))
 		for _, p := range policies(r) {
 			if sendsAttribute(c.Send) && p.Send.Has(domain.SendList) && domain.AttributeName(p.ListAttribute) == name {
-				r.refuse(keyed(c, r.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", wording.Shorten(name)))
+				r.refuse(field.Named(c, r.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", wording.Shorten(name)))
 				break
 			}
 		}
@@ -365,7 +366,7 @@ func checkApart(r *report, word, does string, sends func(domain.SendMethods) boo
 		case owner == nil:
 			owners[name] = c
 		case owner.Name() != c.Name(): // otherwise the computation is listed twice, which is another fault
-			r.refuse(keyed(c, r.prefixes[i], at), fmt.Sprintf(
+			r.refuse(field.Named(c, r.prefixes[i], at), fmt.Sprintf(
 				"%s %q, and so does %s.%s: give one of them another %s",
 				does, wording.Shorten(name), document.Computations, document.BareKey(owner.Name()), word))
 		}

@@ -16,12 +16,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"personasync/agent/config/internal/field"
 	"personasync/store/domain"
 )
 
@@ -289,7 +290,7 @@ func Default() *Config {
 	return &Config{
 		Data: Data{
 			DataDir: "/var/lib/personasync",
-			Store:   Store{Engine: "bbolt", Schema: "personasync", Term: Duration{5 * time.Second}, Replicated: "standby"},
+			Store:   Store{Engine: "bbolt", Schema: "personasync", Term: lasting(5 * time.Second), Replicated: "standby"},
 		},
 		Log: Log{Level: "info", Format: "auto"},
 		Ingest: Ingest{
@@ -301,7 +302,7 @@ func Default() *Config {
 		Admin: Admin{Listen: "127.0.0.1:8481"},
 		MoEngage: MoEngage{
 			DataCenter:  "01",
-			Timeout:     Duration{30 * time.Second},
+			Timeout:     lasting(30 * time.Second),
 			Concurrency: 4,
 			// The lower of the limits on MoEngage's pages. The newest pages allow 60,000 of each.
 			UsersPerMinute:  10_000,
@@ -313,27 +314,27 @@ func Default() *Config {
 		},
 		Schedule: Schedule{
 			Mode:     "realtime",
-			MaxDelay: Duration{time.Second},
+			MaxDelay: lasting(time.Second),
 			Cron:     "*/5 * * * *",
 			Timezone: "UTC",
 			CatchUp:  "once",
 		},
-		Retry: Retry{MinBackoff: Duration{time.Second}, MaxBackoff: Duration{5 * time.Minute}},
+		Retry: Retry{MinBackoff: lasting(time.Second), MaxBackoff: lasting(5 * time.Minute)},
 		Retention: Retention{
-			Delivered:     Duration{72 * time.Hour},
-			Received:      Duration{24 * time.Hour},
+			Delivered:     lasting(72 * time.Hour),
+			Received:      lasting(24 * time.Hour),
 			ReceivedBytes: 1 << 30,
-			MessageIDs:    Duration{48 * time.Hour},
-			Parked:        Duration{720 * time.Hour},
+			MessageIDs:    lasting(48 * time.Hour),
+			Parked:        lasting(720 * time.Hour),
 		},
-		History: History{Keep: Duration{400 * 24 * time.Hour}, MaxBytes: 1 << 30},
-		Guard:   Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
+		History: History{Keep: lasting(400 * 24 * time.Hour), MaxBytes: 1 << 30},
+		Guard:   Guard{ExitShare: 0.3, ExitCount: 1000, Window: lasting(time.Hour)},
 		Upkeep: Upkeep{
 			Verify: Verify{Sample: 1000},
 			Backup: Backup{Keep: 7},
 			Notify: Notify{
-				Format: "json", After: Duration{2 * time.Minute},
-				HeartbeatEvery: Duration{time.Minute}, HeartbeatLag: Duration{15 * time.Minute},
+				Format: "json", After: lasting(2 * time.Minute),
+				HeartbeatEvery: lasting(time.Minute), HeartbeatLag: lasting(15 * time.Minute),
 			},
 		},
 		Defaults: Policy{
@@ -350,37 +351,6 @@ func Default() *Config {
 			Share:         1,
 		},
 	}
-}
-
-// Duration is a time.Duration that is written as "72h", "1m30s" or "0s".
-type Duration struct{ time.Duration }
-
-// String returns the shortest form that ParseDuration accepts: "72h" instead of package time's "72h0m0s".
-func (d Duration) String() string {
-	s := d.Duration.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-// MarshalText returns String.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText parses Go's duration syntax and refuses negative durations.
-func (d *Duration) UnmarshalText(text []byte) error {
-	parsed, err := time.ParseDuration(string(text))
-	if err != nil {
-		return errors.New(`must be a duration like "30s", "15m" or "72h" (a day is 24h)`)
-	}
-	if parsed < 0 {
-		return errors.New("must not be negative")
-	}
-	d.Duration = parsed
-	return nil
 }
 
 // BaseURL returns the address of MoEngage's API without a trailing slash.
@@ -412,4 +382,37 @@ func (c *Config) Location() *time.Location {
 		return time.UTC // only for a Config not made by Load
 	}
 	return zone
+}
+
+// Secret is a secret and its predecessors. The first value is current; the others are still accepted during rotation. Nil
+// means not set. It never prints its values: convert it to []string to use them, and keep it in exported fields, because
+// package fmt prints unexported ones without their methods.
+type Secret = field.Secret
+
+// Duration is a time.Duration that is written as "72h", "1m30s" or "0s".
+type Duration = field.Duration
+
+func lasting(d time.Duration) Duration { return Duration{Duration: d} }
+
+// Keys that the checks name. Their first definition is the tag in [Config].
+const (
+	keyDataDir      = "data_dir"
+	keyStoreEngine  = "store.engine"
+	keyStoreURL     = "store.url"
+	keyIngestListen = "ingest.listen"
+	keyTLSCert      = "ingest.tls_cert"
+	keyTLSKey       = "ingest.tls_key"
+	keyAdminSocket  = "admin.socket"
+	keyAdminListen  = "admin.listen"
+	keyBaseURL      = "moengage.base_url"
+	keyBackupDir    = "backup.dir"
+	keyNotifyURL    = "notify.url"
+	keyHeaders      = "notify.headers"
+	keyRoutingKey   = "notify.routing_key"
+	keyHeartbeatURL = "notify.heartbeat_url"
+)
+
+// everyField lists the keys of a whole configuration, those of a [[computation]] last.
+func everyField() []field.Field {
+	return slices.Concat(field.Of(&Config{}, ""), field.Of(&Computation{}, ""))
 }

@@ -8,8 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
+	"personasync/agent/config/internal/valid"
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -21,9 +25,9 @@ const maxSecret = 64 << 10
 
 // source is a place where a secret was given.
 type source struct {
-	field field  // the key to report: the secret's own, or its _file
-	from  origin // of that key
-	path  string // "" if the key itself has the secret
+	field field.Field // the key to report: the secret's own, or its _file
+	from  origin      // of that key
+	path  string      // "" if the key itself has the secret
 }
 
 // notePermissions warns of secrets in a world-readable configuration file.
@@ -31,11 +35,11 @@ func notePermissions(c *Config, mode fs.FileMode) {
 	if mode&worldReadable == 0 {
 		return
 	}
-	for _, f := range fields(c, "") {
-		secret, ok := f.ptr.(*Secret)
-		if ok && len(*secret) > 0 && c.origins[f.key].kind == fromFile {
+	for _, f := range field.Of(c, "") {
+		secret, ok := f.Ptr.(*Secret)
+		if ok && len(*secret) > 0 && c.origins[f.Key].kind == fromFile {
 			c.notes = append(c.notes, fmt.Sprintf(
-				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", c.Path, f.key, domain.ShellWord(c.Path)))
+				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", c.Path, f.Key, domain.ShellWord(c.Path)))
 			return
 		}
 	}
@@ -43,8 +47,8 @@ func notePermissions(c *Config, mode fs.FileMode) {
 
 // takeSecrets reads every secret from the one place where it was given.
 func takeSecrets(r *report, env environment) {
-	for _, f := range fields(r.cfg, "") {
-		if secret, ok := f.ptr.(*Secret); ok {
+	for _, f := range field.Of(r.cfg, "") {
+		if secret, ok := f.Ptr.(*Secret); ok {
 			takeSecret(r, env, f, secret)
 		}
 	}
@@ -57,13 +61,13 @@ func takeHeader(r *report, e document.Entry) bool {
 		return false
 	}
 	f, known := r.known[e.Key()]
-	if e.Header && known && f.tag.Get("table") != "" && !e.Array {
-		r.cfg.origins[f.key] = r.at(e)
+	if e.Header && known && f.Tag.Get("table") != "" && !e.Array {
+		r.cfg.origins[f.Key] = r.at(e)
 		return true
 	}
 	last := len(e.Path) - 1
 	f, known = r.known[document.JoinKey(e.Path[:last])]
-	if e.Header || !known || f.tag.Get("table") == "" {
+	if e.Header || !known || f.Tag.Get("table") == "" {
 		return false
 	}
 	texts, err := e.Value.Texts()
@@ -76,15 +80,15 @@ func takeHeader(r *report, e document.Entry) bool {
 	case strings.ContainsAny(texts[0], "\r\n"):
 		r.add(faultAt(r.at(e), e.Key(), "(hidden)", "must not have a line break: it would begin another header"))
 	default:
-		secret := f.ptr.(*Secret)
+		secret := f.Ptr.(*Secret)
 		*secret = append(*secret, e.Path[last]+": "+texts[0])
-		r.cfg.origins[f.key] = r.at(e)
+		r.cfg.origins[f.Key] = r.at(e)
 	}
 	return true
 }
 
 // takeSecret refuses a secret that is given in two places, because rotating only one of them would have no effect.
-func takeSecret(r *report, env environment, f field, secret *Secret) {
+func takeSecret(r *report, env environment, f field.Field, secret *Secret) {
 	given := sources(r, env, f, *secret)
 	if len(given) == 0 {
 		return
@@ -95,15 +99,15 @@ func takeSecret(r *report, env environment, f field, secret *Secret) {
 		return
 	}
 	if first.path == "" {
-		checkSecret(r, first, f.key, *secret)
+		checkSecret(r, first, f.Key, *secret)
 		return
 	}
 	from := first.from
 	if from.kind != fromCredential {
 		from = origin{kind: fromSecretFile, name: first.path}
 	}
-	r.cfg.origins[f.key] = from // kept even if the secret may not be read: its location is public
-	if r.cfg.blind && f.key != keyStoreURL {
+	r.cfg.origins[f.Key] = from // kept even if the secret may not be read: its location is public
+	if r.cfg.blind && f.Key != keyStoreURL {
 		return
 	}
 	lines, err := readSecret(first.path)
@@ -115,7 +119,7 @@ func takeSecret(r *report, env environment, f field, secret *Secret) {
 		return
 	}
 	*secret = lines
-	checkSecret(r, first, f.key, lines)
+	checkSecret(r, first, f.Key, lines)
 }
 
 // checkSecret refuses a value that no secret has. Those that are more than a word have checks of their own, which know the
@@ -130,16 +134,16 @@ func checkSecret(r *report, given source, key string, values Secret) {
 }
 
 // sources lists where a secret was given. The environment hides all other places.
-func sources(r *report, env environment, f field, inline Secret) []source {
+func sources(r *report, env environment, f field.Field, inline Secret) []source {
 	var given []source
 	if len(inline) > 0 {
-		given = append(given, source{field: f, from: r.cfg.origins[f.key]})
+		given = append(given, source{field: f, from: r.cfg.origins[f.Key]})
 	}
-	file := r.known[f.key+"_file"]
-	if path := *file.ptr.(*string); path != "" {
-		given = append(given, source{field: file, from: r.cfg.origins[file.key], path: path})
+	file := r.known[f.Key+"_file"]
+	if path := *file.Ptr.(*string); path != "" {
+		given = append(given, source{field: file, from: r.cfg.origins[file.Key], path: path})
 	}
-	name := f.tag.Get("credential")
+	name := f.Tag.Get("credential")
 	if path := credential(env, name); path != "" {
 		given = append(given, source{field: f, from: origin{kind: fromCredential, name: name}, path: path})
 	}
@@ -168,14 +172,14 @@ func (s source) place() string {
 	if s.from.kind == fromCredential {
 		return s.from.String()
 	}
-	return s.field.key + " (" + s.from.String() + ")"
+	return s.field.Key + " (" + s.from.String() + ")"
 }
 
 // refuseSource reports a secret that cannot be read. A credential has no key in the file, so its path is shown.
 func refuseSource(r *report, s source, err error) {
 	defer r.deny(r.count(), err)
 	if s.from.kind == fromCredential {
-		r.add(faultAt(s.from, s.field.key, "", fmt.Sprintf("%s %v", s.path, err)))
+		r.add(faultAt(s.from, s.field.Key, "", fmt.Sprintf("%s %v", s.path, err)))
 		return
 	}
 	r.refuse(s.field, err.Error())
@@ -190,7 +194,7 @@ func readSecret(path string) (Secret, error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	lines := secretLines(string(raw))
+	lines := field.SecretLines(string(raw))
 	if len(lines) == 0 {
 		return nil, errors.New("is empty: write the secret into it, on a line of its own")
 	}
@@ -214,6 +218,100 @@ func checkPrivate(path string) error {
 		return fmt.Errorf("everyone on this machine can read it (mode %04o): type chmod o-r %s", info.Mode().Perm(), domain.ShellWord(path))
 	case info.Size() > maxSecret:
 		return fmt.Errorf("has %d bytes, too many for a secret: name the file with the secret", info.Size())
+	}
+	return nil
+}
+
+// SecretPlace is where a configuration takes one secret from.
+type SecretPlace struct {
+	Key        string // of the secret, such as "moengage.api_key"
+	Credential string // its name as a credential of systemd
+	File       string // the path that KEY_file names; "" if it names none
+	Inline     string // where the configuration itself or a variable gives the secret; "" if neither does
+}
+
+// SecretPlace finds the place of a secret by its key or by the name of its credential.
+func (c *Config) SecretPlace(name string) (SecretPlace, error) {
+	var names []string
+	for _, f := range field.Of(c, "") {
+		secret, ok := f.Ptr.(*Secret)
+		if !ok {
+			continue
+		}
+		credential := f.Tag.Get("credential")
+		if name != f.Key && name != credential {
+			names = append(names, credential)
+			continue
+		}
+		p := SecretPlace{Key: f.Key, Credential: credential}
+		if file, ok := keyOf(c, f.Key+"_file").Ptr.(*string); ok {
+			p.File = *file
+		}
+		if from := c.origins[f.Key]; len(*secret) > 0 && (from.kind == fromFile || from.kind == fromEnv) {
+			p.Inline = from.String()
+		}
+		return p, nil
+	}
+	return SecretPlace{}, fmt.Errorf("there is no secret %q%s: there are %s", name, wording.Hint(wording.Nearest(name, names), "%s"), strings.Join(names, ", "))
+}
+
+// keyOf returns the field of a key.
+func keyOf(c *Config, key string) field.Field {
+	for _, f := range field.Of(c, "") {
+		if f.Key == key {
+			return f
+		}
+	}
+	return field.Field{}
+}
+
+// ParseSecret reads the text of a secret, one value a line, and returns why it cannot be the secret of this key. Its errors
+// never quote the text.
+func ParseSecret(key, text string) (Secret, error) {
+	lines := field.SecretLines(text)
+	switch {
+	case strings.ContainsRune(text, 0):
+		return nil, errors.New("it is not text")
+	case len(text) > maxSecret:
+		return nil, fmt.Errorf("it has %d bytes, too many for a secret", len(text))
+	case len(lines) == 0:
+		return nil, errors.New("it is empty")
+	}
+	if err := secretShape(key, lines, "it "); err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// shapes has the secrets that are more than a word, and what refuses a value of them.
+var shapes = map[string]func(value string) error{
+	keyHeaders: valid.HeaderLine, keyStoreURL: valid.Database, keyNotifyURL: valid.Webhook, keyHeartbeatURL: valid.Webhook,
+}
+
+// secretShape returns why one of the values cannot be that of a key. The sentence begins with only where there is one value.
+func secretShape(key string, values Secret, only string) error {
+	shape := shapes[key]
+	if shape == nil {
+		shape = isWord
+	}
+	for i, value := range values {
+		if err := shape(value); err != nil {
+			if len(values) > 1 {
+				only = fmt.Sprintf("line %d ", i+1)
+			}
+			return fmt.Errorf("%s%w", only, err)
+		}
+	}
+	return nil
+}
+
+// isWord returns why value cannot be a key, a token or a password.
+func isWord(value string) error {
+	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return errors.New("has a space or a control character in it, which no secret has: copy it again, without a word such as Bearer")
+	}
+	if q := value[0]; len(value) > 1 && (q == '"' || q == '\'') && value[len(value)-1] == q {
+		return errors.New("is in quotes: give it without them")
 	}
 	return nil
 }

@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/wording"
 )
 
 // fileVariable is read by Find. It is not a key.
-const fileVariable = envPrefix + "CONFIG"
+const fileVariable = field.EnvPrefix + "CONFIG"
 
 // environment has the variables of a process. Of duplicates the last counts, as in most programs.
 type environment map[string]string
@@ -30,8 +31,8 @@ func parseEnvironment(environ []string) environment {
 func takeEnvironment(r *report, env environment) {
 	left := maps.Clone(env)
 	delete(left, fileVariable)
-	for _, f := range fields(r.cfg, "") {
-		name := variable(f.key)
+	for _, f := range field.Of(r.cfg, "") {
+		name := field.Variable(f.Key)
 		given, ok := left[name]
 		if !ok {
 			continue
@@ -39,14 +40,14 @@ func takeEnvironment(r *report, env environment) {
 		delete(left, name)
 		from := origin{kind: fromEnv, name: name}
 		v := document.Value{Kind: document.Untyped, Text: given}
-		if err := f.set(v); err != nil {
-			r.add(faultAt(from, f.key, mask(f, v), err.Error()))
+		if err := f.Set(v); err != nil {
+			r.add(faultAt(from, f.Key, mask(f, v), err.Error()))
 			continue
 		}
-		r.cfg.origins[f.key] = from
+		r.cfg.origins[f.Key] = from
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
-		if strings.HasPrefix(name, envPrefix) {
+		if strings.HasPrefix(name, field.EnvPrefix) {
 			unknownVariable(r, name)
 		}
 	}
@@ -56,10 +57,10 @@ func takeEnvironment(r *report, env environment) {
 // not stop the agent.
 func unknownVariable(r *report, name string) {
 	// The prefix is not compared: its matching letters would allow too many wrong ones.
-	names := []string{strings.TrimPrefix(fileVariable, envPrefix)}
-	for _, f := range fields(r.cfg, "") {
-		names = append(names, strings.TrimPrefix(variable(f.key), envPrefix))
+	names := []string{strings.TrimPrefix(fileVariable, field.EnvPrefix)}
+	for _, f := range field.Of(r.cfg, "") {
+		names = append(names, strings.TrimPrefix(field.Variable(f.Key), field.EnvPrefix))
 	}
-	near := wording.Nearest(strings.TrimPrefix(name, envPrefix), names)
-	r.cfg.notes = append(r.cfg.notes, fmt.Sprintf("environment variable %s is not known%s", name, wording.Hint(near, envPrefix+"%s")))
+	near := wording.Nearest(strings.TrimPrefix(name, field.EnvPrefix), names)
+	r.cfg.notes = append(r.cfg.notes, fmt.Sprintf("environment variable %s is not known%s", name, wording.Hint(near, field.EnvPrefix+"%s")))
 }

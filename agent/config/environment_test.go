@@ -29,7 +29,7 @@ func TestEnvironmentOverridesEveryType(t *testing.T) {
 	want.Admin.Listen = ""
 	want.MoEngage.Concurrency = 8
 	want.Ingest.MaxBodyBytes = 1 << 20
-	want.MoEngage.Timeout = Duration{5 * time.Second}
+	want.MoEngage.Timeout = lasting(5 * time.Second)
 	want.Defaults.Collapse = false
 	want.Defaults.Send = domain.SendBoth
 	want.Defaults.ForwardTraits = []string{"plan", "city"}

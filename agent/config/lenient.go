@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 )
 
 // LoadPlaces is LoadWithoutSecrets for a command that only needs data_dir, admin.socket and [store], to ask the agent or
@@ -58,7 +59,7 @@ func (l *loader) correctPlaces(entries []document.Entry) (right []document.Entry
 		}
 	}
 	for place := range places {
-		if _, set := l.env[variable(place)]; set {
+		if _, set := l.env[field.Variable(place)]; set {
 			given[place] = ""
 		}
 	}
@@ -145,9 +146,9 @@ func aboutPlaces(line string) bool {
 // dropFaulty resets faulty keys to their defaults. It removes computations with a fault, without a name, or
 // with the name of another.
 func (l *loader) dropFaulty() {
-	for _, f := range fields(Default(), "") {
-		if mine, ok := l.known[f.key]; ok && l.faulty[f.key] {
-			reflect.ValueOf(mine.ptr).Elem().Set(reflect.ValueOf(f.ptr).Elem())
+	for _, f := range field.Of(Default(), "") {
+		if mine, ok := l.known[f.Key]; ok && l.faulty[f.Key] {
+			reflect.ValueOf(mine.Ptr).Elem().Set(reflect.ValueOf(f.Ptr).Elem())
 		}
 	}
 	var sound []Computation

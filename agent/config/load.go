@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/internal/valid"
 	"personasync/agent/config/wording"
 )
@@ -168,13 +169,13 @@ func (l *loader) unknown(e document.Entry) {
 func (l *loader) suggest(key string) string {
 	section, word := document.SplitKey(key)
 	var here, elsewhere []string
-	for _, f := range fields(l.cfg, "") {
-		s, w := document.SplitKey(f.key)
+	for _, f := range field.Of(l.cfg, "") {
+		s, w := document.SplitKey(f.Key)
 		switch {
 		case s == section:
 			here = append(here, w)
 		case w == word:
-			elsewhere = append(elsewhere, f.key)
+			elsewhere = append(elsewhere, f.Key)
 		}
 	}
 	if near := wording.Nearest(word, here); near != "" {
@@ -191,8 +192,8 @@ func (l *loader) isSection(name string) bool { return slices.Contains(l.sectionN
 // sectionNames lists the sections in the order of Config.
 func (l *loader) sectionNames() []string {
 	var names []string
-	for _, f := range fields(l.cfg, "") {
-		if section, _ := document.SplitKey(f.key); section != "" && !slices.Contains(names, section) {
+	for _, f := range field.Of(l.cfg, "") {
+		if section, _ := document.SplitKey(f.Key); section != "" && !slices.Contains(names, section) {
 			names = append(names, section)
 		}
 	}
@@ -201,15 +202,15 @@ func (l *loader) sectionNames() []string {
 
 // resolvePaths resolves relative paths against the file's directory.
 func (l *loader) resolvePaths() {
-	for _, f := range fields(l.cfg, "") {
-		p, ok := f.ptr.(*string)
+	for _, f := range field.Of(l.cfg, "") {
+		p, ok := f.Ptr.(*string)
 		if !ok || *p == "" {
 			continue
 		}
 		switch path, isUnix := strings.CutPrefix(*p, valid.UnixPrefix); {
-		case f.tag.Get("path") == "file":
+		case f.Tag.Get("path") == "file":
 			*p = l.resolve(*p)
-		case f.tag.Get("path") == "socket" && isUnix && path != "":
+		case f.Tag.Get("path") == "socket" && isUnix && path != "":
 			*p = valid.UnixPrefix + l.resolve(path)
 		}
 	}

@@ -6,12 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/internal/valid"
 	"personasync/store/domain"
 )
@@ -496,11 +498,11 @@ func TestListensThatNeedNoTLS(t *testing.T) {
 
 func TestNamesOfVariablesAreUnique(t *testing.T) {
 	seen := map[string]string{}
-	for _, f := range fields(Default(), "") {
-		if other, taken := seen[variable(f.key)]; taken {
-			t.Errorf("%s and %s share %s", f.key, other, variable(f.key))
+	for _, f := range field.Of(Default(), "") {
+		if other, taken := seen[field.Variable(f.Key)]; taken {
+			t.Errorf("%s and %s share %s", f.Key, other, field.Variable(f.Key))
 		}
-		seen[variable(f.key)] = f.key
+		seen[field.Variable(f.Key)] = f.Key
 	}
 	if seen["PERSONASYNC_INGEST_LISTEN"] != "ingest.listen" || seen["PERSONASYNC_DATA_DIR"] != "data_dir" {
 		t.Errorf("%v", seen)
@@ -509,27 +511,27 @@ func TestNamesOfVariablesAreUnique(t *testing.T) {
 
 // Every bound in a tag must parse, so that a mistake fails here and not at a user's start.
 func TestTagsAreSound(t *testing.T) {
-	for _, f := range fields(Default(), "") {
+	for _, f := range field.Of(Default(), "") {
 		bound := func(name string) {
-			switch s := f.tag.Get(name); f.ptr.(type) {
+			switch s := f.Tag.Get(name); f.Ptr.(type) {
 			case *int, *int64, *float64:
-				if s != "" {
-					mustInt(s)
+				if _, err := strconv.ParseInt(s, 10, 64); s != "" && err != nil {
+					t.Error(f.Key, err)
 				}
 			case *Duration:
-				if s != "" {
-					mustDuration(s)
+				if _, err := time.ParseDuration(s); s != "" && err != nil {
+					t.Error(f.Key, err)
 				}
 			default:
 				if s != "" {
-					t.Errorf("%s: %q cannot bound this type", f.key, name)
+					t.Errorf("%s: %q cannot bound this type", f.Key, name)
 				}
 			}
 		}
 		bound("min")
 		bound("max")
-		if words := f.tag.Get("one"); words != "" && !slices.Contains(strings.Split(words, "|"), *f.ptr.(*string)) {
-			t.Errorf("%s: the default is none of %s", f.key, words)
+		if words := f.Tag.Get("one"); words != "" && !slices.Contains(strings.Split(words, "|"), *f.Ptr.(*string)) {
+			t.Errorf("%s: the default is none of %s", f.Key, words)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 )
 
 var update = flag.Bool("update", false, "write the documents that are made from the code")
@@ -50,28 +51,28 @@ func reference(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(referenceIntro)
 	last := "none"
-	for _, f := range fields(Default(), "") {
-		section, word, dotted := strings.Cut(f.key, ".")
+	for _, f := range field.Of(Default(), "") {
+		section, word, dotted := strings.Cut(f.Key, ".")
 		if !dotted {
-			section, word = "", f.key
+			section, word = "", f.Key
 		}
 		if section != last {
 			last = section
 			fmt.Fprintf(&b, "%s\n| key | default | may be | environment variable | meaning |\n| --- | --- | --- | --- | --- |\n", sectionHead(section, intros[section]))
 		}
-		note, known := notes[f.key]
+		note, known := notes[f.Key]
 		if !known {
-			t.Errorf("agent.example.toml does not have %s", f.key)
+			t.Errorf("agent.example.toml does not have %s", f.Key)
 		}
 		if note == "" {
-			t.Errorf("agent.example.toml does not say what %s is", f.key)
+			t.Errorf("agent.example.toml does not say what %s is", f.Key)
 		}
-		note = strings.TrimPrefix(note, strings.ReplaceAll(f.tag.Get("one"), "|", " | ")) // it has a column of its own
-		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", word, code(defaultOf(f)), mayBe(f), variable(f.key), cell(strings.TrimLeft(note, ":; ")))
+		note = strings.TrimPrefix(note, strings.ReplaceAll(f.Tag.Get("one"), "|", " | ")) // it has a column of its own
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", word, code(defaultOf(f)), mayBe(f), field.Variable(f.Key), cell(strings.TrimLeft(note, ":; ")))
 	}
 	b.WriteString("\n## [[computation]]\n\nOne audience or computed trait. Repeat the section for others. It is identified by its `key`, as Segment\nshows it, or by its `id` (`aud_…`). If both are set, the id decides. It has every key of `[defaults]`, which also\nhas the values of omitted keys. Environment variables do not apply here.\n\n| key | meaning |\n| --- | --- |\n")
-	for _, f := range fields(&Computation{}, "computation.x.") {
-		_, word := document.SplitKey(f.key)
+	for _, f := range field.Of(&Computation{}, "computation.x.") {
+		_, word := document.SplitKey(f.Key)
 		if note, own := notes["computation."+word]; own && word != "key" {
 			if _, inherited := notes["defaults."+word]; !inherited {
 				fmt.Fprintf(&b, "| `%s` | %s |\n", word, cell(note))
@@ -92,25 +93,25 @@ func sectionHead(section, intro string) string {
 	return head
 }
 
-func defaultOf(f field) string {
-	if f.isSecret() {
+func defaultOf(f field.Field) string {
+	if f.IsSecret() {
 		return ""
 	}
-	return f.show()
+	return f.Show()
 }
 
-func mayBe(f field) string {
-	if words := f.tag.Get("one"); words != "" {
+func mayBe(f field.Field) string {
+	if words := f.Tag.Get("one"); words != "" {
 		return code(strings.Split(words, "|")...)
 	}
-	low, high := f.tag.Get("min"), f.tag.Get("max")
+	low, high := f.Tag.Get("min"), f.Tag.Get("max")
 	switch {
 	case low != "" && high != "":
 		return low + " to " + high
 	case low != "":
 		return low + " or more"
-	case f.tag.Get("credential") != "":
-		return "credential " + code(f.tag.Get("credential"))
+	case f.Tag.Get("credential") != "":
+		return "credential " + code(f.Tag.Get("credential"))
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"personasync/agent/config/internal/field"
 	"personasync/agent/memberlist"
 	"personasync/store/domain"
 )
@@ -17,15 +18,15 @@ const maxListed = 100_000
 
 // takeUserLists reads the files of only_users_file, each once, into the sets that the rules have of them.
 func (l *loader) takeUserLists() {
-	l.takeUserList(keyed(&l.cfg.Defaults, "defaults.", "only_users_file"))
+	l.takeUserList(field.Named(&l.cfg.Defaults, "defaults.", "only_users_file"))
 	for i := range l.cfg.Computations {
-		l.takeUserList(keyed(&l.cfg.Computations[i], l.prefixes[i], "only_users_file"))
+		l.takeUserList(field.Named(&l.cfg.Computations[i], l.prefixes[i], "only_users_file"))
 	}
 }
 
-func (l *loader) takeUserList(f field) {
-	path := f.ptr.(*string)
-	if *path == "" || !l.given(f.key) {
+func (l *loader) takeUserList(f field.Field) {
+	path := f.Ptr.(*string)
+	if *path == "" || !l.given(f.Key) {
 		return // an inherited one is the one of [defaults]
 	}
 	*path = l.resolve(*path)

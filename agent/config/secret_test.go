@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
+
+	"personasync/agent/config/internal/field"
 )
 
 const hidden = "hunter2"
@@ -19,8 +21,8 @@ const hidden = "hunter2"
 // A configuration with secrets goes through everything that turns values into text.
 func TestSecretNeverPrints(t *testing.T) {
 	c := Default()
-	for _, f := range fields(c, "") {
-		if s, ok := f.ptr.(*Secret); ok {
+	for _, f := range field.Of(c, "") {
+		if s, ok := f.Ptr.(*Secret); ok {
 			*s = Secret{hidden + "-new", hidden + "-old"}
 		}
 	}
@@ -71,14 +73,14 @@ func TestSecretNeverPrints(t *testing.T) {
 
 func TestEverySecretIsKnownToASearch(t *testing.T) {
 	c, want := Default(), []string{"pass/word", "other"}
-	for _, f := range fields(c, "") {
-		if s, ok := f.ptr.(*Secret); ok {
-			*s = Secret{f.key}
+	for _, f := range field.Of(c, "") {
+		if s, ok := f.Ptr.(*Secret); ok {
+			*s = Secret{f.Key}
 		}
 	}
 	c.Store.URL = Secret{"postgres://u:pass%2Fword@h/db?password=other"}
-	for _, f := range fields(c, "") {
-		if s, ok := f.ptr.(*Secret); ok {
+	for _, f := range field.Of(c, "") {
+		if s, ok := f.Ptr.(*Secret); ok {
 			want = append(want, s.Current())
 		}
 	}
@@ -87,17 +89,6 @@ func TestEverySecretIsKnownToASearch(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestSecretNotGivenSaysSo(t *testing.T) {
-	for _, s := range []Secret{nil, {}} {
-		if got := fmt.Sprint(s); got != "(not set)" {
-			t.Error(got)
-		}
-	}
-	if got := fmt.Sprint(Secret{"a"}); got != "(set, 1 value)" {
-		t.Error(got)
 	}
 }
 
@@ -125,31 +116,5 @@ func TestSecretStaysOutOfFaults(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestSecretLinesForgiveEditors(t *testing.T) {
-	for text, want := range map[string]Secret{
-		"a":                    {"a"},
-		"a\n":                  {"a"},
-		"new\nold\n":           {"new", "old"},
-		"new\r\nold\r\n\r\n":   {"new", "old"},
-		"\ufeffa\n\n\n":        {"a"},
-		"  Bearer a b \t\n \n": {"Bearer a b"},
-		"":                     nil,
-		" \r\n\n":              nil,
-	} {
-		if diff := cmp.Diff([]string(want), []string(secretLines(text))); diff != "" {
-			t.Errorf("%q: %s", text, diff)
-		}
-	}
-}
-
-func TestCurrentSecretIsTheFirst(t *testing.T) {
-	if got := (Secret{"new", "old"}).Current(); got != "new" {
-		t.Error(got)
-	}
-	if got := Secret(nil).Current(); got != "" {
-		t.Error(got)
 	}
 }

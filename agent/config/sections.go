@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
@@ -27,9 +28,9 @@ func takeSection(r *report, sections [][]document.Entry, i int) {
 	prefix := sectionPrefix(r, i, entries)
 	r.prefixes[i] = prefix
 
-	known := map[string]field{}
-	for _, f := range fields(c, prefix) {
-		known[f.key] = f
+	known := map[string]field.Field{}
+	for _, f := range field.Of(c, prefix) {
+		known[f.Key] = f
 	}
 	for _, e := range entries {
 		if len(e.Path) == 0 {
@@ -75,7 +76,7 @@ func nameOf(entries []document.Entry) string {
 }
 
 // plainWords lists the allowed keys of a section.
-func plainWords(known map[string]field) []string {
+func plainWords(known map[string]field.Field) []string {
 	var words []string
 	for key := range known {
 		_, word := document.SplitKey(key)
@@ -102,6 +103,6 @@ func checkNamed(r *report, sections [][]document.Entry, i int) {
 		}
 	}
 	if c.Schedule != "" && c.Name() == domain.RetryJob {
-		r.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job with this name")
+		r.refuse(field.Named(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job with this name")
 	}
 }

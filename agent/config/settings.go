@@ -6,42 +6,43 @@ import (
 	"strings"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 )
 
 // Effective lists all settings in the order of agent.toml, computations last.
 func (c *Config) Effective() []Setting {
 	var all []Setting
-	for _, f := range fields(c, "") {
+	for _, f := range field.Of(c, "") {
 		all = append(all, c.setting(f))
 	}
 	for i := range c.Computations {
 		s := &c.Computations[i]
-		for _, f := range fields(s, document.Computations+"."+document.BareKey(s.Name())+".") {
+		for _, f := range field.Of(s, document.Computations+"."+document.BareKey(s.Name())+".") {
 			all = append(all, c.inheritedSetting(f))
 		}
 	}
 	return all
 }
 
-func (c *Config) setting(f field) Setting {
-	if s, ok := c.borrowed[f.key]; ok {
+func (c *Config) setting(f field.Field) Setting {
+	if s, ok := c.borrowed[f.Key]; ok {
 		return s
 	}
-	value, from := f.show(), c.origins[f.key]
-	if c.blind && f.isSecret() && f.key != keyStoreURL && (from.kind == fromSecretFile || from.kind == fromCredential) {
+	value, from := f.Show(), c.origins[f.Key]
+	if c.blind && f.IsSecret() && f.Key != keyStoreURL && (from.kind == fromSecretFile || from.kind == fromCredential) {
 		value = "(not read)"
 	}
-	return Setting{Key: f.key, Value: value, Origin: from.String(), Secret: f.isSecret()}
+	return Setting{Key: f.Key, Value: value, Origin: from.String(), Secret: f.IsSecret()}
 }
 
 // inheritedSetting returns a computation's setting. A key missing in its section has the origin of the same key
 // in [defaults], if there is one.
-func (c *Config) inheritedSetting(f field) Setting {
+func (c *Config) inheritedSetting(f field.Field) Setting {
 	s := c.setting(f)
-	if _, own := c.origins[f.key]; own {
+	if _, own := c.origins[f.Key]; own {
 		return s
 	}
-	_, word := document.SplitKey(f.key)
+	_, word := document.SplitKey(f.Key)
 	switch word {
 	case "key", "id", "attribute", "cohort_name", "schedule":
 		return s
@@ -59,13 +60,13 @@ func (c *Config) Borrow(from []Setting) (names []string) {
 	for _, s := range from {
 		theirs[s.Key] = s
 	}
-	for _, f := range fields(c, "") {
-		secret, ok := f.ptr.(*Secret)
-		s, known := theirs[f.key]
+	for _, f := range field.Of(c, "") {
+		secret, ok := f.Ptr.(*Secret)
+		s, known := theirs[f.Key]
 		if !ok || !known || len(*secret) > 0 || s.Value == Secret(nil).String() {
 			continue
 		}
-		mine := c.origins[f.key]
+		mine := c.origins[f.Key]
 		hidden := strings.HasPrefix(s.Origin, origin{kind: fromCredential}.String())
 		if mine.kind == fromSecretFile {
 			hidden = mine.String() == s.Origin
@@ -76,8 +77,8 @@ func (c *Config) Borrow(from []Setting) (names []string) {
 		if c.borrowed == nil {
 			c.borrowed = map[string]Setting{}
 		}
-		c.borrowed[f.key] = s
-		names = append(names, f.key+" ("+s.Origin+")")
+		c.borrowed[f.Key] = s
+		names = append(names, f.Key+" ("+s.Origin+")")
 	}
 	return names
 }
@@ -96,8 +97,8 @@ func (c *Config) TakesToken() bool {
 
 // Secrets returns the values of all secrets that were read, and the password in store.url, for a search after them.
 func (c *Config) Secrets() (all []string) {
-	for _, f := range fields(c, "") {
-		if secret, ok := f.ptr.(*Secret); ok {
+	for _, f := range field.Of(c, "") {
+		if secret, ok := f.Ptr.(*Secret); ok {
 			all = append(all, *secret...)
 		}
 	}
@@ -133,13 +134,13 @@ func (c *Config) mayHave(key string, secret Secret) bool {
 
 // Unread returns the secrets that c was loaded without and that were not borrowed, or nil.
 func (c *Config) Unread() (names []string) {
-	for _, f := range fields(c, "") {
-		secret, ok := f.ptr.(*Secret)
-		if !ok || c.has(f.key, *secret) {
+	for _, f := range field.Of(c, "") {
+		secret, ok := f.Ptr.(*Secret)
+		if !ok || c.has(f.Key, *secret) {
 			continue
 		}
-		if kind := c.origins[f.key].kind; kind == fromSecretFile || kind == fromCredential {
-			names = append(names, f.key)
+		if kind := c.origins[f.Key].kind; kind == fromSecretFile || kind == fromCredential {
+			names = append(names, f.Key)
 		}
 	}
 	return names

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/internal/valid"
 )
 
@@ -47,7 +48,7 @@ func checkStore(r *report) {
 		r.refuseKey("retention.max_data_bytes", notHere+": PostgreSQL's disk is not the agent's to measure. Set it to 0, and watch that disk where PostgreSQL runs")
 	}
 	for _, key := range []string{"backup.schedule", keyBackupDir} {
-		if *r.known[key].ptr.(*string) != "" {
+		if *r.known[key].Ptr.(*string) != "" {
 			r.refuseKey(key, notHere+": PostgreSQL makes its own backups, by pg_basebackup, pg_dump or your provider. Remove it, and set them up there")
 		}
 	}
@@ -56,14 +57,14 @@ func checkStore(r *report) {
 // checkFiles refuses settings of a database that files do not have. A credential of systemd may be there before a move to
 // PostgreSQL and after one back: it is a warning.
 func checkFiles(r *report) {
-	was := map[string]field{}
-	for _, f := range fields(Default(), "") {
-		was[f.key] = f
+	was := map[string]field.Field{}
+	for _, f := range field.Of(Default(), "") {
+		was[f.Key] = f
 	}
-	for _, f := range fields(&r.cfg.Store, "store.") {
-		from := r.cfg.origins[f.key].kind
-		if f.show() != was[f.key].show() && from != fromCredential && from != fromSecretFile { // of a secret file, the path is refused
-			r.refuseKey(f.key, `has no effect with store.engine = "bbolt", whose files are in data_dir: remove it, or set store.engine = "postgres"`)
+	for _, f := range field.Of(&r.cfg.Store, "store.") {
+		from := r.cfg.origins[f.Key].kind
+		if f.Show() != was[f.Key].Show() && from != fromCredential && from != fromSecretFile { // of a secret file, the path is refused
+			r.refuseKey(f.Key, `has no effect with store.engine = "bbolt", whose files are in data_dir: remove it, or set store.engine = "postgres"`)
 		}
 	}
 }

@@ -4,31 +4,33 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"personasync/agent/config/internal/field"
 )
 
 // Succeed prepares c to replace running. Settings that only a restart can change keep the running values, and
 // kept lists their keys. The result is checked again, because a file that is valid by itself may be wrong for
 // the address that stays open. On an error, a *Faults, c must not be used.
 func (c *Config) Succeed(running *Config) (kept []string, err error) {
-	was := map[string]field{}
-	for _, f := range fields(running, "") {
-		was[f.key] = f
+	was := map[string]field.Field{}
+	for _, f := range field.Of(running, "") {
+		was[f.Key] = f
 	}
 	sameScheme := (running.Ingest.TLSCert != "") == (c.Ingest.TLSCert != "")
-	for _, f := range fields(c, "") {
-		if !f.fixed(sameScheme) {
+	for _, f := range field.Of(c, "") {
+		if !fixed(f, sameScheme) {
 			continue
 		}
-		mine, theirs := reflect.ValueOf(f.ptr).Elem(), reflect.ValueOf(was[f.key].ptr).Elem()
+		mine, theirs := reflect.ValueOf(f.Ptr).Elem(), reflect.ValueOf(was[f.Key].Ptr).Elem()
 		if reflect.DeepEqual(mine.Interface(), theirs.Interface()) {
 			continue
 		}
-		kept = append(kept, f.key)
+		kept = append(kept, f.Key)
 		mine.Set(theirs)
 		if c.origins == nil {
 			c.origins = map[string]origin{}
 		}
-		c.origins[f.key] = running.origins[f.key]
+		c.origins[f.Key] = running.origins[f.Key]
 	}
 	return kept, c.Validate()
 }
@@ -66,14 +68,14 @@ func (c *Config) ListenAt(address string) error {
 
 // fixed reports whether only a restart can change the field: what keeps the data, locks, listeners, and whether the listener uses
 // HTTPS. If that stays, the certificate may come from other files.
-func (f field) fixed(sameScheme bool) bool {
-	switch f.key {
+func fixed(f field.Field, sameScheme bool) bool {
+	switch f.Key {
 	case keyDataDir, keyIngestListen, keyAdminListen, keyAdminSocket:
 		return true
 	case keyTLSCert, keyTLSKey:
 		return !sameScheme
 	}
-	return strings.HasPrefix(f.key, "store.")
+	return strings.HasPrefix(f.Key, "store.")
 }
 
 // Validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It

@@ -80,7 +80,7 @@ func pointer(line string, column int) string {
 func keyWords() []string {
 	var words []string
 	for _, f := range everyField() {
-		_, word := document.SplitKey(f.key)
+		_, word := document.SplitKey(f.Key)
 		words = append(words, word)
 	}
 	return words
@@ -89,7 +89,7 @@ func keyWords() []string {
 // isPlainKey reports whether word is the last part of a key that is not a secret.
 func isPlainKey(word string) bool {
 	for _, f := range everyField() {
-		if _, w := document.SplitKey(f.key); w == word && !f.isSecret() {
+		if _, w := document.SplitKey(f.Key); w == word && !f.IsSecret() {
 			return true
 		}
 	}
@@ -99,7 +99,7 @@ func isPlainKey(word string) bool {
 // mentionsSecret reports whether text contains the name of a secret's key.
 func mentionsSecret(text string) bool {
 	for _, f := range everyField() {
-		if _, word := document.SplitKey(f.key); f.isSecret() && strings.Contains(text, word) {
+		if _, word := document.SplitKey(f.Key); f.IsSecret() && strings.Contains(text, word) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/internal/valid"
 )
 
@@ -69,7 +70,7 @@ func (c *Config) warnMoEngage(say sayer) {
 		say("moengage.forwarded_for is %s, an address of a private network: MoEngage compares the public one that this host is seen under", m.ForwardedFor)
 	}
 	for _, f := range c.missing() {
-		say("%s is not set: `personasync run` will not start", f.key)
+		say("%s is not set: `personasync run` will not start", f.Key)
 	}
 	if m.UsersPerMinute > newestLimit {
 		say("moengage.users_per_minute is %d: MoEngage allows %d unless it raised your limit", m.UsersPerMinute, newestLimit)
@@ -150,11 +151,11 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 
 	if c.MoEngage.UpdateExistingOnly && sendsEvent(p.Send) && differs(func(d *Policy) bool { return sendsEvent(d.Send) }) {
 		say("moengage.update_existing_only is on, but %s.send is %s: MoEngage creates unknown users for events all the same",
-			name, showSend(p.Send))
+			name, field.ShowSend(p.Send))
 	}
 	if sendsMembership(p.Send) && differs(func(d *Policy) bool { return d.Send == p.Send }) {
 		say("%s.send is %s: that sends only memberships, and no values of computed traits; give traits a section of their own, with send = \"attribute\"",
-			name, showSend(p.Send))
+			name, field.ShowSend(p.Send))
 	}
 	if p.Share < 1 && p.Share+p.Holdout > 1 && differs(func(d *Policy) bool { return d.Share == p.Share && d.Holdout == p.Holdout }) {
 		say("%[1]s.share is %[2]v and %[1]s.holdout is %[3]v, together more than all users: the holdout comes first, so that at most %[4]v of the users are told",
@@ -187,14 +188,14 @@ func (c *Config) Complete() error {
 	var missing []Fault
 	for _, f := range c.missing() {
 		problem := "must be set: copy it from MoEngage: Settings, Account, APIs"
-		if f.isSecret() {
+		if f.IsSecret() {
 			what := "the Data API key in MoEngage: Settings, Account, APIs"
-			if f.key == keyStoreURL {
+			if f.Key == keyStoreURL {
 				what = "the address of the database, because store.engine is \"postgres\""
 			}
-			problem = fmt.Sprintf("must be set as this key, as %s_file or as the credential %s: it is %s", f.key, f.tag.Get("credential"), what)
+			problem = fmt.Sprintf("must be set as this key, as %s_file or as the credential %s: it is %s", f.Key, f.Tag.Get("credential"), what)
 		}
-		missing = append(missing, Fault{Key: f.key, Problem: problem})
+		missing = append(missing, Fault{Key: f.Key, Problem: problem})
 	}
 	if missing == nil {
 		return nil
@@ -203,16 +204,16 @@ func (c *Config) Complete() error {
 }
 
 // missing returns the settings without which an agent cannot work. A secret that was not read may exist.
-func (c *Config) missing() []field {
-	var missing []field
+func (c *Config) missing() []field.Field {
+	var missing []field.Field
 	if c.Store.OnPostgres() && !c.has(keyStoreURL, c.Store.URL) && !c.blind {
-		missing = append(missing, keyed(&c.Store, "store.", "url"))
+		missing = append(missing, field.Named(&c.Store, "store.", "url"))
 	}
 	if c.MoEngage.WorkspaceID == "" {
-		missing = append(missing, keyed(&c.MoEngage, "moengage.", "workspace_id"))
+		missing = append(missing, field.Named(&c.MoEngage, "moengage.", "workspace_id"))
 	}
 	if !c.has("moengage.api_key", c.MoEngage.APIKey) && !c.blind {
-		missing = append(missing, keyed(&c.MoEngage, "moengage.", "api_key"))
+		missing = append(missing, field.Named(&c.MoEngage, "moengage.", "api_key"))
 	}
 	return missing
 }

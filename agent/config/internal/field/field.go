@@ -1,10 +1,11 @@
-package config
+// Package field is one key of the configuration: its value in a section, the tags that restrict it, and how it is read and
+// shown. It knows no section. A value is set whole or not at all, and a secret is never shown.
+package field
 
 import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,35 +15,17 @@ import (
 	"personasync/store/domain"
 )
 
-// field is one key of the configuration: its full name, a pointer to its value, and its restrictions.
-type field struct {
-	key string
-	ptr any // *string, *bool, *int, *int64, *float64, *Duration, *Secret, *[]string or *domain.SendMethods
-	tag reflect.StructTag
+// Field is one key of the configuration: its full name, a pointer to its value, and its restrictions.
+type Field struct {
+	Key string
+	Ptr any // *string, *bool, *int, *int64, *float64, *Duration, *Secret, *[]string or *domain.SendMethods
+	Tag reflect.StructTag
 }
 
-// Keys that the checks name. Their first definition is the tag in [Config].
-const (
-	keyDataDir      = "data_dir"
-	keyStoreEngine  = "store.engine"
-	keyStoreURL     = "store.url"
-	keyIngestListen = "ingest.listen"
-	keyTLSCert      = "ingest.tls_cert"
-	keyTLSKey       = "ingest.tls_key"
-	keyAdminSocket  = "admin.socket"
-	keyAdminListen  = "admin.listen"
-	keyBaseURL      = "moengage.base_url"
-	keyBackupDir    = "backup.dir"
-	keyNotifyURL    = "notify.url"
-	keyHeaders      = "notify.headers"
-	keyRoutingKey   = "notify.routing_key"
-	keyHeartbeatURL = "notify.heartbeat_url"
-)
-
-// fields lists the keys of a section in the order of its type. Embedded structs belong to the section, struct
+// Of lists the keys of a section in the order of its type. Embedded structs belong to the section, struct
 // fields are sections of their own, and arrays of sections are left out.
-func fields(section any, prefix string) []field {
-	var all []field
+func Of(section any, prefix string) []Field {
+	var all []Field
 	v := reflect.ValueOf(section).Elem()
 	for i := range v.NumField() {
 		sf := v.Type().Field(i)
@@ -50,46 +33,43 @@ func fields(section any, prefix string) []field {
 		switch {
 		case !sf.IsExported() || name == "-" || name == document.Computations:
 		case sf.Anonymous:
-			all = append(all, fields(ptr.Interface(), prefix)...)
+			all = append(all, Of(ptr.Interface(), prefix)...)
 		case sf.Type.Kind() == reflect.Struct && sf.Type != reflect.TypeFor[Duration]():
-			all = append(all, fields(ptr.Interface(), prefix+name+".")...)
+			all = append(all, Of(ptr.Interface(), prefix+name+".")...)
 		default:
-			all = append(all, field{key: prefix + name, ptr: ptr.Interface(), tag: sf.Tag})
+			all = append(all, Field{Key: prefix + name, Ptr: ptr.Interface(), Tag: sf.Tag})
 		}
 	}
 	return all
 }
 
-// everyField lists the keys of a whole configuration, those of a [[computation]] last.
-func everyField() []field { return slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) }
-
-// keyed returns one field of a section.
-func keyed(section any, prefix, word string) field {
-	for _, f := range fields(section, prefix) {
-		if f.key == prefix+word {
+// Named returns the field of the key word of a section. It panics if there is none.
+func Named(section any, prefix, word string) Field {
+	for _, f := range Of(section, prefix) {
+		if f.Key == prefix+word {
 			return f
 		}
 	}
 	panic("config: no key " + prefix + word)
 }
 
-// envPrefix begins the name of every variable of ours.
-const envPrefix = "PERSONASYNC_"
+// EnvPrefix begins the name of every variable of ours.
+const EnvPrefix = "PERSONASYNC_"
 
-// variable returns the name of the environment variable for a key.
-func variable(key string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+// Variable returns the name of the environment variable for a key.
+func Variable(key string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// isSecret reports whether the field's value must never be shown.
-func (f field) isSecret() bool {
-	_, ok := f.ptr.(*Secret)
+// IsSecret reports whether the field's value must never be shown.
+func (f Field) IsSecret() bool {
+	_, ok := f.Ptr.(*Secret)
 	return ok
 }
 
-// show returns the field's value as TOML.
-func (f field) show() string {
-	switch p := f.ptr.(type) {
+// Show returns the field's value as TOML.
+func (f Field) Show() string {
+	switch p := f.Ptr.(type) {
 	case *Secret:
 		return p.String()
 	case *string:
@@ -99,14 +79,14 @@ func (f field) show() string {
 	case *[]string:
 		return document.QuoteAll(*p)
 	case *domain.SendMethods:
-		return showSend(*p)
+		return ShowSend(*p)
 	}
-	return fmt.Sprint(reflect.ValueOf(f.ptr).Elem())
+	return fmt.Sprint(reflect.ValueOf(f.Ptr).Elem())
 }
 
-// set converts and stores v. On an error the field is unchanged.
-func (f field) set(v document.Value) error {
-	switch p := f.ptr.(type) {
+// Set converts and stores v. On an error the field is unchanged.
+func (f Field) Set(v document.Value) error {
+	switch p := f.Ptr.(type) {
 	case *string:
 		return f.setString(p, v)
 	case *bool:
@@ -126,18 +106,18 @@ func (f field) set(v document.Value) error {
 	case *domain.SendMethods:
 		return setSend(p, v)
 	}
-	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))
+	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.Key, f.Ptr))
 }
 
 // setString stores a text. A zero byte would end a path early.
-func (f field) setString(p *string, v document.Value) error {
+func (f Field) setString(p *string, v document.Value) error {
 	if v.Kind != document.Text && v.Kind != document.Untyped {
 		return errors.New("must be text in double quotes")
 	}
 	if strings.ContainsRune(v.Text, 0) {
 		return errors.New("must not contain a zero byte")
 	}
-	if words := f.tag.Get("one"); words != "" {
+	if words := f.Tag.Get("one"); words != "" {
 		if err := oneOf(v.Text, strings.Split(words, "|")); err != nil {
 			return err
 		}
@@ -155,7 +135,7 @@ func setBool(p *bool, v document.Value) error {
 }
 
 // setInt stores a whole number within the bounds of its tag.
-func setInt[T int | int64](f field, p *T, v document.Value) error {
+func setInt[T int | int64](f Field, p *T, v document.Value) error {
 	if v.Kind != document.Integer && v.Kind != document.Untyped {
 		return errors.New("must be a whole number, without quotes")
 	}
@@ -167,7 +147,7 @@ func setInt[T int | int64](f field, p *T, v document.Value) error {
 	if err != nil || int64(T(n)) != n {
 		return errors.New("must be a whole number")
 	}
-	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
+	lowest, highest := f.Tag.Get("min"), f.Tag.Get("max")
 	tooLow := lowest != "" && n < mustInt(lowest)
 	tooHigh := highest != "" && n > mustInt(highest)
 	switch {
@@ -181,12 +161,12 @@ func setInt[T int | int64](f field, p *T, v document.Value) error {
 }
 
 // setShare stores a number that may have a fraction. Its bounds are whole numbers.
-func (f field) setShare(p *float64, v document.Value) error {
+func (f Field) setShare(p *float64, v document.Value) error {
 	n, err := strconv.ParseFloat(strings.ReplaceAll(v.Text, "_", ""), 64)
 	if err != nil || v.Kind != document.Integer && v.Kind != document.Other && v.Kind != document.Untyped {
 		return errors.New("must be a number like 0.3, without quotes")
 	}
-	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
+	lowest, highest := f.Tag.Get("min"), f.Tag.Get("max")
 	if !(n >= float64(mustInt(lowest)) && n <= float64(mustInt(highest))) { // also refuses NaN
 		if highest == "1" && n > 1 && n <= 100 {
 			return fmt.Errorf("must be from %s to %s: write %v %% as %v", lowest, highest, n, n/100)
@@ -198,7 +178,7 @@ func (f field) setShare(p *float64, v document.Value) error {
 }
 
 // setDuration stores a duration within the bounds of its tag.
-func (f field) setDuration(p *Duration, v document.Value) error {
+func (f Field) setDuration(p *Duration, v document.Value) error {
 	if v.Kind != document.Text && v.Kind != document.Untyped {
 		return errors.New(`must be a duration in double quotes, like "30s", "15m" or "72h"`)
 	}
@@ -206,7 +186,7 @@ func (f field) setDuration(p *Duration, v document.Value) error {
 	if err := d.UnmarshalText([]byte(v.Text)); err != nil {
 		return err
 	}
-	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
+	lowest, highest := f.Tag.Get("min"), f.Tag.Get("max")
 	tooLow := lowest != "" && d.Duration < mustDuration(lowest)
 	tooHigh := highest != "" && d.Duration > mustDuration(highest)
 	switch {
@@ -221,9 +201,9 @@ func (f field) setDuration(p *Duration, v document.Value) error {
 
 // setSecret accepts one text, or a list during rotation. In the environment only a secret that is always a list
 // is split at commas, because any other may contain one.
-func (f field) setSecret(p *Secret, v document.Value) error {
-	if v.Kind == document.Text || v.Kind == document.Untyped && f.tag.Get("env") != "list" {
-		*p = secretLines(v.Text)
+func (f Field) setSecret(p *Secret, v document.Value) error {
+	if v.Kind == document.Text || v.Kind == document.Untyped && f.Tag.Get("env") != "list" {
+		*p = SecretLines(v.Text)
 		return nil
 	}
 	items, err := v.Texts()
@@ -232,7 +212,7 @@ func (f field) setSecret(p *Secret, v document.Value) error {
 	}
 	var s Secret
 	for _, item := range items {
-		lines := secretLines(item)
+		lines := SecretLines(item)
 		if len(lines) == 0 {
 			return errors.New("has an empty value in the list")
 		}

@@ -1,4 +1,4 @@
-package config
+package field
 
 import (
 	"fmt"
@@ -44,8 +44,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText masks the secret in JSON, TOML and every other encoding that asks for text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// secretLines parses a secret's text: one value a line. It ignores empty lines and Windows line ends.
-func secretLines(text string) Secret {
+// SecretLines parses a secret's text: one value a line. It ignores empty lines and Windows line ends.
+func SecretLines(text string) Secret {
 	var s Secret
 	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
 		if line = strings.TrimSpace(line); line != "" {
