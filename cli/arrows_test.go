@@ -38,7 +38,7 @@ store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bb
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/groupcommit store/internal/wire store/domain store/engine
 store/internal/groupcommit: store/domain store/engine   # knows nothing of where records are kept
 store/internal/wire:
-store/postgres: store/domain store/engine store/engine/overlay store/internal/wire
+store/postgres: store/domain store/engine store/engine/overlay store/internal/groupcommit store/internal/record store/internal/wire
 store/postgres/pgtest:   # for tests of the packages that need a server, and in no program
 store/testdir:   # for tests of every package, and in no program
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all

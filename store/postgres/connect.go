@@ -42,6 +42,7 @@ func Connect(ctx context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	config.ConnConfig.OnNotice = noteWarning
+	config.ConnConfig.RuntimeParams["application_name"] = application(c.Schema, c.Host)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("the address of the store cannot be used: %w", err)

@@ -23,6 +23,8 @@ const (
 	stateDiskFull      = "53100"
 	stateUndefined     = "42P01" // table
 	stateNoSchema      = "3F000"
+	stateNoPartition   = "23514" // of a table of ours nothing else
+	stateLockTimeout   = "55P03"
 	stateDuplicate     = "42P07" // table
 	stateUnique        = "23505"
 	stateNoRight       = "42501"

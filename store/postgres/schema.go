@@ -16,18 +16,35 @@ import (
 //	term         the fence: its number changes only when another agent takes over
 //	holder       who holds the term, renewed every few seconds
 //	append_lock  locked by each append, and never updated: no dead rows
-//	records      the inbox; see log.go
+//	records      the inbox, partitioned by number; see log.go
+//	append_1     one append: a function, so that the lock is taken only once all of the chunk has arrived
 const (
 	termTables = `
 create table if not exists %[1]s.term (id int primary key check (id = 1), number bigint not null);
-create table if not exists %[1]s.holder (id int primary key check (id = 1), holder text, host text, version text, until timestamptz) with (fillfactor = 10);
+create table if not exists %[1]s.holder (id int primary key check (id = 1), holder text, host text, version text, since timestamptz, until timestamptz) with (fillfactor = 10);
 insert into %[1]s.term values (1, 0) on conflict do nothing;
 insert into %[1]s.holder (id) values (1) on conflict do nothing;`
 
 	inboxTables = `
 create table if not exists %[1]s.append_lock (id int primary key check (id = 1));
 insert into %[1]s.append_lock values (1) on conflict do nothing;
-create table if not exists %[1]s.records (first bigint primary key, last bigint not null, newest bigint not null, chunk bytea not null) partition by range (first);`
+create table if not exists %[1]s.records (first bigint primary key, last bigint not null, newest bigint not null, chunk bytea not null) partition by range (first);
+alter table %[1]s.records alter chunk set storage external;
+create or replace function %[1]s.append_1(known bigint, many bigint, newest bigint, chunk bytea) returns bigint language plpgsql as $$
+declare
+	found bigint;
+begin
+	perform set_config('lock_timeout', '5s', true), set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true);
+	perform from %[1]s.append_lock where id = 1 for update;
+	select r.last + 1 into found from %[1]s.records r where r.first >= known order by r.first desc limit 1;
+	if found is null then
+		select coalesce(max(r.last) + 1, 1) into found from %[1]s.records r;
+	end if;
+	if many > 0 then
+		insert into %[1]s.records values (found, found + many - 1, newest, chunk);
+	end if;
+	return found;
+end $$;`
 
 	bucketTable = `
 create table if not exists %[1]s.%[2]s (k bytea primary key, v bytea not null) with (fillfactor = %[3]d, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);

@@ -1,7 +1,324 @@
 package postgres
 
-// Term is the right to write, of one agent at a time.
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Term is the right to write, of one agent at a time. A goroutine renews it until Release. Every transaction of the
+// writer locks the row of the table term with its number, so that an agent whose term is over writes nothing.
+//
+// What the writer does outside the database ends with Context. That is a fifth of the TTL before the database lets
+// another agent take over, by the monotonic clock of this machine, reckoned from before the last renewal was sent. So
+// two agents send at once only if one of them stood still with its clock, as a virtual machine that is paused does.
+//
+// All methods may be called concurrently.
 type Term struct {
-	db     *DB
-	number int64 // in the table term; the fence
+	db       *DB
+	number   int64 // in the table term; the fence
+	life     context.Context
+	end      context.CancelCauseFunc
+	deadline *time.Timer   // ends life, unless a renewal moves it
+	renewed  chan struct{} // closed when the goroutine that renews has ended
+}
+
+// Holder is the agent that has the term, or had it last.
+type Holder struct {
+	Term    int64 // its number, 0 if there was none yet
+	Host    string
+	Version string
+	Since   time.Time
+	Left    time.Duration // until another agent may take over, by the clock of the database
+}
+
+// HeldError is the answer to an agent that asks for the term of another. It is ErrHeld.
+type HeldError struct{ Holder }
+
+// Error implements error.
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%v: %s (version %s), since %s", ErrHeld, e.Host, e.Version, e.Since.Local().Format(time.DateTime))
+}
+
+// Unwrap returns ErrHeld.
+func (e *HeldError) Unwrap() error { return ErrHeld }
+
+// ErrHeld says that another agent has the term.
+var ErrHeld = errors.New("another agent is the writer")
+
+const (
+	heldPoll   = 250 * time.Millisecond // between two looks at a term that another agent has
+	failedPoll = time.Second            // after a failure
+)
+
+// Holder returns the agent that has the term. It fails if the schema has no term yet.
+func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
+	err = db.ask(ctx, func(_ int, v [][]byte) {
+		h.Term, h.Host, h.Version = integer(v[0]), string(v[1]), string(v[2])
+		h.Since, h.Left = time.UnixMicro(integer(v[3])), time.Duration(integer(v[4]))*time.Microsecond
+	}, statement{sql: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
+	coalesce((extract(epoch from until - clock_timestamp()) * 1e6)::bigint, 0) from %s, %s`, db.quoted("term"), db.quoted("holder"))})
+	return h, err
+}
+
+// Acquire takes the term if no agent has it. It returns a *HeldError otherwise. It makes the schema and the table of the
+// term if there are none. Release gives the term back.
+func (db *DB) Acquire(ctx context.Context) (*Term, error) {
+	h, err := db.Holder(ctx)
+	if c := code(err); c == stateUndefined || c == stateNoSchema {
+		if err = db.ensureTerm(ctx); err == nil {
+			h, err = db.Holder(ctx)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, explain(err)
+	case h.Left > 0:
+		return nil, &HeldError{h}
+	}
+	conn, err := db.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := db.take(ctx, conn.PgConn())
+	if code(err) == stateLockTimeout { // a transaction is open, and nobody goes on with it
+		if err = db.disconnect(ctx, h); err == nil {
+			t, err = db.take(ctx, conn.PgConn())
+		}
+	}
+	if err != nil {
+		closeNow(conn)
+		if errors.Is(err, ErrHeld) {
+			if h, err = db.Holder(ctx); err == nil {
+				return nil, &HeldError{h}
+			}
+		}
+		return nil, fmt.Errorf("take the term: %w", err)
+	}
+	go t.renew(conn)
+	return t, nil
+}
+
+// take writes the next term. It locks the row of the holder, which each renewal writes, and then the fence, which a
+// transaction of the writer before holds until it ends.
+func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (*Term, error) {
+	var held bool
+	var was int64
+	err := send(ctx, conn, func(n int, v [][]byte) {
+		switch n {
+		case 2:
+			held = v[0][0] != 0
+		case 3:
+			was = integer(v[0])
+		}
+	}, statement{sql: "begin isolation level read committed"}, statement{sql: "select " + settings + ", set_config('lock_timeout', '500ms', true)"},
+		statement{sql: "select coalesce(until > clock_timestamp(), false) from " + db.quoted("holder") + " where id = 1 for update"},
+		statement{sql: "select number from " + db.quoted("term") + " where id = 1 for update"})
+	switch {
+	case err != nil:
+		return nil, errors.Join(err, send(ctx, conn, nil, statement{sql: "rollback"}))
+	case held:
+		return nil, ErrHeld
+	}
+	_ = warned(conn) // of before
+	t, sent := &Term{db: db, number: was + 1, renewed: make(chan struct{})}, time.Now()
+	err = send(ctx, conn, nil,
+		statement{"update " + db.quoted("term") + " set number = $1", [][]byte{number(t.number)}, []uint32{typeNumber}},
+		statement{"update " + db.quoted("holder") + " set holder = $1, host = $2, version = $3, since = clock_timestamp(), until = clock_timestamp() + " + db.ttl(),
+			[][]byte{t.holder(), []byte(db.Host), []byte(db.Version)}, []uint32{typeText, typeText, typeText}},
+		statement{sql: "commit"})
+	if err == nil {
+		err = warned(conn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.life, t.end = context.WithCancelCause(context.Background())
+	t.deadline = time.AfterFunc(db.trust(sent), func() {
+		t.end(fmt.Errorf("%w: it could not be renewed for %v", ErrTermOver, db.TTL))
+	})
+	return t, nil
+}
+
+// disconnect ends the connections of the agent that had the term and left a transaction open: it stands still, or is cut
+// off from the database.
+func (db *DB) disconnect(ctx context.Context, h Holder) error {
+	err := db.ask(ctx, nil, statement{
+		"select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = $1",
+		[][]byte{[]byte(application(db.Schema, h.Host))}, []uint32{typeText}})
+	if err != nil {
+		return fmt.Errorf("end the connections of %s, whose term is over: %w", h.Host, err)
+	}
+	db.Config.Log.Warn("the agent whose term is over had a transaction open: its connections to PostgreSQL are ended", "host", h.Host)
+	return nil
+}
+
+// Wait is Acquire as soon as that succeeds. It logs what keeps it from asking, and returns the error of ctx.
+func (db *DB) Wait(ctx context.Context) (*Term, error) {
+	failing := false
+	for {
+		t, err := db.Acquire(ctx)
+		if err == nil {
+			return t, nil
+		}
+		pause := heldPoll
+		if held := errors.Is(err, ErrHeld); !held && ctx.Err() == nil {
+			pause = failedPoll
+			if !failing {
+				db.Config.Log.Warn("the term cannot be asked for; trying again", "err", err)
+			}
+			failing = true
+		} else {
+			failing = false
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Number returns the number of the term, which only grows.
+func (t *Term) Number() int64 { return t.number }
+
+// Context returns the context of all that only the writer may do. Its cause tells why the term ended: an ErrTermOver.
+func (t *Term) Context() context.Context { return t.life }
+
+// Over returns a channel that is closed when the term ends.
+func (t *Term) Over() <-chan struct{} { return t.life.Done() }
+
+// Release ends the term and lets another agent have it at once. It must be called for each term, also after its end. If it
+// fails, others wait until the TTL has passed.
+func (t *Term) Release(ctx context.Context) error {
+	t.end(ErrTermOver)
+	<-t.renewed
+	t.deadline.Stop()
+	err := t.db.ask(ctx, nil, statement{
+		"update " + t.db.quoted("holder") + " set until = clock_timestamp() where holder = $1 and until > clock_timestamp()",
+		[][]byte{t.holder()}, []uint32{typeText}})
+	if err != nil {
+		return fmt.Errorf("hand over the term: %w: another agent takes over within %v", err, t.db.TTL)
+	}
+	return nil
+}
+
+// renew renews the term every third of its TTL, on a connection of its own, which no reader can keep busy. After a failure
+// it tries again soon, on another connection.
+func (t *Term) renew(conn *pgx.Conn) {
+	defer close(t.renewed)
+	pause, failing := t.db.TTL/3, false
+	for {
+		select {
+		case <-time.After(pause):
+		case <-t.life.Done():
+			closeNow(conn)
+			return
+		}
+		sent, err := time.Now(), error(nil)
+		if conn == nil {
+			conn, err = t.db.connect(t.life)
+		}
+		if err == nil {
+			err = t.renewOnce(conn.PgConn())
+		}
+		switch {
+		case err == nil:
+			t.deadline.Reset(t.db.trust(sent)) // if it has ended the term already, it does so again
+			pause, failing = t.db.TTL/3, false
+			continue
+		case errors.Is(err, ErrTermOver):
+			t.end(err)
+		case !failing && t.life.Err() == nil:
+			t.db.Config.Log.Warn("the term could not be renewed; trying again", "err", err)
+		}
+		closeNow(conn)
+		conn, pause, failing = nil, t.db.TTL/20, true
+	}
+}
+
+// renewOnce moves the time until which no other agent takes over. Only a commit that the standby has confirmed counts.
+func (t *Term) renewOnce(conn *pgconn.PgConn) error {
+	_ = warned(conn) // of before
+	held := false
+	err := send(t.life, conn, func(int, [][]byte) { held = true }, statement{
+		"update " + t.db.quoted("holder") + " set until = clock_timestamp() + " + t.db.ttl() + " where holder = $1 returning " + settings,
+		[][]byte{t.holder()}, []uint32{typeText}})
+	if err == nil {
+		err = warned(conn)
+	}
+	if err == nil && !held {
+		err = fmt.Errorf("%w: another agent has taken over", ErrTermOver)
+	}
+	return err
+}
+
+// holder is what the table holder has of this term, so that a renewal changes no other.
+func (t *Term) holder() []byte { return strconv.AppendInt(nil, t.number, 10) }
+
+// ttl returns the TTL in SQL.
+func (db *DB) ttl() string { return fmt.Sprintf("interval '%d microseconds'", db.TTL.Microseconds()) }
+
+// trust returns for how much longer a renewal counts that was sent then.
+func (db *DB) trust(sent time.Time) time.Duration { return time.Until(sent.Add(db.TTL - db.TTL/5)) }
+
+// closeNow closes a connection without waiting for its server. nil is none.
+func closeNow(conn *pgx.Conn) {
+	if conn != nil {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = conn.Close(gone)
+	}
+}
+
+// fenced runs f in a transaction that begins with the fence, and commits it unless f fails. It waits for no lock of a table
+// longer than half a second: everything that comes after it would wait too.
+func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
+	c, err := t.db.pool.Acquire(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	defer c.Release() // which closes it, unless its transaction has ended
+	conn, held := c.Conn().PgConn(), false
+	err = send(ctx, conn, func(int, [][]byte) { held = true }, statement{sql: "begin isolation level read committed"}, statement{
+		"select " + settings + ", set_config('lock_timeout', '500ms', true) from " + t.db.quoted("term") + " where id = 1 and number = $1 for update",
+		[][]byte{number(t.number)}, []uint32{typeNumber}})
+	if err == nil && !held {
+		err = ErrTermOver
+	}
+	if err == nil {
+		err = f(conn)
+	}
+	if err != nil {
+		return err
+	}
+	_ = warned(conn) // of before the commit
+	if err = send(ctx, conn, nil, statement{sql: "commit"}); err == nil {
+		err = warned(conn)
+	}
+	return err
+}
+
+// ask sends one statement on a connection of the pool.
+func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s statement) error {
+	c, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	return send(ctx, c.Conn().PgConn(), each, s)
+}
+
+// integer decodes a bigint of an answer.
+func integer(v []byte) int64 {
+	if len(v) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(v))
 }

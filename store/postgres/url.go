@@ -46,7 +46,6 @@ func parse(address string) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
 	}
 	c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	c.ConnConfig.RuntimeParams["application_name"] = "personasync"
 	c.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}).DialContext
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout

@@ -1,0 +1,295 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/internal/groupcommit"
+	"personasync/store/internal/record"
+	"personasync/store/internal/wire"
+)
+
+// Log is the inbox: numbered records, to which every agent appends. All methods may be called concurrently.
+//
+// Each commit of an agent is one row of the table records: the numbers of its first and last record, the receipt of its
+// newest event, and the frames. An append locks the row of append_lock, takes the number behind the last one, and keeps
+// the lock until it is committed. So numbers have no gaps and are in the order of the commits. They never start again:
+// the newest row stays. A row with an empty chunk keeps only its number.
+//
+// The table is partitioned by number. The agent that holds the term makes partitions ahead and drops old ones. There is no
+// default partition: it would have to be searched for every one that is made.
+type Log struct {
+	*groupcommit.Committer
+	db   *DB
+	term atomic.Pointer[Term] // nil: another agent looks after the partitions
+	stop context.CancelFunc   // ends watch
+	over chan struct{}        // closed when watch has ended
+
+	conn *pgx.Conn // of the appends, whom no reader must keep waiting; nil: none. It and buf are under the commit lock
+	buf  []byte
+
+	mu     sync.Mutex
+	oldest uint64 // first record kept, 0 without any
+	row    uint64 // first number of the newest row
+	last   uint64 // last number of it
+
+	made int64 // partitions below this one are known to exist; belongs to watch
+}
+
+const (
+	// perPartition is how many records a partition has, and the most that a row has.
+	perPartition = 1 << 20
+
+	// ahead is how many partitions there are behind the one that is written to.
+	ahead = 2
+
+	// appendPatience is how long an append may take. It is longer than one waits for the lock, so that none of which
+	// nothing is known any more is committed behind a later one.
+	appendPatience = 15 * time.Second
+
+	// A writer looks for the records of others this often: while records come, and while none do. Other agents need
+	// the number of the last one only to show it.
+	pollBusy = 20 * time.Millisecond
+	pollIdle = 100 * time.Millisecond
+	pollDoor = time.Second
+)
+
+// Log opens the inbox. Under a term it makes partitions, and a new inbox begins with record first. Stop and CloseFiles close
+// it.
+func (db *DB) Log(first uint64, t *Term) (*Log, error) {
+	in := &Log{db: db, over: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := in.look(ctx); err != nil {
+		return nil, fmt.Errorf("open the inbox: %w", explain(err))
+	}
+	if t != nil {
+		if err := in.begin(ctx, t, first); err != nil {
+			return nil, fmt.Errorf("open the inbox: %w", err)
+		}
+	}
+	if err := in.findOldest(ctx); err != nil {
+		return nil, fmt.Errorf("open the inbox: %w", err)
+	}
+	in.Under(t)
+	in.Committer = groupcommit.New(groupcommit.Config{Commit: in.commit, Apart: true})
+	ctx, in.stop = context.WithCancel(context.Background())
+	go in.watch(ctx)
+	return in, nil
+}
+
+// begin makes the first partitions, and reserves the numbers before first in an inbox that is new.
+func (in *Log) begin(ctx context.Context, t *Term, first uint64) error {
+	fresh := in.last == 0 && first > 1
+	if fresh {
+		in.last = first - 1
+	}
+	err := in.extend(ctx, t)
+	if err == nil && fresh {
+		err = t.fenced(ctx, func(conn *pgconn.PgConn) error {
+			return send(ctx, conn, nil, statement{"insert into " + in.table() + " values ($1, $1, 0, '')", [][]byte{number(in.last)}, []uint32{typeNumber}})
+		})
+		in.row = in.last
+	}
+	return err
+}
+
+func (in *Log) table() string { return in.db.quoted("records") }
+
+// Under has the log look after the partitions while a term lasts. nil ends it.
+func (in *Log) Under(t *Term) { in.term.Store(t) }
+
+// leading returns the term under which this agent looks after the inbox, nil without one.
+func (in *Log) leading() *Term {
+	t := in.term.Load()
+	if t != nil && t.life.Err() != nil {
+		return nil
+	}
+	return t
+}
+
+// commit appends a group in one round trip. It is durable once the server says so without a warning.
+func (in *Log) commit(group groupcommit.Group) error {
+	ctx, cancel := context.WithTimeout(context.Background(), appendPatience)
+	defer cancel()
+	many, newest := in.encode(group)
+	if many > perPartition {
+		return fmt.Errorf("%d records are too many for one append: append at most %d at a time", many, perPartition)
+	}
+	if in.conn == nil {
+		conn, err := in.db.connect(ctx)
+		if err != nil {
+			return err
+		}
+		in.conn = conn
+	}
+	conn, first := in.conn.PgConn(), uint64(0)
+	_ = warned(conn) // of before
+	err := send(ctx, conn, func(_ int, v [][]byte) { first = uint64(integer(v[0])) }, statement{
+		"select " + in.db.quoted("append_1") + "($1, $2, $3, $4)",
+		[][]byte{number(in.newestRow()), number(many), number(newest), in.buf},
+		[]uint32{typeNumber, typeNumber, typeNumber, typeBytea}})
+	if err == nil {
+		if err = warned(conn); err != nil {
+			err = &engine.DoubtError{Cause: fmt.Errorf("write the inbox: %w", err)}
+		}
+	} else {
+		err = appendError(err)
+	}
+	if err != nil {
+		closeNow(in.conn)
+		in.conn = nil
+		return err
+	}
+	if many > 0 {
+		in.advance(first, first+uint64(many)-1, uint64(many))
+	}
+	return nil
+}
+
+// encode makes the chunk of a group in buf. It returns how many records it has, and the receipt of the newest.
+func (in *Log) encode(group groupcommit.Group) (many, newest int64) {
+	in.buf = in.buf[:0]
+	for _, req := range group {
+		many += int64(len(req.Frames))
+		for _, f := range req.Frames {
+			newest = record.InboxRecords.Received(f, newest)
+			in.buf = wire.AppendBytes(in.buf, f)
+		}
+	}
+	if newest == 0 { // records without a receipt are kept as long as others
+		newest = time.Now().UnixNano()
+	}
+	return many, newest
+}
+
+// appendError says of a failed append whether its records may be there. They are not if the server refused them, or was
+// not asked.
+func appendError(err error) error {
+	p := new(pgconn.PgError)
+	refused := errors.As(err, &p) && p.SeverityUnlocalized == "ERROR"
+	switch {
+	case refused && p.Code == stateNoPartition:
+		return fmt.Errorf("%w: no partition for more records is made in PostgreSQL, and none will be before an agent holds the term", domain.ErrBusy)
+	case refused && p.Code == stateLockTimeout:
+		return fmt.Errorf("%w: the append of another agent does not end in PostgreSQL: see whether its standby confirms commits", domain.ErrBusy)
+	case refused, pgconn.SafeToRetry(err):
+		return fmt.Errorf("write the inbox: %w", translate(err))
+	}
+	return &engine.DoubtError{Cause: fmt.Errorf("write the inbox: %w", err)}
+}
+
+// advance learns of the newest row, of which this process appended own records.
+func (in *Log) advance(first, last, own uint64) {
+	in.mu.Lock()
+	others := int64(0)
+	if last > in.last {
+		others = int64(last-in.last) - int64(own)
+		in.row, in.last = first, last
+		if in.oldest == 0 {
+			in.oldest = first
+		}
+	}
+	in.mu.Unlock()
+	if others > 0 && in.Committer != nil {
+		in.Arrived(others)
+	}
+}
+
+// watch looks for the records of others, and makes partitions, until Stop.
+func (in *Log) watch(ctx context.Context) {
+	defer close(in.over)
+	pause := pollIdle
+	for {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		before, t := in.Last(), in.leading()
+		err := in.look(ctx)
+		if err == nil && t != nil {
+			err = in.extend(ctx, t)
+		}
+		switch {
+		case err != nil, t == nil: // appends and the writer meet the same failure, and say so
+			pause = pollDoor
+		case in.Last() > before:
+			pause = pollBusy
+		default:
+			pause = pollIdle
+		}
+	}
+}
+
+// look asks for the newest row.
+func (in *Log) look(ctx context.Context) error {
+	return in.db.ask(ctx, func(_ int, v [][]byte) { in.advance(uint64(integer(v[0])), uint64(integer(v[1])), 0) }, statement{
+		"select first, last from " + in.table() + " where first >= $1 order by first desc limit 1",
+		[][]byte{number(in.newestRow())}, []uint32{typeNumber}})
+}
+
+// findOldest asks for the oldest record. A row without any is none.
+func (in *Log) findOldest(ctx context.Context) error {
+	oldest := uint64(0)
+	err := in.db.ask(ctx, func(_ int, v [][]byte) { oldest = uint64(integer(v[0])) }, statement{
+		sql: "select first from " + in.table() + " where chunk <> '' order by first limit 1"})
+	if err == nil {
+		in.mu.Lock()
+		in.oldest = oldest
+		in.mu.Unlock()
+	}
+	return err
+}
+
+func (in *Log) newestRow() uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.row
+}
+
+// First implements the inbox of the store.
+func (in *Log) First() uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.oldest
+}
+
+// Last implements engine.Log. A record of another agent counts once this one has seen it.
+func (in *Log) Last() uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.last
+}
+
+// Next returns the number that the next record gets, unless another agent appends.
+func (in *Log) Next() uint64 { return in.Last() + 1 }
+
+// Spans reports whether record n should be there.
+func (in *Log) Spans(n uint64) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.oldest > 0 && in.oldest <= n && n <= in.last
+}
+
+// Stop answers the appends that wait and refuses further ones. Records can be read until CloseFiles.
+func (in *Log) Stop() {
+	in.Committer.Stop()
+	in.stop()
+	<-in.over
+}
+
+// CloseFiles closes the connection of a log that was stopped.
+func (in *Log) CloseFiles() {
+	closeNow(in.conn)
+	in.conn = nil
+}

@@ -1,0 +1,265 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/postgres/pgtest"
+)
+
+// agents connects to the same database as that many agents, named a, b and so on.
+func agents(t testing.TB, address string, ttl time.Duration, n int) (list []*DB) {
+	t.Helper()
+	for i := range n {
+		list = append(list, agent(t, Config{URL: address, Host: string(rune('a' + i)), TTL: ttl}))
+	}
+	return list
+}
+
+func agent(t testing.TB, c Config) *DB {
+	t.Helper()
+	c.Replicated, c.Version, c.Log = "no", "1.0", slog.New(slog.DiscardHandler)
+	db, err := Connect(t.Context(), c)
+	must(t, err)
+	t.Cleanup(db.Close)
+	return db
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// leads has db acquire the term for as long as the test lasts.
+func leads(t testing.TB, db *DB) *Term {
+	t.Helper()
+	term, err := db.Acquire(t.Context())
+	must(t, err)
+	releases(t, term)
+	return term
+}
+
+// releases gives back a term at the end of the test.
+func releases(t testing.TB, term *Term) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = term.Release(ctx)
+	})
+}
+
+// eventually waits for a state.
+func eventually(t testing.TB, what string, reached func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !reached(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+// write is a transaction of the writer that changes nothing.
+func write(t *Term) error {
+	return t.fenced(context.Background(), func(*pgconn.PgConn) error { return nil })
+}
+
+// TestOneOfManyHasTheTerm: all race for it, each gives it up after a moment, and no two ever have it.
+func TestOneOfManyHasTheTerm(t *testing.T) {
+	var holders, terms atomic.Int64
+	var racers sync.WaitGroup
+	seen := sync.Map{}
+	for _, db := range agents(t, pgtest.URL(t), 5*time.Second, 3) {
+		racers.Go(func() {
+			for range 3 {
+				term, err := db.Wait(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if holders.Add(1) != 1 {
+					t.Error("two have the term")
+				}
+				if _, twice := seen.LoadOrStore(term.Number(), true); twice {
+					t.Errorf("number %d is given twice", term.Number())
+				}
+				terms.Add(1)
+				if err := write(term); err != nil {
+					t.Error(err)
+				}
+				holders.Add(-1)
+				if err := term.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if term.Context().Err() == nil || !errors.Is(context.Cause(term.Context()), ErrTermOver) {
+					t.Errorf("after its release a term has %v", context.Cause(term.Context()))
+				}
+			}
+		})
+	}
+	racers.Wait()
+	if terms.Load() != 9 {
+		t.Errorf("%d terms, want 9", terms.Load())
+	}
+}
+
+// TestAHeldTermNamesItsHolder: and a release hands it over without waiting for the TTL.
+func TestAHeldTermNamesItsHolder(t *testing.T) {
+	both := agents(t, pgtest.URL(t), time.Hour, 2)
+	before := time.Now()
+	first := leads(t, both[0])
+	_, err := both[1].Acquire(t.Context())
+	held := new(HeldError)
+	if !errors.As(err, &held) || !errors.Is(err, ErrHeld) {
+		t.Fatalf("asked for a term that another has: %v", err)
+	}
+	if held.Host != "a" || held.Version != "1.0" || held.Term != 1 || held.Left > time.Hour || held.Left < 50*time.Minute ||
+		held.Since.Before(before.Add(-time.Minute)) || held.Since.After(time.Now().Add(time.Minute)) {
+		t.Errorf("held by %+v", held.Holder)
+	}
+	if !strings.Contains(err.Error(), "another agent is the writer: a (version 1.0), since 20") {
+		t.Errorf("it reads %q", err)
+	}
+	taken := make(chan error)
+	go func() {
+		second, err := both[1].Wait(t.Context())
+		if err == nil {
+			if second.Number() != 2 {
+				err = fmt.Errorf("number %d", second.Number())
+			}
+			err = errors.Join(err, second.Release(t.Context()))
+		}
+		taken <- err
+	}()
+	must(t, first.Release(t.Context()))
+	must(t, <-taken)
+	must(t, first.Release(t.Context())) // once more, it touches no other's
+}
+
+// TestATermIsKeptForAsLongAsItIsRenewed: much longer than its TTL.
+func TestATermIsKeptForAsLongAsItIsRenewed(t *testing.T) {
+	both := agents(t, pgtest.URL(t), time.Second, 2)
+	term := leads(t, both[0])
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if _, err := both[1].Acquire(t.Context()); !errors.Is(err, ErrHeld) {
+			t.Fatalf("another took it: %v", err)
+		}
+	}
+	if err := term.Context().Err(); err != nil {
+		t.Errorf("it ended: %v", context.Cause(term.Context()))
+	}
+}
+
+// TestAWriterThatStoodStillWritesNothing: it was stopped within a transaction, and goes on after another took over. Its
+// transaction is gone, its term is over by its own clock, and even if it does not look its next write meets the fence.
+func TestAWriterThatStoodStillWritesNothing(t *testing.T) {
+	both := agents(t, pgtest.URL(t), 2*time.Second, 2)
+	term := leads(t, both[0])
+	must(t, write(term))
+	before := time.Now()
+	term.end(errors.New("stands still")) // nobody renews
+	<-term.renewed
+	var next *Term
+	err := term.fenced(t.Context(), func(conn *pgconn.PgConn) (err error) {
+		if next, err = both[1].Wait(t.Context()); err != nil { // while this one has the fence
+			return err
+		}
+		return send(t.Context(), conn, nil, statement{sql: "update " + both[0].quoted("term") + " set number = 17"})
+	})
+	if err == nil {
+		t.Error("it wrote in the middle of the next term")
+	}
+	if took := time.Since(before); took < 2*time.Second-term.db.TTL/3 {
+		t.Errorf("another took over after %v, before the TTL", took)
+	}
+	releases(t, next)
+	if err := write(term); !errors.Is(err, ErrTermOver) {
+		t.Errorf("a write under a term that is over: %v", err)
+	}
+	must(t, write(next))
+	if next.Number() != term.Number()+1 {
+		t.Errorf("terms %d and %d", term.Number(), next.Number())
+	}
+}
+
+// TestATermEndsBeforeAnotherMayBegin: its holder is cut off from the database. By its own clock it ends before the time
+// that the database has for it.
+func TestATermEndsBeforeAnotherMayBegin(t *testing.T) {
+	address := pgtest.URL(t)
+	p := newProxy(t, address)
+	cut, other := agent(t, Config{URL: p.URL(), Host: "cut", TTL: 2 * time.Second}), agent(t, Config{URL: address, Host: "other", TTL: 2 * time.Second})
+	term := leads(t, cut)
+	var ended atomic.Int64
+	context.AfterFunc(term.Context(), func() { ended.Store(time.Now().UnixNano()) })
+	p.Cut()
+	next, err := other.Wait(t.Context())
+	must(t, err)
+	taken := time.Now()
+	releases(t, next)
+	if at := ended.Load(); at == 0 || at > taken.UnixNano() {
+		t.Errorf("the term ended at %d, and the next began at %d", at, taken.UnixNano())
+	}
+	if cause := context.Cause(term.Context()); !errors.Is(cause, ErrTermOver) || !strings.Contains(cause.Error(), "could not be renewed for 2s") {
+		t.Errorf("it ended for %v", cause)
+	}
+	p.Heal()
+	if err := write(term); !errors.Is(err, ErrTermOver) {
+		t.Errorf("once it is back it writes: %v", err)
+	}
+}
+
+// TestARenewalThatFailsOnceIsMadeAgain: a connection that breaks ends no term.
+func TestARenewalThatFailsOnceIsMadeAgain(t *testing.T) {
+	address := pgtest.URL(t)
+	p := newProxy(t, address)
+	db := agent(t, Config{URL: p.URL(), Host: "a", TTL: 2 * time.Second})
+	term := leads(t, db)
+	for range 4 {
+		p.Break()
+		time.Sleep(700 * time.Millisecond)
+	}
+	if term.Context().Err() != nil {
+		t.Errorf("it ended: %v", context.Cause(term.Context()))
+	}
+	h, err := db.Holder(t.Context())
+	if err != nil || h.Left <= 0 || h.Term != term.Number() {
+		t.Errorf("the database has %+v, %v", h, err)
+	}
+}
+
+// TestDoorsAreTheAgentsThatAreConnected: by the host each says it is, and not those of another schema.
+func TestDoorsAreTheAgentsThatAreConnected(t *testing.T) {
+	address := pgtest.URL(t)
+	list := agents(t, address, time.Second, 3)
+	agent(t, Config{URL: address})                                // a command
+	agent(t, Config{URL: address, Host: "z", Schema: "personas"}) // another store
+	agent(t, Config{URL: address, Host: strings.Repeat("long", 30)})
+	doors, err := list[0].Doors(t.Context())
+	must(t, err)
+	names := []string{}
+	for _, d := range doors {
+		names = append(names, d.Host)
+		if time.Since(d.Since).Abs() > 10*time.Minute {
+			t.Errorf("%s is connected since %v", d.Host, d.Since)
+		}
+	}
+	if got := strings.Join(names, " "); got != "a b c "+strings.Repeat("long", 30)[:63-len("personasync@")] {
+		t.Errorf("doors: %s", got)
+	}
+	list[1].Close()
+	eventually(t, "a door that closed is gone", func() bool {
+		doors, err := list[0].Doors(t.Context())
+		must(t, err)
+		return len(doors) == 3
+	})
+}
