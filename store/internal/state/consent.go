@@ -99,16 +99,6 @@ func DecodeConsent(key, frame []byte) (*domain.Consent, error) {
 	return c, r.Done()
 }
 
-// PolicyOf returns the policy by which a field is sent. A forwarded trait belongs to no computation, so that it is sent
-// by the defaults, in no rollout and never paused: the computation that forwards it decided when it came.
-func PolicyOf(tx *Tx, f *Field) domain.Policy {
-	p := tx.State.Rules.For(f.Key, f.ID)
-	if f.forwarded() {
-		p.Send, p.Rollout = domain.SendAttribute, nil
-	}
-	return p
-}
-
 // UsersAfter returns up to n users whose keys are behind after, in the order of their keys, those of this transaction
 // included, and whether there are more.
 func UsersAfter(tx *Tx, after []byte, n int) (ids []string, more bool) {

@@ -9,46 +9,6 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// MetaDeletes has Deletes. An older program ignores it.
-var MetaDeletes = []byte("deletes")
-
-// Deletes counts the changes that delete users at MoEngage.
-//
-//	meta: day, asked, pending, held, parked, accepted (8 bytes each)
-type Deletes struct {
-	Day      uint64 // days since 1970, UTC: of the newest that was asked for
-	Asked    uint64 // on that day
-	Pending  uint64
-	Held     uint64
-	Parked   uint64
-	Accepted uint64 // unix second in which MoEngage accepted the newest, or may have
-}
-
-func (d *Deletes) terms() [6]*uint64 {
-	return [6]*uint64{&d.Day, &d.Asked, &d.Pending, &d.Held, &d.Parked, &d.Accepted}
-}
-
-func readDeletes(v []byte) (d Deletes) {
-	for _, n := range d.terms() {
-		if len(v) >= 8 {
-			*n, v = binary.BigEndian.Uint64(v), v[8:]
-		}
-	}
-	return d
-}
-
-// Count adds n to the deletes in a state.
-func (d *Deletes) Count(s domain.State, n int) {
-	switch s {
-	case domain.StatePending:
-		d.Pending = uint64(max(int(d.Pending)+n, 0))
-	case domain.StateHeld:
-		d.Held = uint64(max(int(d.Held)+n, 0))
-	case domain.StateParked:
-		d.Parked = uint64(max(int(d.Parked)+n, 0))
-	}
-}
-
 // PutDeletes writes the counts.
 func (tx *Tx) PutDeletes() {
 	var v []byte
@@ -118,33 +78,6 @@ func Receipts(tx *Tx, user string) (list []*Receipt) {
 		if r, err := DecodeReceipt(k, bucket.Get(k), tx.State.Epochs); err == nil {
 			list = append(list, r)
 		}
-	}
-	return list
-}
-
-// barredUntil returns the unix second until which nothing of the user leaves but a delete: NotYet while one is pending,
-// 0 for nearly every user.
-func (h *PendingIndex) barredUntil() uint32 {
-	if len(h.Endpoint(domain.EndpointDelete).Lanes) > 0 {
-		return NotYet
-	}
-	return h.Deleted
-}
-
-// barredPlaces appends the places in the due index of a user whom MoEngage is to delete, or may delete still. The delete
-// has a place of its own; everything else waits for its end.
-func (h *PendingIndex) barredPlaces(list []DuePlace, until uint32) []DuePlace {
-	for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-		if len(h.Endpoint(endpoint).Lanes) > 0 {
-			list = append(list, DuePlace{endpoint, LaneBarred, until})
-		}
-	}
-	rh := h.Endpoint(domain.EndpointDelete)
-	switch {
-	case len(rh.Lanes) > 0 && rh.Retry != 0:
-		list = append(list, DuePlace{domain.EndpointDelete, LaneRetry, rh.Retry})
-	case len(rh.Lanes) > 0:
-		list = append(list, DuePlace{domain.EndpointDelete, rh.Lanes[0].Number, rh.Lanes[0].Due})
 	}
 	return list
 }

@@ -3,6 +3,8 @@ package state
 import (
 	"iter"
 	"slices"
+	"strconv"
+	"strings"
 
 	"personasync/store/domain"
 )
@@ -124,4 +126,36 @@ func JobNumber(tx *Tx, name string) uint32 {
 		tx.Put(tx.Bucket(BucketJobs), FieldKey(n), []byte(name))
 	}
 	return n
+}
+
+// Job returns the name of the job whose schedule a lane follows. A lane whose job is no longer configured follows
+// the default schedule, so that a change of the configuration leaves nothing pending for ever.
+func (st *State) Job(lane uint32) string {
+	n := LaneJob(lane)
+	if int64(n) >= int64(len(st.jobs)) {
+		return ""
+	}
+	name := jobOfLane(st.jobs[n])
+	known := st.Rules.Defaults.Job == name || slices.ContainsFunc(st.Rules.Sections, func(s domain.Section) bool { return s.Policy.Job == name })
+	if !known {
+		return ""
+	}
+	return name
+}
+
+// cohortLane names a lane of the cohort endpoint for which a number has no room. A request is about one cohort and
+// either adds or removes, so such a lane is a job, a cohort and a direction. Files of earlier versions name all
+// cohort lanes so; today only very many jobs or fields need it.
+func cohortLane(job string, f *Field, t domain.Transition) string {
+	direction := "+"
+	if t == domain.TransitionExit {
+		direction = "-"
+	}
+	return job + targetMark + strconv.FormatUint(uint64(f.Number), 10) + direction
+}
+
+// jobOfLane returns the job in a lane's name.
+func jobOfLane(name string) string {
+	job, _, _ := strings.Cut(name, targetMark)
+	return job
 }

@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"strings"
 	"time"
@@ -28,9 +27,6 @@ import (
 const journalChunk = 16
 
 const journalVersion byte = 1
-
-// journalPosition is the end of the journal, and the bytes of its keys and values.
-type journalPosition struct{ Last, Bytes uint64 }
 
 // JournalEntry is one entry: a transition, or the outcome of a change if State is not 0. An erased one has no Head.
 type JournalEntry struct {
@@ -427,16 +423,4 @@ func RemoveChunk(tx *Tx, key []byte) {
 	if t := &tx.journal; t.chunk != nil && t.chunk.index == Number(key) {
 		*t = journalTail{}
 	}
-}
-
-// encode and readPosition are the value of MetaJournal.
-func (p journalPosition) encode() []byte {
-	return binary.BigEndian.AppendUint64(NumberKey(p.Last), p.Bytes)
-}
-
-func readPosition(v []byte) (p journalPosition) {
-	if len(v) == 16 {
-		p.Last, p.Bytes = Number(v[:8]), Number(v[8:])
-	}
-	return p
 }

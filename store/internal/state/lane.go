@@ -1,12 +1,5 @@
 package state
 
-import (
-	"strconv"
-	"strings"
-
-	"personasync/store/domain"
-)
-
 // A lane is a line of the due index. Its number says which schedule its changes follow, and in whose turn they
 // leave.
 //
@@ -91,40 +84,4 @@ func liveTwin(lane uint32) uint32 {
 		return lane &^ laneBulk
 	}
 	return lane
-}
-
-// cohortLane names a lane of the cohort endpoint for which a number has no room. A request is about one cohort and
-// either adds or removes, so such a lane is a job, a cohort and a direction. Files of earlier versions name all
-// cohort lanes so; today only very many jobs or fields need it.
-func cohortLane(job string, f *Field, t domain.Transition) string {
-	direction := "+"
-	if t == domain.TransitionExit {
-		direction = "-"
-	}
-	return job + targetMark + strconv.FormatUint(uint64(f.Number), 10) + direction
-}
-
-// jobOfLane returns the job in a lane's name.
-func jobOfLane(name string) string {
-	job, _, _ := strings.Cut(name, targetMark)
-	return job
-}
-
-// laneState is the knowledge in memory of one lane of the due index, so that Take does not read every lane. It
-// exists from the first Take on.
-type laneState struct {
-	First  uint32    // no entry is due before this second; NotYet: no entry is due
-	Last   uint32    // no entry is due after this second, except at NotYet
-	Gone   bool      // the entry at First was removed; the next reader looks it up
-	Served [2]uint64 // number of the last turn of the lane: for fresh changes, for all
-}
-
-// Note takes over the first key of a lane as a reader found it. k may belong to another lane, or be nil.
-func (l *laneState) Note(endpoint domain.Endpoint, number uint32, k []byte) {
-	l.First, l.Gone = NotYet, false
-	if len(k) > 9 && domain.Endpoint(k[0]) == endpoint {
-		if lane, second, _ := DueParts(k); lane == number {
-			l.First = second
-		}
-	}
 }

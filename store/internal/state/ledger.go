@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"personasync/store/domain"
@@ -67,4 +68,41 @@ func DecodeLedger(frame []byte) (l Ledger, err error) {
 		*n = r.Uint()
 	}
 	return l, r.Done()
+}
+
+// Deletes counts the changes that delete users at MoEngage.
+//
+//	meta: day, asked, pending, held, parked, accepted (8 bytes each)
+type Deletes struct {
+	Day      uint64 // days since 1970, UTC: of the newest that was asked for
+	Asked    uint64 // on that day
+	Pending  uint64
+	Held     uint64
+	Parked   uint64
+	Accepted uint64 // unix second in which MoEngage accepted the newest, or may have
+}
+
+func (d *Deletes) terms() [6]*uint64 {
+	return [6]*uint64{&d.Day, &d.Asked, &d.Pending, &d.Held, &d.Parked, &d.Accepted}
+}
+
+func readDeletes(v []byte) (d Deletes) {
+	for _, n := range d.terms() {
+		if len(v) >= 8 {
+			*n, v = binary.BigEndian.Uint64(v), v[8:]
+		}
+	}
+	return d
+}
+
+// Count adds n to the deletes in a state.
+func (d *Deletes) Count(s domain.State, n int) {
+	switch s {
+	case domain.StatePending:
+		d.Pending = uint64(max(int(d.Pending)+n, 0))
+	case domain.StateHeld:
+		d.Held = uint64(max(int(d.Held)+n, 0))
+	case domain.StateParked:
+		d.Parked = uint64(max(int(d.Parked)+n, 0))
+	}
 }

@@ -10,10 +10,6 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// BucketLists has the sets of users that the rules name, by their names. The rules themselves are in the small bucket
-// that every transaction writes.
-var BucketLists = []byte("lists")
-
 const listVersion byte = 1
 
 // PutLists makes lists the ones that are kept.

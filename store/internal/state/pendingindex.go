@@ -382,3 +382,30 @@ func (h *PendingIndex) cohortPlaces(list []DuePlace) []DuePlace {
 	}
 	return list
 }
+
+// barredUntil returns the unix second until which nothing of the user leaves but a delete: NotYet while one is pending,
+// 0 for nearly every user.
+func (h *PendingIndex) barredUntil() uint32 {
+	if len(h.Endpoint(domain.EndpointDelete).Lanes) > 0 {
+		return NotYet
+	}
+	return h.Deleted
+}
+
+// barredPlaces appends the places in the due index of a user whom MoEngage is to delete, or may delete still. The delete
+// has a place of its own; everything else waits for its end.
+func (h *PendingIndex) barredPlaces(list []DuePlace, until uint32) []DuePlace {
+	for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+		if len(h.Endpoint(endpoint).Lanes) > 0 {
+			list = append(list, DuePlace{endpoint, LaneBarred, until})
+		}
+	}
+	rh := h.Endpoint(domain.EndpointDelete)
+	switch {
+	case len(rh.Lanes) > 0 && rh.Retry != 0:
+		list = append(list, DuePlace{domain.EndpointDelete, LaneRetry, rh.Retry})
+	case len(rh.Lanes) > 0:
+		list = append(list, DuePlace{domain.EndpointDelete, rh.Lanes[0].Number, rh.Lanes[0].Due})
+	}
+	return list
+}

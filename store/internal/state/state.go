@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
@@ -41,21 +40,6 @@ type State struct {
 	Shares     [domain.Endpoints]turn.Shares           // by Endpoint - 1
 
 	contradicted bool // Contradiction has logged; not on disk
-}
-
-// Job returns the name of the job whose schedule a lane follows. A lane whose job is no longer configured follows
-// the default schedule, so that a change of the configuration leaves nothing pending for ever.
-func (st *State) Job(lane uint32) string {
-	n := LaneJob(lane)
-	if int64(n) >= int64(len(st.jobs)) {
-		return ""
-	}
-	name := jobOfLane(st.jobs[n])
-	known := st.Rules.Defaults.Job == name || slices.ContainsFunc(st.Rules.Sections, func(s domain.Section) bool { return s.Policy.Job == name })
-	if !known {
-		return ""
-	}
-	return name
 }
 
 // Init writes the first values of a new state.
@@ -199,4 +183,38 @@ func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID)
 func (st *State) UnderWay(endpoint domain.Endpoint, user string, id domain.ID) bool {
 	p := st.InFlight[LeaseKey{endpoint, user}]
 	return st.IsInFlight(endpoint, user, id) || p != nil && p.Queued.ID == id
+}
+
+// laneState is the knowledge in memory of one lane of the due index, so that Take does not read every lane. It
+// exists from the first Take on.
+type laneState struct {
+	First  uint32    // no entry is due before this second; NotYet: no entry is due
+	Last   uint32    // no entry is due after this second, except at NotYet
+	Gone   bool      // the entry at First was removed; the next reader looks it up
+	Served [2]uint64 // number of the last turn of the lane: for fresh changes, for all
+}
+
+// Note takes over the first key of a lane as a reader found it. k may belong to another lane, or be nil.
+func (l *laneState) Note(endpoint domain.Endpoint, number uint32, k []byte) {
+	l.First, l.Gone = NotYet, false
+	if len(k) > 9 && domain.Endpoint(k[0]) == endpoint {
+		if lane, second, _ := DueParts(k); lane == number {
+			l.First = second
+		}
+	}
+}
+
+// journalPosition is the end of the journal, and the bytes of its keys and values.
+type journalPosition struct{ Last, Bytes uint64 }
+
+// encode and readPosition are the value of MetaJournal.
+func (p journalPosition) encode() []byte {
+	return binary.BigEndian.AppendUint64(NumberKey(p.Last), p.Bytes)
+}
+
+func readPosition(v []byte) (p journalPosition) {
+	if len(v) == 16 {
+		p.Last, p.Bytes = Number(v[:8]), Number(v[8:])
+	}
+	return p
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"time"
 
@@ -520,3 +521,12 @@ func Targets(tx *Tx, f *Field, p *domain.Policy) (fields []*Field) {
 
 // HeldOf returns the held changes of a computation, on all targets.
 func HeldOf(tx *Tx, f *Field) uint64 { return SumHeld(tx.State.Registry.TargetFields(f)) }
+
+// Yield gives up the processor in every 16th round of a long loop. A goroutine that does not yield keeps its
+// processor for 10 ms, and acknowledgements wait behind it: with two processors that showed in their 99th
+// percentile.
+func Yield(i int) {
+	if i%16 == 15 {
+		runtime.Gosched()
+	}
+}
