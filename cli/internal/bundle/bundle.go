@@ -34,7 +34,7 @@ type Came struct {
 }
 
 // grace is how long a part may take to return after its context has ended.
-const grace = 200 * time.Millisecond
+const grace = 2 * time.Second
 
 // filled is a part that came.
 type filled struct {
