@@ -14,6 +14,7 @@ import (
 func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 	tx.Now = h.Received
 	c := &outbox.Cause{Seq: seq, Why: domain.CauseRetry}
+	var loose []*state.Stored // that were dropped
 	for _, id := range h.IDs {
 		id.Epoch = tx.State.Epochs.Of(id.Seq)
 		ch := state.Find(tx, id)
@@ -37,6 +38,14 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 			outbox.RepeatCohorts(tx, c, ch)
 		case h.Verb == record.ActionDrop:
 			drop(tx, ch, h.Received)
+			if ch.Loose && ch.State == domain.StateDropped {
+				loose = append(loose, ch)
+			}
+		}
+	}
+	for _, ch := range loose { // after all, because the exits may be dropped too
+		if f := tx.FieldOf(ch.Field); f != nil {
+			outbox.CancelUntold(tx, tx.User(ch.User), f, h.Received)
 		}
 	}
 }
@@ -147,15 +156,10 @@ func drop(tx *state.Tx, ch *state.Stored, at time.Time) {
 	case ch.InRow() && f != nil:
 		outbox.SettlePending(tx, u, f, &tx.Entry(u, ch.Field).Waiting)
 	default:
-		outbox.Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
-		tx.State.Ledger.Changes.Pending--
+		outbox.DropQueued(tx, u, ch)
 	}
-	e := tx.Entry(u, ch.Field)
-	if e.Waiting.ID == ch.ID {
+	if e := tx.Entry(u, ch.Field); e.Waiting.ID == ch.ID {
 		e.Waiting = state.Ticket{}
-		tx.Write(u, ch.Field)
-	} else if ch.Loose && ch.State == domain.StatePending && e.Loose > 0 {
-		e.Loose--
 		tx.Write(u, ch.Field)
 	}
 	if len(u.Index.Endpoint(ch.Endpoint).Lanes) > 0 {

@@ -114,15 +114,50 @@ func TestADroppedHeldExitIsNotCountedAsHeld(t *testing.T) {
 func TestADroppedValueThatDoesNotCollapseLeavesTheOthers(t *testing.T) {
 	r := sending(t, domain.SendAttribute, func(r *domain.Rules) { r.Defaults.Collapse = false })
 	r.events(enter("ann", "vip", 1), exit("ann", "vip", 2))
-	r.action(record.Action{Verb: record.ActionDrop, IDs: r.ids(domain.StatePending)[:1]})
-	r.wantTold("ann.vip=true(dropped) ann.vip=false")
+	r.event(enter("ann", "vip", 3))
+	r.action(record.Action{Verb: record.ActionDrop, IDs: r.ids(domain.StatePending)[1:2]})
+	r.wantTold("ann.vip=true ann.vip=false(dropped) ann.vip=true")
 	r.Read(func(tx *state.Tx) {
-		if e := tx.Entry(tx.User("ann"), 0); e.Loose != 1 {
+		if e := tx.Entry(tx.User("ann"), 0); e.Loose != 2 {
 			t.Errorf("%d are counted in the queue", e.Loose)
 		}
 	})
 	r.deliver()
-	r.wantTold("ann.vip=true(dropped) ann.vip=false(delivered)")
+	r.wantTold("ann.vip=true(delivered) ann.vip=false(dropped) ann.vip=true(delivered)")
+	r.Balance()
+}
+
+// TestAnExitBehindADroppedEnterIsNotSent: without collapse MoEngage was told "no member" of a user that it never knew,
+// whether the exit was queued already or came later.
+func TestAnExitBehindADroppedEnterIsNotSent(t *testing.T) {
+	each := func(r *domain.Rules) { r.Defaults.Collapse = false }
+	unknown := func(r *domain.Rules) { r.Defaults.Collapse, r.Defaults.UnknownExit = false, true }
+	drop := func(n int) func(r *room) {
+		return func(r *room) { r.action(record.Action{Verb: record.ActionDrop, IDs: r.ids(domain.StatePending)[:n]}) }
+	}
+	in, out := func(r *room) { r.event(enter("ann", "vip", 1)) }, func(r *room) { r.event(exit("ann", "vip", 2)) }
+	again := func(r *room) { r.event(enter("ann", "vip", 3)) }
+	for name, c := range map[string]struct {
+		rules func(*domain.Rules)
+		steps []func(*room)
+		told  string
+	}{
+		"queued":                  {each, []func(*room){in, out, drop(1)}, "ann.vip=true(dropped) ann.vip=false(cancelled)"},
+		"later":                   {each, []func(*room){in, drop(1), out}, "ann.vip=true(dropped) ann.vip=false(cancelled)"},
+		"both are dropped":        {each, []func(*room){in, out, drop(2)}, "ann.vip=true(dropped) ann.vip=false(dropped)"},
+		"with a return behind it": {each, []func(*room){in, out, again, drop(1)}, "ann.vip=true(dropped) ann.vip=false(cancelled) ann.vip=true"},
+		"exits of the unknown":    {unknown, []func(*room){in, out, drop(1)}, "ann.vip=true(dropped) ann.vip=false"},
+		"one that was told":       {each, []func(*room){in, (*room).deliver, out, again, drop(1)}, "ann.vip=true(delivered) ann.vip=false(dropped) ann.vip=true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := sending(t, domain.SendAttribute, c.rules)
+			for _, step := range c.steps {
+				step(r)
+			}
+			r.wantTold(c.told)
+			r.Balance()
+		})
+	}
 }
 
 // TestARetryStopsWhereItsRecordHasNoIDsLeft: an older version put more changes into one record.

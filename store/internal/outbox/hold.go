@@ -76,8 +76,8 @@ func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *
 		return
 	}
 	tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID))
-	if ch.Loose && !e.Moving() && e.LastSent.Kind == state.NeverSent && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
-		tx.Close(u, ch, domain.StateCancelled, at) // the enter before it was withheld, or dropped
+	if ch.Loose && untold(e, ch, p) {
+		tx.Close(u, ch, domain.StateCancelled, at)
 		return
 	}
 	if ch.Loose {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/state"
@@ -17,6 +18,57 @@ func needless(e *state.Entry, t domain.Transition, value []byte, unknownExit boo
 		return t == domain.TransitionExit && !unknownExit || bytes.Equal(value, domain.JSONNull)
 	}
 	return e.LastSent.Is(value)
+}
+
+// untold reports whether MoEngage knows nothing of a value that does not collapse, and need not: the enter before this exit
+// was withheld or dropped.
+func untold(e *state.Entry, ch *state.Stored, p *domain.Policy) bool {
+	return !e.Moving() && e.LastSent.Kind == state.NeverSent && needless(e, ch.Transition, ch.Value, p.UnknownExit)
+}
+
+// setAside reports whether an attribute of f that does not collapse is parked or held, and may still be sent.
+func setAside(tx *state.Tx, u *state.User, f *state.Field) bool {
+	return slices.ContainsFunc(state.KeysWithPrefix(tx.Queue, u.Key), func(key []byte) bool {
+		var ch *state.Stored
+		switch lane, id := binary.BigEndian.Uint32(key[len(u.Key):]), key[len(u.Key)+4:]; lane {
+		case state.LaneParked:
+			ch = tx.Fetch(tx.Parked, id)
+		case state.LaneHeld:
+			ch = tx.Fetch(tx.Held, id)
+		}
+		return ch != nil && ch.Field == f.Number && ch.Kind == domain.KindAttribute
+	})
+}
+
+// CancelUntold cancels the exits at the front of the changes of f that do not collapse, once nothing before them can be sent any
+// more: MoEngage would hear "no member" of a user that it never knew.
+func CancelUntold(tx *state.Tx, u *state.User, f *state.Field, at time.Time) {
+	e, p := tx.Entry(u, f.Number), tx.State.Rules.For(f.Key, f.ID)
+	if e.LastSent.Kind != state.NeverSent || !e.InFlight.ID.IsZero() || !e.Waiting.ID.IsZero() || setAside(tx, u, f) {
+		return
+	}
+	list := slices.DeleteFunc(QueuedOf(tx, u, f), func(ch *state.Stored) bool { return !ch.Loose })
+	slices.SortFunc(list, func(a, b *state.Stored) int { return a.ID.Compare(b.ID) })
+	for _, ch := range list {
+		if tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID) || !needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+			return
+		}
+		DropQueued(tx, u, ch)
+		tx.Close(u, ch, domain.StateCancelled, at)
+	}
+}
+
+// DropQueued takes a pending change out of its user's queue for good.
+func DropQueued(tx *state.Tx, u *state.User, ch *state.Stored) {
+	Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+	tx.State.Ledger.Changes.Pending--
+	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
+		e.Loose--
+		tx.Write(u, ch.Field)
+	}
+	if len(u.Index.Endpoint(ch.Endpoint).Lanes) > 0 {
+		Retime(tx, u, ch.Endpoint)
+	}
 }
 
 // expects reports whether MoEngage will have want once the open changes of e are delivered.

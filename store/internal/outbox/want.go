@@ -41,7 +41,7 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		HoldExit(tx, u, f, ch, e)
 		return
 	}
-	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) && (allowed || !unheard(e, want)) { // changes queued before collapse was turned on leave first
+	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) && (allowed || !unheard(e, want)) && (!untold(e, ch, p) || setAside(tx, u, f)) { // changes queued before collapse was turned on leave first
 		ch.Loose = true
 		e.Loose++
 		Enqueue(tx, u, ch)
