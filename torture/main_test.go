@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,30 +45,38 @@ func build(path string, flags ...string) error {
 	return nil
 }
 
-// withoutFsync builds the agent with a bbolt that never syncs.
+// withoutFsync returns an agent with a bbolt that never syncs. It is built once.
 func withoutFsync(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	from, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.etcd.io/bbolt").Output()
+	binary, err := unsynced()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return binary
+}
+
+var unsynced = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(filepath.Dir(product), "unsynced")
+	from, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.etcd.io/bbolt").Output()
+	if err != nil {
+		return "", err
+	}
 	bbolt := filepath.Join(dir, "bbolt")
 	if err := os.CopyFS(bbolt, os.DirFS(strings.TrimSpace(string(from)))); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	path := filepath.Join(bbolt, "bolt_linux.go")
 	text, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	const sync = "return syscall.Fdatasync(int(db.file.Fd()))"
 	if !strings.Contains(string(text), sync) {
-		t.Fatalf("%s does not say %q any more", path, sync)
+		return "", fmt.Errorf("%s does not say %q any more", path, sync)
 	}
 	patched := strings.Replace(strings.Replace(string(text), sync, "return nil", 1), "import (\n\t\"syscall\"\n)\n", "", 1)
 	if err := os.WriteFile(path, []byte(patched), 0o600); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	for _, name := range []string{"go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join("..", name))
@@ -78,15 +87,12 @@ func withoutFsync(t *testing.T) string {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
 		}
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 	}
 	binary := filepath.Join(dir, "personasync")
-	if err := build(binary, "-modfile="+filepath.Join(dir, "go.mod"), "-mod=mod"); err != nil {
-		t.Fatal(err)
-	}
-	return binary
-}
+	return binary, build(binary, "-modfile="+filepath.Join(dir, "go.mod"), "-mod=mod")
+})
 
 // withoutFolderSync builds the agent with a store that does not sync directories.
 func withoutFolderSync(t *testing.T) string {
