@@ -1,5 +1,7 @@
 package engine
 
+import "iter"
+
 // State is an ordered key-value store. One caller at a time may call Update; View may be called concurrently.
 type State interface {
 	// View runs f in a read-only transaction, which sees one moment. A reader must be short: everything it sees
@@ -37,8 +39,9 @@ type Bucket interface {
 	Delete(key []byte) error
 	// Cursor returns a cursor that stands nowhere yet. A cursor is lost when its bucket changes.
 	Cursor() Cursor
-	// Want is a hint that keys with these prefixes will be read. It changes nothing that is read.
-	Want(prefixes [][]byte)
+	// Want is a hint that keys with these prefixes will be read, for an engine to which each read is a long way. One that
+	// has no use for it calls nothing.
+	Want(prefixes iter.Seq[[]byte])
 	// ForEach calls f for every key in order, until f fails. The value of an inner bucket is nil.
 	ForEach(f func(key, value []byte) error) error
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"slices"
 
 	"personasync/store/engine"
@@ -41,12 +42,14 @@ func (b *bucket) MakeInner([]byte) (engine.Bucket, error) { return nil, errReadO
 func (b *bucket) DropInner([]byte) error                  { return errReadOnly }
 
 // Want implements engine.Bucket.
-func (b *bucket) Want(prefixes [][]byte) {
-	full := make([][]byte, len(prefixes))
-	for i, p := range prefixes {
-		full[i] = slices.Concat(b.prefix, p)
+func (b *bucket) Want(prefixes iter.Seq[[]byte]) {
+	var list [][]byte
+	for p := range prefixes {
+		if key := slices.Concat(b.prefix, p); b.t.known.at(key) == nil {
+			list = append(list, key)
+		}
 	}
-	b.r.want(b.t, full)
+	b.r.want(b.t, list)
 }
 
 // Cursor implements engine.Bucket.

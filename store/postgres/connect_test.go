@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -10,9 +11,9 @@ import (
 )
 
 // open connects to a database of the test.
-func open(t *testing.T) *DB {
+func open(t testing.TB) *DB {
 	t.Helper()
-	db, err := Connect(t.Context(), Config{URL: pgtest.URL(t), Replicated: "no", Log: slog.New(slog.DiscardHandler)})
+	db, err := Connect(context.Background(), Config{URL: pgtest.URL(t), Replicated: "no", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,8 @@ func (c *cursor) Next() (key, value []byte) {
 	case c.s.to == nil:
 		return c.nowhere()
 	}
-	return c.seek(c.s.to)
+	c.edge = c.s.to
+	return c.seek(c.edge)
 }
 
 // Prev implements engine.Cursor.
@@ -54,7 +55,8 @@ func (c *cursor) Prev() (key, value []byte) {
 	case len(c.s.from) == 0:
 		return c.nowhere()
 	}
-	return c.seekBefore(c.s.from)
+	c.edge = c.s.from
+	return c.seekBefore(c.edge)
 }
 
 // seek stands on the first row from a key of the table on.
@@ -101,7 +103,7 @@ func (c *cursor) seekBefore(key []byte) ([]byte, []byte) {
 // grow sets how many rows the next read brings.
 func (c *cursor) grow(key []byte) {
 	if c.edge != nil && bytes.Equal(key, c.edge) {
-		c.chunk = min(8*c.chunk, lastChunk)
+		c.chunk = min(16*max(c.chunk, firstChunk), lastChunk)
 	} else {
 		c.chunk = firstChunk
 	}

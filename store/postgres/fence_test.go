@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -161,7 +162,7 @@ func TestAReadThatFailsFailsTheTransaction(t *testing.T) {
 		}
 		waitFor(t, db, "select (count(*) = 0)::int from pg_stat_activity where state = 'idle in transaction'")
 		b := tx.Bucket([]byte("rows"))
-		b.Want([][]byte{[]byte("k")})
+		b.Want(slices.Values([][]byte{[]byte("k")}))
 		k, _ := b.Cursor().First()
 		if v := b.Get([]byte("k")); v != nil || k != nil {
 			t.Errorf("read %s, %s", k, v)

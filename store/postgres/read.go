@@ -30,7 +30,7 @@ type table struct {
 // Whole tables that are read at once: they are small, and most of them is asked for one by one.
 var (
 	atOnce = []string{"meta", "jobs", "fields", "flights"} // at the beginning of every reader
-	small  = append([]string{"lists"}, atOnce...)
+	small  = append([]string{"lists", "sent"}, atOnce...)
 )
 
 // nested is the bucket that has inner buckets. Its own table has their names, with empty values.
@@ -153,9 +153,8 @@ const (
 	wantedOnce = 4096 // prefixes in a statement
 )
 
-// want reads what begins with each of these prefixes and is not known.
+// want reads what begins with each of these prefixes.
 func (r *reader) want(t *table, prefixes [][]byte) {
-	prefixes = slices.DeleteFunc(prefixes, func(p []byte) bool { return t.known.at(p) != nil })
 	slices.SortFunc(prefixes, bytes.Compare)
 	prefixes = slices.CompactFunc(prefixes, bytes.Equal)
 	for list := range slices.Chunk(prefixes, wantedOnce) {

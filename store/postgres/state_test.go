@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,13 +33,13 @@ func create(t *testing.T) (*DB, *State) {
 }
 
 // newTerm raises the number, as a takeover does.
-func newTerm(t *testing.T, db *DB) *Term {
+func newTerm(t testing.TB, db *DB) *Term {
 	t.Helper()
-	if err := db.ensureTerm(t.Context()); err != nil {
+	if err := db.ensureTerm(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	term := &Term{db: db}
-	if err := db.pool.QueryRow(t.Context(), "update personasync.term set number = number + 1 returning number").Scan(&term.number); err != nil {
+	if err := db.pool.QueryRow(context.Background(), "update personasync.term set number = number + 1 returning number").Scan(&term.number); err != nil {
 		t.Fatal(err)
 	}
 	return term
@@ -182,7 +184,7 @@ func step(r *rand.Rand, tx engine.Tx, log *strings.Builder, writes bool) {
 	case n < 7 && writes:
 		_ = b.Delete(k)
 	case n == 7:
-		b.Want([][]byte{key()[:2], key(), key()[:1], nil})
+		b.Want(slices.Values([][]byte{key()[:2], key(), key()[:1], nil}))
 	case n == 8:
 		fmt.Fprintf(log, "%d %q", engine.Count(b), b.Get(k))
 	default:

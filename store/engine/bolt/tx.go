@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"iter"
 
 	"go.etcd.io/bbolt"
 
@@ -69,7 +70,7 @@ func (b *bucket) note(key []byte) {
 func (b *bucket) Cursor() engine.Cursor { return b.Bucket.Cursor() }
 
 // Want implements engine.Bucket. The file is in memory as far as it can be.
-func (b *bucket) Want([][]byte) {}
+func (b *bucket) Want(iter.Seq[[]byte]) {}
 
 // Inner implements engine.Bucket.
 func (b *bucket) Inner(name []byte) engine.Bucket {

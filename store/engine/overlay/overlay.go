@@ -159,7 +159,7 @@ func (b *bucket) Cursor() engine.Cursor {
 }
 
 // Want implements engine.Bucket.
-func (b *bucket) Want(prefixes [][]byte) {
+func (b *bucket) Want(prefixes iter.Seq[[]byte]) {
 	if b.base != nil {
 		b.base.Want(prefixes)
 	}

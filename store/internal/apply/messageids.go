@@ -13,12 +13,15 @@ import (
 // for several users or computations, or for identify and track: those are several events. Older versions remembered
 // the message id alone; for those, every event of the id is a repeat.
 func firstSight(tx *state.Tx, u *state.User, f *state.Field, e *domain.Event) bool {
-	older := sha256.Sum256([]byte(e.MessageID))
-	if remembered(tx, e, older[:16]) {
-		return false
-	}
-	what := strings.Join([]string{"seen", domain.CallNames[e.Call], f.Key, u.ID, e.MessageID}, "\x00")
-	return remember(tx, e, state.Tombstone(tx.State.Salt, what))
+	older, own := sights(tx, u.ID, f.Key, e)
+	return !remembered(tx, e, older) && remember(tx, e, own)
+}
+
+// sights returns the hashes by which firstSight knows an event: as older versions did, and as this one does.
+func sights(tx *state.Tx, user, key string, e *domain.Event) (older, own []byte) {
+	whole := sha256.Sum256([]byte(e.MessageID))
+	what := strings.Join([]string{"seen", domain.CallNames[e.Call], key, user, e.MessageID}, "\x00")
+	return whole[:16], state.Tombstone(tx.State.Salt, what)
 }
 
 // remembered looks a hash up. There is one bucket of hashes a day, so that they expire by the bucket. Only days that

@@ -105,8 +105,8 @@ func (s sayings) names(kind domain.Kind, name string) bool {
 
 // firstQueued returns the earliest due change among the fronts of the queue, one front a lane.
 func (d *leaser) firstQueued(u *state.User, ready func(lane, due uint32, tried bool) bool) (first state.LeasedChange, found bool) {
-	if d.o.Endpoint == domain.EndpointCohort || d.o.Endpoint == domain.EndpointTransition && u.Index.Backlog().Events == 0 {
-		return first, false // nothing is queued
+	if !mayQueue(u, d.o.Endpoint) {
+		return first, false
 	}
 	for _, l := range u.Index.Endpoint(d.o.Endpoint).Lanes {
 		id, due, tried, ok := queueFront(d.b, u, l.Number)

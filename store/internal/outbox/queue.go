@@ -3,6 +3,7 @@ package outbox
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"time"
 
@@ -241,6 +242,26 @@ func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uin
 	}
 	due, tried, _ = state.ParseQueueValue(v)
 	return state.IDFromKey(k[len(prefix):], tx.State.Epochs), due, tried, true
+}
+
+// wantUsers has what sending to users, or settling it, reads of them read at once; see engine.Bucket.
+func wantUsers(tx *state.Tx, endpoint domain.Endpoint, ids iter.Seq[string]) {
+	tx.WantUsers(ids)
+	tx.Queue.Want(func(yield func([]byte) bool) {
+		for id := range ids {
+			u := tx.User(id)
+			for _, l := range u.Index.Endpoint(endpoint).Lanes {
+				if mayQueue(u, endpoint) && !yield(binary.BigEndian.AppendUint32(slices.Clone(u.Key), l.Number)) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// mayQueue reports whether the queue can have changes of u for an endpoint.
+func mayQueue(u *state.User, endpoint domain.Endpoint) bool {
+	return endpoint == domain.EndpointDelete || endpoint == domain.EndpointTransition && u.Index.Backlog().Events > 0
 }
 
 // looseLess counts a loose attribute that leaves the queue.

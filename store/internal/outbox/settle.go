@@ -30,6 +30,13 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 		was := f.Counts()
 		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts, Deletes: -was.Deletes})
 	}
+	wantUsers(tx, f.Endpoint, func(yield func(string) bool) {
+		for i := range f.List {
+			if !yield(f.List[i].User) {
+				return
+			}
+		}
+	})
 	for i := range f.List {
 		result := domain.UserResult{}
 		if i < len(o.Results) {

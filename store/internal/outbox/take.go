@@ -95,6 +95,7 @@ func (d *leaser) Gather() {
 		d.promote()
 	}
 	waiting := d.turns()
+	d.wantLanes(&waiting)
 	for _, class := range d.b.State.Shares[d.o.Endpoint-1].Order(&waiting) {
 		d.most = d.Visited + visits
 		for _, lane := range waiting[class] {
@@ -104,6 +105,20 @@ func (d *leaser) Gather() {
 			d.collect(class, lane)
 		}
 	}
+}
+
+// wantLanes has the beginnings of the lanes read at once; see engine.Bucket.
+func (d *leaser) wantLanes(waiting *turn.DueLanes) {
+	d.b.Due.Want(func(yield func([]byte) bool) {
+		lanes := state.Lanes(d.b, d.o.Endpoint)
+		for class, list := range waiting {
+			for _, lane := range list {
+				if !yield(state.DueKey(d.o.Endpoint, lane, max(d.from(turn.Class(class)), lanes[lane].First), nil)) {
+					return
+				}
+			}
+		}
+	})
 }
 
 // until returns the unix second up to which the changes of a lane are due, -1 while its schedule is closed.
@@ -146,9 +161,13 @@ func (d *leaser) isDue(lane, due uint32) bool {
 // something, or had nothing to give, has had its turn.
 func (d *leaser) collect(c turn.Class, lane uint32) {
 	before, stopped := len(d.list), false
-	for _, at := range d.due(lane, c) {
+	due := d.due(lane, c)
+	for i, at := range due {
 		if d.full {
 			break
+		}
+		if i%visitsAhead == 0 {
+			d.want(due[i:min(i+visitsAhead, len(due))])
 		}
 		if d.taken[at.user] {
 			continue // leased from another lane by this Take
@@ -158,6 +177,20 @@ func (d *leaser) collect(c turn.Class, lane uint32) {
 		}
 	}
 	d.served(c, lane, len(d.list)-before, stopped)
+}
+
+// visitsAhead is how many users are read at once, where that is quicker. Not all: the lease may be full before.
+const visitsAhead = 512
+
+// want has users read at once who are about to be visited.
+func (d *leaser) want(list []dueEntry) {
+	wantUsers(d.b, d.o.Endpoint, func(yield func(string) bool) {
+		for _, at := range list {
+			if !d.taken[at.user] && !yield(at.user) {
+				return
+			}
+		}
+	})
 }
 
 // dueEntry is an entry of the due index.
@@ -184,11 +217,11 @@ func (d *leaser) due(lane uint32, c turn.Class) []dueEntry {
 func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	var torn [][]byte
 	known, room := state.Lanes(d.b, d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
-	c := d.b.Due.Cursor()
-	k, _ := c.Seek(state.DueKey(d.o.Endpoint, lane, from, nil))
 	if known == nil {
 		return list // the lane has no entries
 	}
+	c := d.b.Due.Cursor()
+	k, _ := c.Seek(state.DueKey(d.o.Endpoint, lane, max(from, known.First), nil))
 	if from <= known.First {
 		known.Note(d.o.Endpoint, lane, k)
 	}

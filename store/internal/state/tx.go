@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -175,6 +176,17 @@ func (tx *Tx) User(id string) *User {
 // rowsAtOnce is how many rows of a user are read on the way to the pending index. Nearly every user has one, so one
 // descent of the tree finds all. A user in thousands of audiences has many, and each of theirs is read by its key.
 const rowsAtOnce = 4
+
+// WantUsers has the rows of users read at once that are read otherwise one user after another; see engine.Bucket.
+func (tx *Tx) WantUsers(ids iter.Seq[string]) {
+	tx.Rows.Want(func(yield func([]byte) bool) {
+		for id := range ids {
+			if tx.users.byID[id] == nil && !yield(UserKey(id)) {
+				return
+			}
+		}
+	})
+}
 
 // readRows reads the pending index of a user, and the membership rows on the way if they are few.
 func (tx *Tx) readRows(u *User) {

@@ -33,6 +33,13 @@ func (w *Writer) applyNext(tx *state.Tx) error {
 	if err != nil {
 		return err
 	}
+	apply.Want(tx, func(yield func(*record.Record) bool) {
+		for _, r := range records {
+			if rec, err := record.DecodeRecord(r.Seq, r.Frame); err == nil && !yield(&rec) {
+				return
+			}
+		}
+	})
 	_, heard := w.refused.List()
 	defer func() { w.refused.Hear(heard) }()
 	for i, r := range records {
