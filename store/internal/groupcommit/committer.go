@@ -30,6 +30,9 @@ type Committer struct {
 	interval atomic.Int64 // ns from the beginning of one commit to that of the next, at least
 	began    time.Time    // beginning of the last commit; under mu
 
+	expected int       // requests that the next commit may have, see gather; under mu
+	gathers  time.Time // for how long it lets them come; under mu
+
 	senders sync.RWMutex // held for reading while sending to requests
 	closed  bool         // under senders
 
@@ -45,7 +48,8 @@ type Config struct {
 	// other error it is not. A group without frames is a probe, which commits an empty transaction. One call at a time.
 	Commit func(Group) error
 
-	// Apart has the committer's goroutine alone commit, for a commit that may take longer than a caller waits.
+	// Apart has the committer's goroutine alone commit, for a commit over a network, which may take longer than a caller
+	// waits. It gathers larger groups.
 	Apart bool
 }
 
@@ -185,7 +189,10 @@ func (c *Committer) commitGroup() bool {
 		return false
 	}
 	c.keepInterval()
-	if len(c.requests) < smallGroup {
+	switch {
+	case c.config.Apart:
+		c.gather()
+	case len(c.requests) < smallGroup:
 		runtime.Gosched() // callers that can run enqueue first: their requests share this commit instead of the next
 	}
 	group, size := Group(nil), 0
@@ -202,13 +209,24 @@ func (c *Committer) commitGroup() bool {
 	return true
 }
 
+// gather waits a moment for the callers that were just answered to come again, as those do that send one event after the
+// other. Otherwise they and those that came meanwhile take turns, and each commit has half of them. The wait is short
+// beside a commit of many milliseconds over a network; beside the flush of a disk it would not be.
+func (c *Committer) gather() {
+	for len(c.requests) < c.expected && time.Now().Before(c.gathers) {
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
 // commit commits a group and answers it. The caller holds mu.
 func (c *Committer) commit(group Group) {
+	began := time.Now()
 	err := c.config.Commit(group)
 	if err == nil {
 		c.count.add(group)
 	}
 	c.count.finished.Add(1)
+	c.expected, c.gathers = len(group)+len(c.requests), time.Now().Add(time.Since(began)/4)
 	for _, req := range group {
 		req.done <- err
 	}

@@ -212,3 +212,21 @@ func TestRecordsOfOthersAreCountedUntilTheyAreApplied(t *testing.T) {
 		t.Error("nobody was told of what was written")
 	}
 }
+
+// TestACommitApartGathersThoseWhoComeAgain: of two callers that were answered one is back, and the other will be.
+func TestACommitApartGathersThoseWhoComeAgain(t *testing.T) {
+	l := open(t, Config{Apart: true})
+	defer l.Stop()
+	l.Hold()
+	defer l.Release()
+	l.expected, l.gathers = 2, time.Now().Add(time.Minute)
+	must(t, l.enqueue(NewRequest([]byte("ann"))))
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		_ = l.enqueue(NewRequest([]byte("bob")))
+	}()
+	l.commitGroup()
+	if len(l.names) != 2 || l.Commits() != 1 {
+		t.Errorf("%d commits of %d records, want both in one", l.Commits(), len(l.names))
+	}
+}
