@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -418,6 +419,89 @@ func TestACancelledWaitForTheStandbyIsNoSuccess(t *testing.T) {
 	must(t, in.Append(t.Context(), event("cid")))
 	if got := usersIn(t, in, 1, 1<<20); !slices.Equal(got, []string{"ann", "bob", "cid"}) {
 		t.Errorf("read %v", got)
+	}
+}
+
+// TestAFailoverLosesNothingThatWasConfirmed: the primary is killed while two agents append, and the standby promoted. What
+// was acknowledged is there once and in order, what was refused is not there, and the next term begins.
+func TestAFailoverLosesNothingThatWasConfirmed(t *testing.T) {
+	pair := pgtest.NewPair(t)
+	connect := func(host string) *DB {
+		db, err := Connect(t.Context(), Config{URL: pair.URL(), Host: host, TTL: 2 * time.Second, Log: slog.New(slog.DiscardHandler)})
+		must(t, err)
+		t.Cleanup(db.Close)
+		return db
+	}
+	doors := []*DB{connect("a"), connect("b")}
+	term := created(t, doors[0])
+	logs := []*Log{openLog(t, doors[0], 1, term), openLog(t, doors[1], 0, nil)}
+	var mu sync.Mutex
+	confirmed, refused := map[string]bool{}, map[string]bool{}
+	var stopped atomic.Bool
+	var callers sync.WaitGroup
+	for d, in := range logs {
+		for c := range 8 {
+			callers.Go(func() {
+				for i := 0; !stopped.Load(); i++ {
+					user := fmt.Sprintf("%d/%d %06d", d, c, i)
+					err := in.Append(t.Context(), event(user))
+					doubt := new(engine.DoubtError)
+					mu.Lock()
+					switch {
+					case err == nil:
+						confirmed[user] = true
+					case !errors.As(err, &doubt):
+						refused[user] = true
+					}
+					mu.Unlock()
+					if err != nil {
+						time.Sleep(10 * time.Millisecond)
+					}
+				}
+			})
+		}
+	}
+	reach := func(more int) {
+		was := 0
+		eventually(t, "appends are confirmed", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			was = cmp.Or(was, len(confirmed))
+			return len(confirmed) >= was+more
+		})
+	}
+	reach(200)
+	pair.Primary.Kill(t)
+	pair.Standby.Promote(t)
+	reach(200)
+	stopped.Store(true)
+	callers.Wait()
+	must(t, logs[0].look(t.Context()))
+	users := usersIn(t, logs[0], 1, 1<<20)
+	found, newest := map[string]bool{}, map[string]string{}
+	for _, u := range users {
+		caller, i, _ := strings.Cut(u, " ")
+		if found[u] || i <= newest[caller] {
+			t.Errorf("%s comes twice, or behind a later one", u)
+		}
+		found[u], newest[caller] = true, i
+		if refused[u] {
+			t.Errorf("%s was refused and is there", u)
+		}
+	}
+	for u := range confirmed {
+		if !found[u] {
+			t.Errorf("%s was confirmed and is lost", u)
+		}
+	}
+	must(t, term.Release(t.Context()))
+	next, err := doors[1].Wait(t.Context())
+	if err == nil {
+		releases(t, next)
+		err = write(next)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -47,6 +48,7 @@ func parse(address string) (*pgxpool.Config, error) {
 	}
 	c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	c.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}).DialContext
+	c.ConnConfig.AfterConnect = haveServerProbe
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -54,6 +56,12 @@ func parse(address string) (*pgxpool.Config, error) {
 		c.MaxConns = poolSize
 	}
 	return c, nil
+}
+
+// haveServerProbe has the server find out within seconds that this machine is gone. Otherwise it would keep the locks of a
+// transaction of which half has arrived for hours: no timeout of its own runs then.
+func haveServerProbe(ctx context.Context, conn *pgconn.PgConn) error {
+	return conn.Exec(ctx, "set tcp_keepalives_idle = 4; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3").Close()
 }
 
 // requireTLS has the server's certificate verified wherever the way to it leaves this machine, and refuses less.
