@@ -118,6 +118,7 @@ func TestAppendsOfThreeDoors(t *testing.T) {
 			t.Errorf("caller %s: %v", caller, list)
 		}
 	}
+	eventually(t, "another agent has seen all records", func() bool { return logs[2].Last() == total })
 	if again := usersIn(t, logs[2], 1, 1<<20); !slices.Equal(again, users) {
 		t.Error("another agent reads something else")
 	}
@@ -146,6 +147,22 @@ func TestTheWriterLearnsOfRecordsOfOthers(t *testing.T) {
 		t.Errorf("at the door, the last is %d", door.Last())
 	}
 	eventually(t, "the door counts what came between", func() bool { return door.Events() == 4 })
+}
+
+// TestNothingIsReadBehindTheLast: the writer takes Next for the record that it has to read next once it has read all.
+func TestNothingIsReadBehindTheLast(t *testing.T) {
+	both := agents(t, pgtest.URL(t), time.Hour, 2)
+	writer := openLog(t, both[0], 1, created(t, both[0]))
+	door := openLog(t, both[1], 0, nil)
+	must(t, writer.Append(t.Context(), event("bob")))
+	for range 30 {
+		must(t, door.Append(t.Context(), event("ann")))
+		records, err := writer.Read(1, 1<<20)
+		must(t, err)
+		if n := len(records); n > 0 && records[n-1].Seq > writer.Last() {
+			t.Fatalf("record %d was read, and the last is %d", records[n-1].Seq, writer.Last())
+		}
+	}
 }
 
 // TestAnInboxCanBeReadFromAnywhere: from the middle of a commit too, in portions that are about as large as asked.

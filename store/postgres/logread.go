@@ -15,9 +15,11 @@ import (
 // rowLeast is about how many bytes a row of one event has at least. So a read looks at no more rows than it may need.
 const rowLeast = 512
 
-// Read implements engine.Log.
+// Read implements engine.Log. It returns nothing behind Last, even if another agent has appended more: who has read all
+// of it looks for Next.
 func (in *Log) Read(from uint64, maxBytes int) (records []engine.Record, err error) {
-	if from > in.Last() {
+	last := in.Last()
+	if from > last {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -26,7 +28,7 @@ func (in *Log) Read(from uint64, maxBytes int) (records []engine.Record, err err
 	damaged := error(nil)
 	err = in.db.ask(ctx, func(_ int, v [][]byte) {
 		frames := wire.Frames{Rest: append([]byte(nil), v[1]...)}
-		for seq := uint64(integer(v[0])); weight < maxBytes && frames.Next(); seq++ {
+		for seq := uint64(integer(v[0])); weight < maxBytes && seq <= last && frames.Next(); seq++ {
 			if seq >= from {
 				records = append(records, engine.Record{Seq: seq, Frame: frames.Frame})
 				weight += record.InboxRecords.Weigh(frames.Frame)
