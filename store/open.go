@@ -46,6 +46,9 @@ func openAtRest(dir string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := datadir.CheckMoved(dir); err != nil && !options.moving {
+		return nil, errors.Join(err, place.Close())
+	}
 	o := &opener{Options: options, place: place, budget: datadir.NewDiskBudget(options.MaxDataBytes)}
 	o.life, o.end = context.WithCancel(context.Background())
 	if o.start, err = recovery.Begin(dir, o.Log, o.CheckInChild); err == nil {

@@ -223,13 +223,23 @@ func takePlace(state, dir string) error {
 	return boltfile.SyncDir(dir)
 }
 
-// moveInbox moves the inbox files of one folder to another.
+// moveInbox moves the inbox files of one folder to another, and with them the mark of a store that was moved away.
 func moveInbox(from, to string) error {
-	inboxes, _, err := wal.Files(from)
-	for _, path := range inboxes {
-		err = errors.Join(err, os.Rename(path, filepath.Join(to, filepath.Base(path))))
+	err := moveSegments(from, to)
+	mark := filepath.Join(from, datadir.MovedFile)
+	if marked, _ := boltfile.Exists(mark); marked {
+		err = errors.Join(err, os.Rename(mark, filepath.Join(to, datadir.MovedFile)))
 	}
 	return errors.Join(err, boltfile.SyncDir(from), boltfile.SyncDir(to))
+}
+
+// moveSegments moves the inbox files alone.
+func moveSegments(from, to string) error {
+	list, _, err := wal.Files(from)
+	for _, path := range list {
+		err = errors.Join(err, os.Rename(path, filepath.Join(to, filepath.Base(path))))
+	}
+	return err
 }
 
 // finishAside gives the folder with the replaced store the name of a finished restore. It removes one without a store.

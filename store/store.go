@@ -45,6 +45,7 @@ type Options struct {
 	// returns the cause then, and the next Open checks again. nil: never.
 	Start context.Context
 
+	moving    bool // the store may have been moved already, by a move that did not come to its end
 	restoring bool // the files are those of a restore, which moves the numbers on
 }
 

@@ -52,6 +52,9 @@ func openReadOnly(dir string) (*View, error) {
 	if err := boltfile.CheckRegular(path); err != nil {
 		return nil, err
 	}
+	if err := datadir.CheckMoved(dir); err != nil {
+		return nil, err
+	}
 	db, err := bolt.Open(path, 0, true)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,10 @@ const (
 	RestorePlaced Point = "restore placed"
 	RestoreMoved  Point = "restore moved"
 
+	MoveCopied Point = "move copied" // and proven; no mark says so yet
+	MoveLeft   Point = "move left"
+	MovePlaced Point = "move placed"
+
 	MigrationCopied  Point = "migration copied"
 	MigrationWritten Point = "migration written" // not committed
 )

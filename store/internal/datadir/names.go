@@ -32,7 +32,7 @@ func writeAt(f *os.File, b []byte) error {
 }
 
 // ownNames match the names that this program gives to files and folders of the data directory.
-var ownNames = []string{LockFile, RunFile, StateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", RestoreDir, ReplacedPattern, PreviousPattern, "*.damaged-*", "admin.sock*"}
+var ownNames = []string{LockFile, RunFile, StateFile + "*", "inbox-*", "before-format-*", MovedFile + "*", "import-*.tmp", RestoreDir, ReplacedPattern, PreviousPattern, "*.damaged-*", "admin.sock*"}
 
 // OwnName returns the element of path that is a name of this program's files: its last one, in any folder, or one directly
 // in a data directory. It returns "" if there is none.

@@ -1,0 +1,88 @@
+package datadir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+)
+
+// MovedFile says that no agent may open the store of a directory, because it was moved elsewhere, or not all of it has
+// come here yet.
+const MovedFile = "moved"
+
+// MovedError says where a store was moved to, or from where it is being moved here. One of the two is empty.
+type MovedError struct {
+	Place string    `json:"-"` // that is not to be opened
+	To    string    `json:"to,omitempty"`
+	From  string    `json:"from,omitempty"`
+	At    time.Time `json:"at"`
+}
+
+// ErrMovedAway is every MovedError.
+var ErrMovedAway = errors.New("no store to open")
+
+// Error implements error.
+func (e *MovedError) Error() string {
+	if e.To != "" {
+		return fmt.Sprintf("%v: that in %s was moved to %s at %s: name that place under [store] of agent.toml (with engine = \"bbolt\", as data_dir)",
+			ErrMovedAway, e.Place, e.To, domain.Timestamp(e.At))
+	}
+	return fmt.Sprintf("%v: the move from %s to %s, begun at %s, did not come to its end: run the move again, with the configuration of the old place",
+		ErrMovedAway, e.From, e.Place, domain.Timestamp(e.At))
+}
+
+// Unwrap makes it ErrMovedAway.
+func (e *MovedError) Unwrap() error { return ErrMovedAway }
+
+// CheckMoved returns a *MovedError if no agent may open the store in dir.
+func CheckMoved(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, MovedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	e := &MovedError{Place: dir}
+	if err == nil {
+		err = json.Unmarshal(text, e)
+	}
+	if err != nil {
+		return fmt.Errorf("read where the store was moved to: %w", err)
+	}
+	return e
+}
+
+// MarkMoved has CheckMoved return e for dir from now on, whatever happens to this process.
+func MarkMoved(dir string, e MovedError) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, MovedFile+".*")
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(text); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, MovedFile))
+	}
+	if err != nil {
+		return errors.Join(Translate(err), os.Remove(f.Name()))
+	}
+	return boltfile.SyncDir(dir)
+}
+
+// UnmarkMoved lets the store in dir be opened again.
+func UnmarkMoved(dir string) error {
+	if err := os.Remove(filepath.Join(dir, MovedFile)); err != nil {
+		return err
+	}
+	return boltfile.SyncDir(dir)
+}
