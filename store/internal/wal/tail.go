@@ -101,12 +101,13 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 		return 0, false
 	}
 	whole = true
-	next, newer := uint64(0), false
+	next, newer, ours := uint64(0), false, false // a commit before the bucket meta is no segment to go back to
 	w := boltpage.Walk{
 		File: file, Meta: m, Fault: func(error) { whole = false },
 		Bucket: func(path []string, sequence uint64) {
 			switch path[0] {
 			case string(boltfile.BucketMeta): // a copy made by bbolt has an older meta page too, that leads to the same
+				ours = true
 				whole = whole && (sequence == m.Txid || sequence == m.Txid+1)
 			case string(bucketRecords):
 				last = sequence
@@ -128,7 +129,7 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 		},
 	}
 	w.Run()
-	return last, newer || whole && (next == 0 || next == last+1)
+	return last, newer || ours && whole && (next == 0 || next == last+1)
 }
 
 // saysNewer reports whether a segment has a newer format, whose commits this program cannot judge.
