@@ -46,6 +46,7 @@ async function check() {
   ;[ingest, admin] = [await freePort(), await freePort()]
   start('sandbox', '--listen', `127.0.0.1:${moengage}`)
   const config = join(folder, 'agent.toml')
+  writeFileSync(join(folder, 'pilots.txt'), 'usr_1\nusr_2\n')
   writeFileSync(config, `
 data_dir = "${join(folder, 'data')}"
 [ingest]
@@ -64,6 +65,16 @@ exit_count = 30
 [[computation]]
 key = "nightly_winback"
 schedule = "0 3 * * *"
+[[computation]]
+key = "told_to_few"
+share = 0.25
+holdout = 0.1
+[[computation]]
+key = "told_to_pilots"
+only_users_file = "pilots.txt"
+[[computation]]
+key = "asks_first"
+consent = ["Marketing"]
 `, { mode: 0o600 })
   let agent = start('run', '--config', config)
   await ready()
@@ -78,6 +89,7 @@ schedule = "0 3 * * *"
   await wrong(page, config)
   await itemsOfACause(page)
   await manyAudiences(page)
+  await toldToSome(page)
   await shows(page, '#jobs', 'nightly_winback')
   await page.click('button[data-seconds="900"]')
   await until('each chart to have a line', async () => (await page.locator('#charts figure').count()) === 4
@@ -213,6 +225,25 @@ async function manyAudiences(page) {
   await until('the rows to be back', async () => (await names()).length === 12)
 }
 
+// toldToSome: an audience says whom MoEngage is not told of, in its row and for a user.
+async function toldToSome(page) {
+  for (const [key, ...texts] of [
+    ['told_to_few', 'MoEngage is told of 25 % of the users, holdout 10 %', 'of the held changes wait for the rollout'],
+    ['told_to_pilots', 'MoEngage is told of 2 listed users'],
+    ['asks_first', '20 members withheld without consent'],
+  ]) {
+    await page.fill('#filter', key)
+    for (const text of texts) await shows(page, '#audiences tbody th', text)
+  }
+  await accessible(page, 'an audience that some are told of')
+  await shot(page, 'some-1280')
+  await page.fill('#filter', '')
+  await until('the rows to be back', async () => (await page.locator('#audiences tbody th').count()) === 12)
+  await page.fill('#user-id', 'usr_5')
+  await page.click('#user-form button')
+  for (const text of ['withheld without consent', 'the user is not in only_users_file']) await shows(page, '#user', text)
+}
+
 // gaps: a line ends where nothing is known, and does not reach the present without samples.
 async function gaps(faults) {
   const page = await look({ width: 1280, height: 900 }, 'light', faults)
@@ -286,7 +317,7 @@ async function traffic() {
       events.push(audience('high_value_shoppers', `usr_${u + round * 5}`, true, round))
       if (round % 3 === 2) events.push(audience('high_value_shoppers', `usr_${u + round}`, false, round))
       if (u % 2 === 0) events.push(audience('cart_abandoners', `usr_${u}`, round % 2 === 0, round))
-      if (round === 5) events.push(audience('nightly_winback', `usr_${u}`, true, round))
+      if (round === 5) for (const key of ['nightly_winback', 'told_to_few', 'told_to_pilots', 'asks_first']) events.push(audience(key, `usr_${u}`, true, round))
     }
     for (const e of events) await post(e)
     await new Promise((r) => setTimeout(r, 1000))

@@ -177,7 +177,7 @@ function showComputations(s) {
     const trait = c.class === 'trait'
     const spark = sparks.get(JSON.stringify([c.space, c.key, c.id]))
     return [
-      [c.key, 'wide id'], [trait ? 'trait' : number(c.members), 'n'], [spark ? spark.members() : '', 'spark'], [spark ? spark.moves() : '', 'spark'],
+      [named(c), 'wide id'], [trait ? 'trait' : number(c.members), 'n'], [spark ? spark.members() : '', 'spark'], [spark ? spark.moves() : '', 'spark'],
       [trait ? '' : number(c.entered), 'n'], [trait ? '' : number(c.exited), 'n'], [number(c.held), c.held ? 'n attention' : 'n'], [ago(c.last_event, now()), 'n'],
     ]
   }))
@@ -188,6 +188,17 @@ function showComputations(s) {
   $('fold').setAttribute('aria-expanded', String(unfolded))
   say($('audiences-note'), all === 0 ? 'None seen yet: one appears with its first event.'
     : shown.length < list.length || s.more || wanted ? `${count(shown.length)} of ${count(all)} shown. ${s.command} audience list shows all.` : '')
+}
+
+// named is the key, and whom MoEngage is not told of.
+function named(c) {
+  const r = c.rollout, percent = (share) => `${Number((100 * share).toFixed(2))} %`
+  const notes = [
+    r && `MoEngage is told of ${r.share < 1 || r.listed === undefined ? percent(r.share) + ' of ' : ''}${r.listed === undefined ? 'the users' : count(r.listed) + ' listed users'}${r.holdout ? `, holdout ${percent(r.holdout)}` : ''}`,
+    r?.held && `${count(r.held)} of the held changes wait for the rollout`,
+    c.withheld && `${count(c.withheld)} ${c.class === 'trait' ? 'values' : 'members'} withheld without consent`,
+  ].filter(Boolean)
+  return notes.length ? el('span', {}, el('bdi', {}, c.key), el('span', { class: 'note' }, notes.join('; '))) : c.key
 }
 
 $('fold').addEventListener('click', () => {
@@ -269,7 +280,7 @@ function showUser(u) {
   const outcome = (c) => [c.reason, c.attempts > 1 ? `after ${c.attempts} attempts` : ''].filter(Boolean).join(' ')
   $('user').replaceChildren(
     el('p', {}, 'User ', el('span', { class: 'id' }, u.user), present && !present.show_users ? `. Identifiers and values are masked here; ${present.command} user show ID shows them.` : ''),
-    ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), ({ in: 'in', out: 'out', nothing: 'nothing', uncertain: 'not certain' }[m.told] ?? '') + (m.delivered ? '' : ' (not this yet)')])),
+    ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), ({ in: 'in', out: 'out', nothing: 'nothing', uncertain: 'not certain' }[m.told] ?? '') + (m.delivered ? '' : m.withheld ? ', withheld without consent' : m.not_told ? '. ' + m.not_told : ' (not this yet)')])),
     ...section('Traits', ['Trait', 'Value'], Object.entries(u.traits).map(([k, v]) => [k, value(v)])),
     ...section('Waiting', [...head, 'Why it waits'], u.pending.map((c) => [...change(c), c.waits ?? ''])),
     ...section('History', [...head, 'Why'], u.history.map((c) => [...change(c), outcome(c)])),
