@@ -131,8 +131,10 @@ func ignored(e *domain.Event, rules *domain.Rules, p *domain.Policy) (outcome, s
 	switch {
 	case e.Call == domain.CallDelete && rules.OnDelete == "ignore":
 		return "ignored", `it asks to erase the user, and on_delete = "ignore"`
+	case e.Call == domain.CallDelete && rules.Deletes.Send:
+		return "erased", "everything about the user is erased here, their pending changes are cancelled, and MoEngage is asked to delete them"
 	case e.Call == domain.CallDelete:
-		return "erased", "everything about the user is erased here, and their pending changes are cancelled; MoEngage is not told"
+		return "erased", "everything about the user is erased here, and their pending changes are cancelled; MoEngage is not told (moengage.delete_users)"
 	case e.Class == domain.ClassNone:
 		return "ignored", "an ordinary event: it names neither an audience nor a trait. Events of Engage have context.personas; Segment's Event Tester sends none unless it is given one"
 	case who == domain.IdentityIgnored:

@@ -320,7 +320,7 @@ func TestEveryOutcomeHasASentence(t *testing.T) {
 		{trait("null"), "unchanged", "is the one"},
 		{`{"type":"identify","userId":"u1"}`, "ignored", "ordinary"},
 		{strings.Replace(event("u1", "vip", true, 1), "userId", "anonymousId", 1), "ignored", "no userId"},
-		{`{"type":"delete","userId":"u1"}`, "erased", "erased"},
+		{`{"type":"delete","userId":"u1"}`, "erased", "MoEngage is not told"},
 		{strings.Replace(event("u1", "vip", true, 1), `"vip":true`, `"other":1`, 1), "parked", "vip"},
 	} {
 		r, err := AsIf(c, api.PreviewQuery{Body: []byte(x.body), Received: received}, Never)
@@ -330,6 +330,20 @@ func TestEveryOutcomeHasASentence(t *testing.T) {
 		if last := r.Events[len(r.Events)-1]; outcomes(r) != x.want || !strings.Contains(last.Sentence, x.says) {
 			t.Errorf("%s: %q, want %s: %q", outcomes(r), last.Sentence, x.want, x.says)
 		}
+	}
+}
+
+// TestADeleteThatMoEngageIsToldOf said that it is not told, above the request that tells it.
+func TestADeleteThatMoEngageIsToldOf(t *testing.T) {
+	c := config.Default()
+	c.MoEngage.DeleteUsers = true
+	r, err := AsIf(c, api.PreviewQuery{Body: []byte(`{"type":"delete","userId":"u1"}`)}, In)
+	if err != nil || outcomes(r) != "erased" {
+		t.Fatalf("%s, %v", outcomes(r), err)
+	}
+	e := &r.Events[0]
+	if !strings.Contains(e.Sentence, "MoEngage is asked to delete them") || len(e.Requests) != 1 || !strings.Contains(e.Requests[0].URL, "/v1/customer/delete") {
+		t.Errorf("%q, %+v", e.Sentence, e.Requests)
 	}
 }
 
