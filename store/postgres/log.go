@@ -31,7 +31,8 @@ type Log struct {
 	*groupcommit.Committer
 	db   *DB
 	term atomic.Pointer[Term] // nil: another agent looks after the partitions
-	stop context.CancelFunc   // ends watch
+	stop sync.Once            // of Stop
+	end  context.CancelFunc   // ends watch
 	over chan struct{}        // closed when watch has ended
 
 	conn *pgx.Conn // of the appends, whom no reader must keep waiting; nil: none. It and buf are under the commit lock
@@ -63,7 +64,7 @@ const (
 	pollDoor = time.Second
 )
 
-// Log opens the inbox. Under a term it makes partitions, and a new inbox begins with record first. Stop and CloseFiles close
+// Log opens the inbox. Under a term it makes partitions, and the next record gets number first at least. CloseFiles closes
 // it.
 func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	in := &Log{db: db, over: make(chan struct{})}
@@ -82,23 +83,23 @@ func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	}
 	in.Under(t)
 	in.Committer = groupcommit.New(groupcommit.Config{Commit: in.commit, Apart: true})
-	ctx, in.stop = context.WithCancel(context.Background())
+	ctx, in.end = context.WithCancel(context.Background())
 	go in.watch(ctx)
 	return in, nil
 }
 
-// begin makes the first partitions, and reserves the numbers before first in an inbox that is new.
+// begin makes the first partitions, and reserves the numbers before first: those of records that are applied, of which a
+// store that was moved here brings none.
 func (in *Log) begin(ctx context.Context, t *Term, first uint64) error {
-	fresh := in.last == 0 && first > 1
-	if fresh {
-		in.last = first - 1
+	reserves := first > in.last+1
+	if reserves {
+		in.row, in.last = first-1, first-1
 	}
 	err := in.extend(ctx, t)
-	if err == nil && fresh {
+	if err == nil && reserves {
 		err = t.fenced(ctx, func(conn *pgconn.PgConn) error {
 			return send(ctx, conn, nil, statement{"insert into " + in.table() + " values ($1, $1, 0, '')", [][]byte{number(in.last)}, []uint32{typeNumber}})
 		})
-		in.row = in.last
 	}
 	return err
 }
@@ -283,13 +284,16 @@ func (in *Log) Spans(n uint64) bool {
 
 // Stop answers the appends that wait and refuses further ones. Records can be read until CloseFiles.
 func (in *Log) Stop() {
-	in.Committer.Stop()
-	in.stop()
-	<-in.over
+	in.stop.Do(func() {
+		in.Committer.Stop()
+		in.end()
+		<-in.over
+	})
 }
 
-// CloseFiles closes the connection of a log that was stopped.
+// CloseFiles closes the log, also one that was not stopped.
 func (in *Log) CloseFiles() {
+	in.Stop()
 	closeNow(in.conn)
 	in.conn = nil
 }

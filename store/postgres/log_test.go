@@ -218,6 +218,11 @@ func TestAnInboxGoesOnBehindReservedNumbers(t *testing.T) {
 	if got := usersIn(t, in, applied+1, 1<<20); !slices.Equal(got, []string{"ann", "bob", "cid"}) {
 		t.Errorf("read %v", got)
 	}
+	finished, commits := in.Finished(), in.Commits()
+	must(t, in.Probe(t.Context()))
+	if in.Finished() != finished+1 || in.Commits() != commits || in.Next() != applied+4 {
+		t.Errorf("after a probe %d transactions ended and %d had records, next %d", in.Finished(), in.Commits(), in.Next())
+	}
 	must(t, in.Trim(applied+3, noon.Add(time.Hour), time.Minute, 1))
 	if in.First() != applied+3 {
 		t.Errorf("first %d", in.First())

@@ -105,7 +105,9 @@ func (in *Log) Rewrite(ctx context.Context, edit func(frames [][]byte) (edited u
 // vacuum removes what updates left behind in partitions.
 func (in *Log) vacuum(ctx context.Context, partitions map[int64]bool) (err error) {
 	for p := range partitions {
-		err = errors.Join(err, in.db.ask(ctx, nil, statement{sql: "vacuum " + in.db.quoted(partition(p))}))
+		if failed := in.db.ask(ctx, nil, statement{sql: "vacuum " + in.db.quoted(partition(p))}); code(failed) != stateUndefined { // dropped meanwhile
+			err = errors.Join(err, failed)
+		}
 	}
 	return err
 }
