@@ -176,7 +176,7 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 	}
 	frames, size := make([][]byte, len(events)), 0
 	for i, e := range events {
-		frames[i] = record.AppendEvent(make([]byte, 0, len(e.Raw)+512), e)
+		frames[i] = record.AppendEvent(make([]byte, 0, record.RoomFor(e)), e)
 		size += len(frames[i])
 	}
 	err := s.records.Append(ctx, frames...)

@@ -48,10 +48,10 @@ func hearConsent(tx *state.Tx, u *state.User, c *outbox.Cause) domain.Outcome {
 	case domain.CompareDuplicate:
 		return domain.OutcomeDuplicate
 	case domain.CompareUnchanged:
-		state.SetConsent(u, &now)
+		state.SetConsent(u, now)
 		return domain.OutcomeUnchanged
 	}
-	state.SetConsent(u, &now)
+	state.SetConsent(u, now)
 	comply(tx, u, c)
 	return domain.OutcomeTransition
 }

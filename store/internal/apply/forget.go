@@ -82,7 +82,7 @@ func applyForget(tx *state.Tx, seq uint64, o *record.Order) {
 func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	heard := heardUpTo(tx, u)
 	forgetRows(tx, u)
-	state.SetConsent(u, nil)
+	state.ForgetConsent(u)
 	forgetQueue(tx, u)
 	forgetHistory(tx, u)
 	state.ForgetJournal(tx, u)

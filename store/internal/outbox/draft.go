@@ -65,9 +65,16 @@ func SendTime(e *domain.Event) time.Time {
 	return e.Time
 }
 
-// Draft begins a change of user u about field f.
+// Draft begins a change of user u about field f. It is small enough to be inlined, so that a caller that does not keep the
+// change allocates none.
 func Draft(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, kind domain.Kind, t domain.Transition) *state.Stored {
-	ch := &state.Stored{
+	ch := new(state.Stored)
+	draft(ch, tx, u, f, p, c, kind, t)
+	return ch
+}
+
+func draft(ch *state.Stored, tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, kind domain.Kind, t domain.Transition) {
+	*ch = state.Stored{
 		Change: domain.Change{
 			ID: c.next(tx.State.Epochs), Kind: kind, User: u.ID, Transition: t,
 			EventTime: SendTime(c.Event), Received: c.Event.Received, MessageID: c.Event.MessageID,
@@ -81,7 +88,6 @@ func Draft(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cau
 	}
 	ch.Lane = state.LaneOf(tx, u, f, p.Job, t)
 	note(tx, u, f, c, t, false)
-	return ch
 }
 
 // note writes to the journal that a record made a change, or moved a membership.

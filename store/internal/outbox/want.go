@@ -13,7 +13,8 @@ import (
 // once. Cohorts and lists collapse whatever the policy says: adding and removing in turn informs nobody. Without the
 // user's consent nothing but a removal leaves.
 func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause, t domain.Transition, want []byte) {
-	ch := draftWanted(tx, u, f, p, c, t, want)
+	ch := new(state.Stored) // kept by nobody, so it is not allocated
+	draftWanted(ch, tx, u, f, p, c, t, want)
 	allowed := state.Allows(tx, u, p)
 	if !allowed {
 		markOwn(tx, u, f, p)
@@ -24,7 +25,7 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		if t, want, needed = takesBack(tx, u, f, p, e); !needed {
 			return
 		}
-		ch = draftWanted(tx, u, f, p, c, t, want)
+		draftWanted(ch, tx, u, f, p, c, t, want)
 	}
 	if why := HeldAs(tx, u, f, p); why == domain.ReasonPaused || allowed && why != "" {
 		HoldOpen(tx, u, c.Event.Received) // of an older share, or of before a pause: the newer change is compared with the held one
@@ -59,12 +60,11 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 	}
 }
 
-// draftWanted begins the change by which field f becomes want.
-func draftWanted(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition, want []byte) *state.Stored {
-	ch := Draft(tx, u, f, p, c, f.Kind(), t)
+// draftWanted makes ch the change by which field f becomes want.
+func draftWanted(ch *state.Stored, tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition, want []byte) {
+	draft(ch, tx, u, f, p, c, f.Kind(), t)
 	ch.Name, ch.Value = f.Attribute(p), domain.CloneValue(want)
 	tx.State.Ledger.Changes.Created++
-	return ch
 }
 
 // supersede closes the open attribute change of e, because successor replaces it. An in-flight one stays until its

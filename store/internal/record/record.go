@@ -115,6 +115,18 @@ func AppendEvent(buf []byte, e *domain.Event) []byte {
 	return wire.Seal(buf, start)
 }
 
+// RoomFor returns about how long the frame of e becomes: no shorter, unless it has many columns.
+func RoomFor(e *domain.Event) int {
+	n := 128 + len(e.Raw) + len(e.MessageID) + len(e.Name) + len(e.Space) + len(e.Key) + len(e.ComputationID) + len(e.Fault) + len(e.Sentence)
+	n += len(e.User.ID) + len(e.Anonymous.ID) + len(e.Email.ID)
+	if e.Consent != nil {
+		for _, category := range e.Consent.Given {
+			n += len(category) + 1
+		}
+	}
+	return n
+}
+
 func putColumns(b []byte, columns []domain.Column) []byte {
 	b = wire.AppendUint(b, uint64(len(columns)))
 	for i := range columns {
@@ -179,6 +191,7 @@ func readEvent(r *wire.Reader, version byte) *domain.Event {
 		e.ClockAhead = time.Duration(r.Int())
 	}
 	if version == recordConsenting {
+		r.ShareTexts(r.Len())
 		e.Consent = &domain.Preferences{Given: r.Texts()}
 	}
 	return e

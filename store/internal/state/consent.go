@@ -51,8 +51,14 @@ func ConsentOf(tx *Tx, u *User) *domain.Consent {
 	return c
 }
 
-// SetConsent has Flush write the consent of a user; nil removes it.
-func SetConsent(u *User, c *domain.Consent) { u.consent = consentRow{kept: c, read: true, dirty: true} }
+// SetConsent has Flush write the consent of a user.
+func SetConsent(u *User, c domain.Consent) {
+	u.room.consent = c
+	u.consent = consentRow{kept: &u.room.consent, read: true, dirty: true}
+}
+
+// ForgetConsent has Flush remove the consent of a user.
+func ForgetConsent(u *User) { u.consent = consentRow{read: true, dirty: true} }
 
 // Allows reports whether a user has given every category that a policy asks for, and is not in its holdout.
 func Allows(tx *Tx, u *User, p *domain.Policy) bool {

@@ -23,7 +23,7 @@ func TestConsentIsKeptBesideARow(t *testing.T) {
 	d.Do(func(tx *state.Tx) {
 		u := tx.User("ann")
 		keep(tx, "ann", 3, says("true", 5))
-		state.SetConsent(u, given)
+		state.SetConsent(u, *given)
 		u.Dirty = true
 	})
 	d.Read(func(tx *state.Tx) {
@@ -44,7 +44,7 @@ func TestConsentIsKeptBesideARow(t *testing.T) {
 	}
 	d.Do(func(tx *state.Tx) {
 		u := tx.User("ann")
-		state.SetConsent(u, nil)
+		state.ForgetConsent(u)
 		u.Dirty = true
 	})
 	if allows(asks) {

@@ -27,12 +27,13 @@ const Partitions = 64
 
 // UserKey is the prefix of every key of a user: partition, length, id. The length keeps one id from being a prefix
 // of another's keys.
-func UserKey(id string) []byte {
+func UserKey(id string) []byte { return appendUserKey(make([]byte, 0, 3+len(id)+18), id) }
+
+func appendUserKey(k []byte, id string) []byte {
 	hash := uint32(2166136261) // FNV-1a
 	for i := range len(id) {
 		hash = (hash ^ uint32(id[i])) * 16777619
 	}
-	k := make([]byte, 0, 3+len(id)+18)
 	k = append(k, byte(hash%Partitions))
 	k = binary.BigEndian.AppendUint16(k, uint16(len(id)))
 	return append(k, id...)

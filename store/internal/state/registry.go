@@ -316,8 +316,11 @@ func (r *Registry) Rival(f *Field, p *domain.Policy, rules *domain.Rules) *Field
 		return f
 	}
 	first := r.ByKey[f.Key][0]
+	if first == f {
+		return nil
+	}
 	firstPolicy := rules.For(first.Key, first.ID)
-	if first != f && domain.AttributeName(first.Attribute(&firstPolicy)) == domain.AttributeName(f.Attribute(p)) {
+	if domain.AttributeName(first.Attribute(&firstPolicy)) == domain.AttributeName(f.Attribute(p)) {
 		return first
 	}
 	return nil

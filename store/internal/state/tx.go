@@ -116,10 +116,12 @@ type User struct {
 	room userRoom
 }
 
-// userRoom is memory of a User, enough for nearly every one: one allocation in place of eight.
+// userRoom is memory of a User, enough for nearly every one: one allocation in place of ten.
 type userRoom struct {
+	key     [64]byte
 	due     [placesAtOnce]DuePlace
-	raw     [rowsAtOnce]rawRow
+	raw     [1]rawRow
+	consent domain.Consent
 	index   PendingIndex
 	pending [1]pendingBlock
 	lanes   [1]Lane
@@ -165,7 +167,8 @@ func (tx *Tx) User(id string) *User {
 	if u := tx.users.byID[id]; u != nil {
 		return u
 	}
-	u := &User{ID: id, Key: UserKey(id)}
+	u := &User{ID: id}
+	u.Key = appendUserKey(u.room.key[:0], id)
 	tx.readRows(u)
 	u.WasDue, u.owed = u.Index.DuePlaces(u.room.due[:0]), u.Index.Backlog()
 	tx.users.byID[id] = u
