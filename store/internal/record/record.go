@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -169,9 +170,10 @@ func readSpan(r *wire.Reader) domain.Span {
 // eventTexts is how many bytes the ids and names of an event take, from its message id on. What follows are its own bytes.
 const eventTexts = 192
 
-func readEvent(r *wire.Reader, version byte) *domain.Event {
+func (d *Decoder) readEvent(r *wire.Reader, version byte) *domain.Event {
 	r.ShareTexts(eventTexts)
-	e := &domain.Event{Received: r.Time(), Time: r.Time()}
+	e := &d.event
+	*e = domain.Event{Received: r.Time(), Time: r.Time()}
 	if version != RecordEvent1 {
 		e.TimeSource, e.ClockShift, e.Tracking = domain.TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1
 	}
@@ -191,10 +193,25 @@ func readEvent(r *wire.Reader, version byte) *domain.Event {
 		e.ClockAhead = time.Duration(r.Int())
 	}
 	if version == recordConsenting {
-		r.ShareTexts(r.Len())
-		e.Consent = &domain.Preferences{Given: r.Texts()}
+		e.Consent = d.readConsent(r)
 	}
 	return e
+}
+
+// readConsent reads a statement, the last part of an event. Users give the same categories, so two in a row share memory.
+func (d *Decoder) readConsent(r *wire.Reader) *domain.Preferences {
+	if d.said != nil && bytes.Equal(r.Rest(), d.saidAs) {
+		r.Take(uint64(r.Len()))
+		return d.said
+	}
+	d.saidAs = append(d.saidAs[:0], r.Rest()...)
+	r.ShareTexts(r.Len())
+	d.said = &domain.Preferences{Given: r.Texts()}
+	said := d.said
+	if r.Done() != nil {
+		d.said = nil
+	}
+	return said
 }
 
 // AppendRules appends the frame of rules, which are JSON.
@@ -210,7 +227,19 @@ func AppendRules(buf []byte, rules *domain.Rules) ([]byte, error) {
 
 // DecodeRecord reads a frame of any version. The raw bytes of an event are a slice of frame. The error is
 // wire.ErrDamaged, or wire.ErrNewer for an unknown kind.
-func DecodeRecord(seq uint64, frame []byte) (Record, error) {
+func DecodeRecord(seq uint64, frame []byte) (Record, error) { return new(Decoder).Decode(seq, frame) }
+
+// A Decoder reads records one after the other with less memory than DecodeRecord. Its zero value is ready. One goroutine
+// uses it.
+type Decoder struct {
+	event  domain.Event
+	said   *domain.Preferences // the last statement of consent, nil before the first
+	saidAs []byte              // its bytes
+}
+
+// Decode is DecodeRecord, but the event of a record is valid until the next call. Nobody may write to its statement of
+// consent, which later events may share.
+func (d *Decoder) Decode(seq uint64, frame []byte) (Record, error) {
 	if len(frame) == 0 {
 		return Record{}, wire.ErrDamaged
 	}
@@ -221,7 +250,7 @@ func DecodeRecord(seq uint64, frame []byte) (Record, error) {
 	rec := Record{Seq: seq}
 	switch frame[0] {
 	case recordEvent, RecordEvent1, recordConsenting:
-		rec.Event = readEvent(&r, frame[0])
+		rec.Event = d.readEvent(&r, frame[0])
 	case recordRules:
 		rec.Rules = new(domain.Rules)
 		if json.Unmarshal(r.Bytes(), rec.Rules) != nil {

@@ -20,6 +20,7 @@ func TestEveryRecordIsReadAsItWasWritten(t *testing.T) {
 	late := enter()
 	late.ClockAhead = time.Hour // without left-out values before it
 	refusing := *late
+	var one Decoder // as the writer has one for many records
 	for _, tc := range []struct {
 		name  string
 		frame []byte
@@ -53,6 +54,11 @@ func TestEveryRecordIsReadAsItWasWritten(t *testing.T) {
 			must(t, err)
 			if tc.want.Seq = 5; !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got %+v\nwant %+v", got, tc.want)
+			}
+			for range 2 {
+				if got, err := one.Decode(5, tc.frame); err != nil || !reflect.DeepEqual(got, tc.want) {
+					t.Errorf("behind others got %+v, %v\nwant %+v", got, err, tc.want)
+				}
 			}
 			if err := InboxRecords.Check(tc.frame); err != nil {
 				t.Errorf("the log refuses it: %v", err)

@@ -87,6 +87,11 @@ func (r *Reader) Done() error {
 
 // Uint reads a value written by AppendUint.
 func (r *Reader) Uint() uint64 {
+	if len(r.b) > 0 && r.b[0] < 0x80 { // nearly every length and count
+		v := r.b[0]
+		r.b = r.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
 		r.Fail()

@@ -42,6 +42,7 @@ func (w *Writer) applyNext(tx *state.Tx) error {
 	})
 	_, heard := w.refused.List()
 	defer func() { w.refused.Hear(heard) }()
+	var d record.Decoder
 	for i, r := range records {
 		state.Yield(i)
 		if r.Seq != tx.State.Applied+1 {
@@ -52,7 +53,7 @@ func (w *Writer) applyNext(tx *state.Tx) error {
 				return err
 			}
 		}
-		rec, err := record.DecodeRecord(r.Seq, r.Frame)
+		rec, err := d.Decode(r.Seq, r.Frame)
 		if err != nil {
 			apply.Damaged(tx, r.Seq, r.Frame, err)
 			continue
