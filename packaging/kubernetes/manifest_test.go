@@ -236,7 +236,7 @@ func TestTheConfigurationOfTheManifestRuns(t *testing.T) {
 		config = strings.ReplaceAll(config, was, fmt.Sprintf("%q", ports[p.Name]))
 	}
 	for _, secret := range regexp.MustCompile(`_file += "([^"]+)"`).FindAllStringSubmatch(config, -1) {
-		if err := os.WriteFile(secret[1], []byte("a secret that is long enough"), 0o600); err != nil {
+		if err := os.WriteFile(secret[1], []byte("a-secret-that-is-long-enough"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
