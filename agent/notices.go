@@ -10,20 +10,6 @@ import (
 	"personasync/agent/notify"
 )
 
-// notifyConfig is what notifications need of c.
-func notifyConfig(c *config.Config, version string) notify.Config {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return notify.Config{
-		URL: c.Notify.URL.Current(), Headers: c.Notify.Headers, Format: c.Notify.Format, RoutingKey: c.Notify.RoutingKey.Current(),
-		Command: c.Notify.Command, After: c.Notify.After.Duration,
-		HeartbeatURL: c.Notify.HeartbeatURL.Current(), HeartbeatEvery: c.Notify.HeartbeatEvery.Duration, HeartbeatLag: c.Notify.HeartbeatLag.Duration,
-		Host: host, Version: version,
-	}
-}
-
 // TestNotify sends a test message to every receiver of c. It has the running agent send it, which has all secrets and the
 // agent's network, and sends it itself only if none runs. load reads c with its secrets.
 func TestNotify(ctx context.Context, c *config.Config, load func() (*config.Config, error), version string) (list []api.NotifyTest, where string, err error) {

@@ -1,13 +1,14 @@
 package agent
 
 import (
-	syncer "personasync/sync"
-
 	"log/slog"
+	"os"
 
 	"personasync/agent/config"
 	"personasync/agent/ingest"
+	"personasync/agent/notify"
 	"personasync/store"
+	syncer "personasync/sync"
 )
 
 // What the parts of the agent need of a configuration.
@@ -36,5 +37,19 @@ func ingestConfig(c *config.Config) ingest.Config {
 		MaxBodyBytes:  c.Ingest.MaxBodyBytes,
 		CheckID:       syncer.CheckID,
 		AsksConsent:   rules.AsksConsent(),
+	}
+}
+
+// notifyConfig is what notifications need of c.
+func notifyConfig(c *config.Config, version string) notify.Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return notify.Config{
+		URL: c.Notify.URL.Current(), Headers: c.Notify.Headers, Format: c.Notify.Format, RoutingKey: c.Notify.RoutingKey.Current(),
+		Command: c.Notify.Command, After: c.Notify.After.Duration,
+		HeartbeatURL: c.Notify.HeartbeatURL.Current(), HeartbeatEvery: c.Notify.HeartbeatEvery.Duration, HeartbeatLag: c.Notify.HeartbeatLag.Duration,
+		Host: host, Version: version,
 	}
 }
