@@ -121,3 +121,9 @@ func warned(conn *pgconn.PgConn) error {
 	delete(conn.CustomData(), warning)
 	return fmt.Errorf("PostgreSQL wrote, and says: %v", message)
 }
+
+// application is what the server calls the connections of an agent. It keeps 63 bytes.
+func application(schema, host string) string {
+	name := schema + "@" + host
+	return name[:min(len(name), 63)]
+}

@@ -21,9 +21,3 @@ func (db *DB) Doors(ctx context.Context) (doors []Door, err error) {
 		[][]byte{[]byte(prefix)}, []uint32{typeText}})
 	return doors, explain(err)
 }
-
-// application is what the server calls the connections of an agent. It keeps 63 bytes.
-func application(schema, host string) string {
-	name := schema + "@" + host
-	return name[:min(len(name), 63)]
-}
