@@ -40,6 +40,58 @@ func TestAfterTheTermNothingIsWritten(t *testing.T) {
 	}
 }
 
+// TestTheEndOfTheTermEndsItsTransaction: the server may not answer for long.
+func TestTheEndOfTheTermEndsItsTransaction(t *testing.T) {
+	db := open(t)
+	term, err := db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Create(t.Context(), term, 7, buckets, func(engine.Tx) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s := db.State(term)
+	defer s.Close()
+	err = s.Update(func(tx engine.Tx) error {
+		term.end(ErrTermOver)
+		return put("k", "v")(tx)
+	})
+	if err == nil || get(t, s, "k") != "" {
+		t.Errorf("a transaction whose term ended: %v, wrote %q", err, get(t, s, "k"))
+	}
+	if err := s.Update(put("k", "w")); !errors.Is(err, ErrTermOver) {
+		t.Errorf("the next one: %v", err)
+	}
+	if err := term.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBucketsOfANewerVersionAreAdded(t *testing.T) {
+	db, s := create(t)
+	late := []byte("late")
+	has := func(of engine.State) (found bool) {
+		t.Helper()
+		if err := of.View(func(tx engine.Tx) error { found = tx.Bucket(late) != nil; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	door := db.State(nil)
+	if has(s) || has(door) {
+		t.Error("there before it was made")
+	}
+	if err := s.AddBuckets(append(buckets, late)...); err != nil {
+		t.Fatal(err)
+	}
+	if !has(s) || !has(door) {
+		t.Error("not there")
+	}
+	if err := door.AddBuckets(late); !errors.Is(err, ErrNotWriter) {
+		t.Error(err)
+	}
+}
+
 // TestNobodyTakesOverWithinATransaction: the takeover waits, and sees what was written.
 func TestNobodyTakesOverWithinATransaction(t *testing.T) {
 	db, s := create(t)
@@ -132,7 +184,7 @@ func TestAReadBackWaitsForTheTransactionBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer before.Close(context.Background())
-	if err := s.fence(before.PgConn()); err != nil {
+	if err := s.fence(t.Context(), before.PgConn()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := before.Exec(t.Context(), "insert into personasync.rows values ('k', 'v')"); err != nil {
@@ -229,7 +281,7 @@ func TestAServerThatTurnsReadOnlyIsLeft(t *testing.T) {
 	if _, err := db.pool.Exec(t.Context(), "alter database "+name+" set default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
-	if err := roundTrip(s.conn, nil, statement{sql: "set default_transaction_read_only = on"}); err != nil {
+	if err := roundTrip(t.Context(), s.conn, nil, statement{sql: "set default_transaction_read_only = on"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Update(put("k", "w")); code(err) != stateReadOnly || s.conn != nil {

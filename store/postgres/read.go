@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -15,10 +16,10 @@ import (
 // there, and so does every later one: err is looked at before anything comes of it.
 type reader struct {
 	state  *State
+	life   context.Context
 	conn   *pgconn.PgConn
 	tables map[string]*table
 	err    error
-	trips  int
 }
 
 // table is a table within a transaction.
@@ -69,7 +70,8 @@ func (r *reader) bucket(name string, prefix []byte) *bucket {
 	return &bucket{r: r, t: t, prefix: prefix, nested: name == nested}
 }
 
-// exists reports whether there is a table. One that is there stays.
+// exists reports whether there is a table. One that is there stays. After a read that failed it is taken to be there, and
+// reads as empty.
 func (r *reader) exists(name string) (found bool) {
 	if _, found := r.state.exist.Load(name); found {
 		return true
@@ -78,7 +80,7 @@ func (r *reader) exists(name string) (found bool) {
 	if found {
 		r.state.exist.Store(name, true)
 	}
-	return found
+	return found || r.err != nil
 }
 
 // query is one round trip of a statement.
@@ -86,10 +88,20 @@ func (r *reader) query(each func(row [][]byte), s statement) {
 	if r.err != nil {
 		return
 	}
-	r.trips++
-	if r.err = roundTrip(r.conn, func(_ int, row [][]byte) { each(row) }, s); r.err != nil {
+	if r.err = roundTrip(r.life, r.conn, func(_ int, row [][]byte) { each(row) }, s); r.err != nil {
 		r.err = fmt.Errorf("read from PostgreSQL: %w", r.err)
 	}
+}
+
+// run runs f on a transaction that reads from r. Code that found nothing where there must be something may panic: after a
+// read that failed its error is all there is to say.
+func (r *reader) run(f func(engine.Tx) error, tx engine.Tx) error {
+	defer func() {
+		if r.err != nil {
+			_ = recover()
+		}
+	}()
+	return f(tx)
 }
 
 // whole is the statement that reads a table to its end.

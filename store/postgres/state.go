@@ -21,10 +21,11 @@ import (
 // State, by which all is written while it lasts.
 type State struct {
 	db      *DB
-	term    *Term
-	exist   sync.Map    // names of tables that are known to exist
-	doubt   atomic.Bool // a transaction of the writer may still be committing; see settle
-	life    sync.Mutex  // of closed, and of the first of readers
+	term    *Term           // nil: for readers
+	life    context.Context // of the term: its transactions end with it
+	exist   sync.Map        // names of tables that are known to exist
+	doubt   atomic.Bool     // a transaction of the writer may still be committing; see settle
+	mu      sync.Mutex      // covers closed, and the first of readers
 	closed  bool
 	readers sync.WaitGroup
 
@@ -37,7 +38,13 @@ type State struct {
 var _ engine.State = (*State)(nil)
 
 // State returns the state of the store. Without a term it is for readers: Update returns ErrNotWriter.
-func (db *DB) State(t *Term) *State { return &State{db: db, term: t} }
+func (db *DB) State(t *Term) *State {
+	s := &State{db: db, term: t, life: context.Background()}
+	if t != nil {
+		s.life = t.life
+	}
+	return s
+}
 
 // View implements engine.State. A read that failed is its error, even if f has returned none.
 func (s *State) View(f func(engine.Tx) error) error {
@@ -55,10 +62,10 @@ func (s *State) View(f func(engine.Tx) error) error {
 		return err
 	}
 	defer c.Release() // which closes it, unless its transaction has ended
-	if err = f(r); r.err != nil {
+	if err = r.run(f, r); r.err != nil {
 		return r.err
 	}
-	return errors.Join(err, roundTrip(r.conn, nil, statement{sql: "rollback"}))
+	return errors.Join(err, roundTrip(r.life, r.conn, nil, statement{sql: "rollback"}))
 }
 
 // reader begins a reader on a connection of the pool. After a failover those that were idle lead to a server that is
@@ -82,8 +89,8 @@ func (s *State) reader(ctx context.Context) (c *pgxpool.Conn, r *reader, err err
 
 // enter counts a reader.
 func (s *State) enter() error {
-	s.life.Lock()
-	defer s.life.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
 		return domain.ErrClosed
 	}
@@ -93,7 +100,7 @@ func (s *State) enter() error {
 
 // begin begins a reader, with the tables that nearly every one asks for.
 func (s *State) begin(conn *pgconn.PgConn) (*reader, error) {
-	r := &reader{state: s, conn: conn, tables: make(map[string]*table)}
+	r := &reader{state: s, life: context.Background(), conn: conn, tables: make(map[string]*table)}
 	statements := []statement{{sql: "begin isolation level repeatable read read only"}, {sql: "select " + settings}}
 	spans, m := make([]span, len(atOnce)), memory{}
 	for i, name := range atOnce {
@@ -101,7 +108,7 @@ func (s *State) begin(conn *pgconn.PgConn) (*reader, error) {
 		r.tables[name] = t
 		statements = append(statements, whole(t.name))
 	}
-	err := roundTrip(conn, func(n int, v [][]byte) {
+	err := roundTrip(r.life, conn, func(n int, v [][]byte) {
 		if n -= len(statements) - len(atOnce); n >= 0 {
 			spans[n].rows = append(spans[n].rows, m.row(v[0], v[1]))
 		}
@@ -130,8 +137,11 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 			s.disconnect()
 		}
 	}()
+	if s.life.Err() != nil {
+		return context.Cause(s.life)
+	}
 	if s.conn == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(s.life, patience)
 		defer cancel()
 		c, err := s.db.connect(ctx)
 		if err != nil {
@@ -139,7 +149,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		}
 		s.conn = c.PgConn()
 	}
-	if err := s.fence(s.conn); err != nil {
+	if err := s.fence(s.life, s.conn); err != nil {
 		return err
 	}
 	if first != nil {
@@ -147,21 +157,21 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 			return err
 		}
 	}
-	r := &reader{state: s, conn: s.conn, tables: make(map[string]*table)}
+	r := &reader{state: s, life: s.life, conn: s.conn, tables: make(map[string]*table)}
 	for name, t := range s.kept {
 		r.tables[name] = t
 	}
 	tx := overlay.Over(r)
-	if err = f(tx); r.err != nil {
+	if err = r.run(f, tx); r.err != nil {
 		return r.err
 	}
 	if err != nil {
-		ended = roundTrip(s.conn, nil, statement{sql: "rollback"}) == nil
+		ended = roundTrip(s.life, s.conn, nil, statement{sql: "rollback"}) == nil
 		return err
 	}
 	_ = warned(s.conn) // of before the commit
 	s.doubt.Store(true)
-	if err := roundTrip(s.conn, nil, append(s.writes(tx), statement{sql: "commit"})...); err != nil {
+	if err := roundTrip(s.life, s.conn, nil, append(s.writes(tx), statement{sql: "commit"})...); err != nil {
 		return fmt.Errorf("write to PostgreSQL: %w", err)
 	}
 	if err := warned(s.conn); err != nil {
@@ -174,9 +184,9 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 }
 
 // fence begins a transaction that locks the term. While it is open nobody takes over.
-func (s *State) fence(conn *pgconn.PgConn) error {
+func (s *State) fence(ctx context.Context, conn *pgconn.PgConn) error {
 	held := false
-	err := roundTrip(conn, func(int, [][]byte) { held = true }, statement{sql: "begin"},
+	err := roundTrip(ctx, conn, func(int, [][]byte) { held = true }, statement{sql: "begin"},
 		statement{"select " + settings + " from " + s.db.quoted("term") + " where id = 1 and number = $1 for update", [][]byte{number(s.term.number)}, []uint32{typeNumber}})
 	if err != nil {
 		return fmt.Errorf("begin to write to PostgreSQL: %w", err)
@@ -198,7 +208,7 @@ func (s *State) settle(ctx context.Context) error {
 		return err
 	}
 	defer c.Close(ctx)
-	if err := s.fence(c.PgConn()); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
+	if err := s.fence(ctx, c.PgConn()); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
 		return err
 	}
 	s.doubt.Store(false)
@@ -217,12 +227,31 @@ func (s *State) disconnect() {
 
 // Close implements engine.State. It is called when Update is not.
 func (s *State) Close() error {
-	s.life.Lock()
+	s.mu.Lock()
 	s.closed = true
-	s.life.Unlock()
+	s.mu.Unlock()
 	s.readers.Wait()
 	s.disconnect()
 	return nil
+}
+
+// AddBuckets makes those of the buckets that are missing, as after an update of the program. It may take as long as a
+// statement of an administrator that has a table locked.
+func (s *State) AddBuckets(names ...[]byte) error {
+	if s.term == nil {
+		return ErrNotWriter
+	}
+	return translate(s.transact(s.tables(names), func(engine.Tx) error { return nil }))
+}
+
+// tables returns what makes the tables of a store, as the first thing of a transaction.
+func (s *State) tables(buckets [][]byte) func(*pgconn.PgConn) error {
+	return func(conn *pgconn.PgConn) error {
+		if err := conn.Exec(s.life, s.db.tables(buckets)).Close(); err != nil {
+			return fmt.Errorf("make the tables in PostgreSQL: %w", err)
+		}
+		return nil
+	}
 }
 
 // metaFormat is where the version of the format stands, as in a file.
@@ -234,8 +263,9 @@ const format = 2
 // Create makes the tables of a store, with its epoch and what fill writes: all of it or nothing.
 func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byte, fill func(engine.Tx) error) error {
 	s := db.State(t)
+	s.life = ctx // the fence is its end anyway
 	defer s.Close()
-	err := s.transact(func(conn *pgconn.PgConn) error { return conn.Exec(ctx, db.tables(buckets)).Close() }, func(tx engine.Tx) error {
+	err := s.transact(s.tables(buckets), func(tx engine.Tx) error {
 		meta := tx.Bucket(engine.BucketMeta)
 		if meta.Get(metaFormat) != nil {
 			return fmt.Errorf("the schema %s has a store already", db.Schema)

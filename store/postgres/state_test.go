@@ -38,7 +38,7 @@ func newTerm(t testing.TB, db *DB) *Term {
 	if err := db.ensureTerm(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	term := &Term{db: db}
+	term := &Term{db: db, life: context.Background()}
 	if err := db.pool.QueryRow(context.Background(), "update personasync.term set number = number + 1 returning number").Scan(&term.number); err != nil {
 		t.Fatal(err)
 	}

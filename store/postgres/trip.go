@@ -36,15 +36,16 @@ const (
 // inBinary has all parameters and results in their binary form.
 var inBinary = []int16{1}
 
-// roundTrip sends statements at once and gives each row of their answers to each, which must copy what it keeps; nil wants
-// none. The first error ends it. Each statement is parsed where it is run: a pooler may give the next one another session.
-func roundTrip(conn *pgconn.PgConn, each func(statement int, row [][]byte), statements ...statement) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// roundTrip is send for as long as life lasts and a server may need.
+func roundTrip(life context.Context, conn *pgconn.PgConn, each func(statement int, row [][]byte), statements ...statement) error {
+	ctx, cancel := context.WithTimeout(life, patience)
 	defer cancel()
 	return send(ctx, conn, each, statements...)
 }
 
-// send is roundTrip for as long as ctx lasts, whose end closes the connection.
+// send sends statements at once and gives each row of their answers to each, which must copy what it keeps; nil wants none.
+// The first error ends it, and the end of ctx, which closes the connection. Each statement is parsed where it is run: a
+// pooler may give the next one another session.
 func send(ctx context.Context, conn *pgconn.PgConn, each func(statement int, row [][]byte), statements ...statement) error {
 	var batch pgconn.Batch
 	for _, s := range statements {
