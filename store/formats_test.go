@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"personasync/store/domain"
 	"personasync/store/engine/bolt"
@@ -180,41 +181,142 @@ func pack(t testing.TB, dir, folder string) {
 	}
 }
 
-// TestAStoreWithTheFirstJournalOpens: the store in testdata/v2-journal was made with PERSONASYNC_MAKE_TESTDATA=journal by the
-// first version that wrote a journal, once.
-func TestAStoreWithTheFirstJournalOpens(t *testing.T) {
+// TestAStoreOfAnEarlierProgramOpens: the store in each folder was made with PERSONASYNC_MAKE_TESTDATA=NAME, once, by a
+// program that knew what is in it. It is never made again.
+func TestAStoreOfAnEarlierProgramOpens(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("bbolt writes its pages in the byte order of the machine")
 	}
-	const folder = "testdata/v2-journal"
-	all := func(dir string) []byte {
-		b := &bench{TB: t, Store: openQuietly(t, dir)}
-		must(t, b.Applied(t.Context()))
-		lines := map[string][]domain.JournalInfo{}
-		for _, user := range []string{"user-0004", "user-0005", "743be593-7789-4b74-8078-cbcc8894c586"} {
-			lines[user] = b.journalOf(user)
-		}
-		recount(t, b)
-		text, err := json.MarshalIndent(lines, "", " ")
-		must(t, err)
-		return append(text, '\n')
+	for name, c := range map[string]struct {
+		fill func(t *testing.T) (dir string)
+		read func(b *bench) any
+	}{
+		"journal":    {journalSample, journalLines},
+		"selections": {selectionsSample, selectionLines},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := "testdata/v2-" + name
+			read := func(dir string) []byte {
+				b := &bench{TB: t, Store: openQuietly(t, dir)}
+				must(t, b.Applied(t.Context()))
+				lines := c.read(b)
+				recount(t, b)
+				text, err := json.MarshalIndent(lines, "", " ")
+				must(t, err)
+				return append(text, '\n')
+			}
+			want := filepath.Join(folder, "want.json")
+			if os.Getenv("PERSONASYNC_MAKE_TESTDATA") == name {
+				dir := filepath.Join(t.TempDir(), "copy")
+				copyStore(t, c.fill(t), dir)
+				pack(t, dir, folder)
+				must(t, os.WriteFile(want, read(dir), 0o644))
+			}
+			text, err := os.ReadFile(want)
+			must(t, err)
+			dir := unpack(t, folder)
+			if got := read(dir); !bytes.Equal(got, text) {
+				t.Errorf("it reads otherwise than it did: %s", firstDifference(string(text), string(got)))
+			}
+		})
 	}
-	want := filepath.Join(folder, "want.json")
-	if os.Getenv("PERSONASYNC_MAKE_TESTDATA") == "journal" {
-		b := &bench{TB: t, dir: sample(t, 16)}
-		b.Store = openQuietly(t, b.dir)
-		b.receive(event("743be593-7789-4b74-8078-cbcc8894c586", "vip", true, 27, func(e *domain.Event) { e.MessageID = "personas_2DGdYrXrV8dVWmzcgsKuUsxvrX2" }))
-		_, err := b.CloseAudience(WithOperator(t.Context(), "olga"), "vip", true, false, nil)
-		must(t, err)
-		must(t, b.Close())
-		dir := filepath.Join(t.TempDir(), "copy")
-		copyStore(t, b.dir, dir)
-		pack(t, dir, folder)
-		must(t, os.WriteFile(want, all(dir), 0o644))
-	}
-	text, err := os.ReadFile(want)
+}
+
+// journalSample is a store with the first journal.
+func journalSample(t *testing.T) (dir string) {
+	b := &bench{TB: t, dir: sample(t, 16)}
+	b.Store = openQuietly(t, b.dir)
+	b.receive(event("743be593-7789-4b74-8078-cbcc8894c586", "vip", true, 27, func(e *domain.Event) { e.MessageID = "personas_2DGdYrXrV8dVWmzcgsKuUsxvrX2" }))
+	_, err := b.CloseAudience(WithOperator(t.Context(), "olga"), "vip", true, false, nil)
 	must(t, err)
-	if got := all(unpack(t, folder)); !bytes.Equal(got, text) {
-		t.Errorf("it reads otherwise than it did: %s", firstDifference(string(text), string(got)))
+	must(t, b.Close())
+	return b.dir
+}
+
+func journalLines(b *bench) any {
+	lines := map[string][]domain.JournalInfo{}
+	for _, user := range []string{"user-0004", "user-0005", "743be593-7789-4b74-8078-cbcc8894c586"} {
+		lines[user] = b.journalOf(user)
 	}
+	return lines
+}
+
+// selectionsSample is a store with users who are not told of: for lack of consent, by a rollout, a pause and a holdout, and
+// with users deleted at MoEngage, of whom one came back.
+func selectionsSample(t *testing.T) (dir string) {
+	r := deleting(3)
+	r.Lists = map[string]domain.UserList{"pilot": domain.NewUserList([]string{"dan"})}
+	part := func(key string, change func(p *domain.Policy)) {
+		p := r.Defaults
+		p.Send |= domain.SendCohort
+		change(&p)
+		r.Sections = append(r.Sections, domain.Section{Key: key, Policy: p})
+	}
+	part("asks", func(p *domain.Policy) { p.Consent = []string{"Marketing"} })
+	part("few", func(p *domain.Policy) { p.Rollout = &domain.Rollout{Share: 1, List: "pilot"} })
+	part("control", func(p *domain.Policy) { p.Rollout = &domain.Rollout{Share: 1, Holdout: 1} })
+	b := open(t, r)
+	given := func(categories ...string) func(*domain.Event) {
+		return func(e *domain.Event) { e.Consent = &domain.Preferences{Given: categories} }
+	}
+	now := noon.Add(time.Hour)
+	b.receive(event("ann", "asks", true, 0, given("Analytics", "Marketing")), event("bob", "asks", true, 1, given()), event("cid", "asks", true, 2, given("Marketing")),
+		event("dan", "few", true, 3), event("eve", "few", true, 4), event("fay", "control", true, 5),
+		event("gus", "vip", true, 6), event("hal", "vip", true, 7), event("ivy", "vip", true, 8), event("jon", "vip", true, 9))
+	for range 9 { // the cohorts after the attributes
+		for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+			o := everything(now)
+			o.Endpoint = endpoint
+			if f := b.takeFor(o); f != nil {
+				b.settleAt(f, now, domain.Result{Verdict: domain.Delivered})
+			}
+		}
+		now = now.Add(2 * time.Minute)
+	}
+	b.receive(event("cid", "asks", true, 10, given()))
+	_, err := b.PauseComputation(t.Context(), "vip", domain.Pause{Since: noon, Why: "campaign freeze", By: "olga"})
+	must(t, err)
+	b.receive(event("kim", "vip", true, 11), deletion("gus", "del-1", 31), deletion("hal", "del-2", 32))
+	o := onDeletes(now)
+	o.MaxEvents = 1
+	b.settleAt(b.takeFor(o), now, domain.Result{Verdict: domain.Delivered, Answer: domain.Answer{Status: 200, RequestID: "ZbPXtKFL"}})
+	b.receive(event("gus", "gold", true, 40), deletion("ivy", "del-3", 33), deletion("jon", "del-4", 34))
+	must(t, b.Close())
+	return b.dir
+}
+
+func selectionLines(b *bench) any {
+	type page struct {
+		Memberships  []string `json:"memberships"`
+		Consent      string   `json:"consent"`
+		DeletedUntil string   `json:"deleted_until"`
+		Changes      []string `json:"changes"`
+	}
+	users := map[string]any{}
+	for _, id := range []string{"ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal", "ivy", "jon", "kim"} {
+		u, err := b.User(id)
+		must(b, err)
+		p := page{DeletedUntil: u.DeletedUntil}
+		for _, m := range u.Memberships {
+			p.Memberships = append(p.Memberships, fmt.Sprintf("%s in %v, told %s, withheld %v: %s", m.Computation, m.In, m.Told, m.Withheld, m.NotTold))
+		}
+		if c := u.Consent; c != nil {
+			p.Consent = fmt.Sprintf("%q since %s by %s, withheld %v", c.Given, c.Since, c.By, c.Withheld)
+		}
+		for _, ch := range slices.Concat(u.Pending, u.History) {
+			p.Changes = append(p.Changes, fmt.Sprintf("%s %s %s %s %s %s", ch.ID, ch.State, ch.Kind, ch.Computation, ch.Value, ch.Reason))
+		}
+		users[id] = p
+	}
+	c, err := b.Counts()
+	must(b, err)
+	deletions, err := b.Deletions("")
+	must(b, err)
+	pauses, err := b.Pauses()
+	must(b, err)
+	lines := []string{}
+	for _, d := range deletions {
+		lines = append(lines, fmt.Sprintf("%s %s %q %s asked %s by %s (%s) %s closed %s %d %s final %s", d.ID, d.State, d.User, d.Hash, d.Asked, d.By, d.MessageID, d.Reason, d.Closed, d.Status, d.RequestID, d.Final))
+	}
+	return map[string]any{"users": users, "events": c.Events, "changes": c.Changes, "deletions": lines, "pauses": pauses, "journal": b.journalOf("cid")}
 }
