@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
 )
 
 // deleting is rules that have MoEngage delete users, so many a day.
@@ -443,4 +445,38 @@ func (m *deletionModel) send(o domain.TakeOptions, v domain.Verdict) bool {
 	}
 	m.b.settleAt(f, minute(m.clock), domain.Result{Verdict: v, Reason: "model", RetryAt: minute(m.clock + 1)})
 	return true
+}
+
+// TestASalvageKeepsTheWaitOfAUserWhoCameBack: the pending index is made anew, and what came after a delete left at once, for
+// MoEngage to delete it with the user.
+func TestASalvageKeepsTheWaitOfAUserWhoCameBack(t *testing.T) {
+	r := deleting(10)
+	b := open(t, r)
+	now := time.Now()
+	b.receive(event("ann", "vip", true, 0), deletion("ann", "del-1", 31))
+	b.settleAt(b.takeFor(onDeletes(now)), now, domain.Result{Verdict: domain.Delivered, Answer: domain.Answer{Status: 200}})
+	b.receive(event("ann", "vip", true, 40, func(e *domain.Event) { e.Received = now }), event("bob", "vip", true, 1))
+	was, err := b.User("ann")
+	must(t, err)
+	if was.DeletedUntil == "" || len(was.Pending) == 0 {
+		t.Fatalf("ann does not wait: %+v", was)
+	}
+	must(t, b.Store.Close())
+	breakHeads(t, filepath.Join(b.dir, datadir.StateFile), "both")
+	endUncleanly(t, b.dir, false)
+	b.Store = nil
+	b.reopen(r)
+	if list, err := b.Salvages(); err != nil || len(list) != 1 {
+		t.Fatalf("salvaged: %+v, %v", list, err)
+	}
+	is, err := b.User("ann")
+	must(t, err)
+	if is.DeletedUntil != was.DeletedUntil || len(is.Pending) != len(was.Pending) {
+		t.Errorf("ann waits until %q with %d changes, not %q with %d", is.DeletedUntil, len(is.Pending), was.DeletedUntil, len(was.Pending))
+	}
+	f := b.takeFor(everything(now.Add(time.Hour)))
+	if f == nil || len(f.Users) != 1 || f.Users[0].User != "bob" {
+		t.Errorf("leased: %+v", f)
+	}
+	recount(t, b)
 }

@@ -95,8 +95,8 @@ func deletedUntil(tx *state.Tx, user string) (until uint32) {
 	return until
 }
 
-// bar has the changes of a user wait while MoEngage may delete the user.
-func bar(tx *state.Tx, u *state.User) {
+// Bar has the changes of a user wait while MoEngage may delete the user.
+func Bar(tx *state.Tx, u *state.User) {
 	if until := acceptedUntil(tx, u); until != 0 {
 		u.Index.Deleted = until
 	}

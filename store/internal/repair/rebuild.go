@@ -10,6 +10,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/apply"
+	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
 
@@ -18,11 +19,12 @@ import (
 // lost row of its user.
 //
 //	1 computations   one for every number that a row or a change names
-//	2 history, journal  the users' chains
-//	3 rows           pending attributes; those of an interrupted request are uncertain
-//	4 parked, held   the pointers to them
-//	5 queue          pending events
-//	6 sums           entries that a counter promised and a count does not find are lost, and counted as lost
+//	2 deletions      until when MoEngage may delete users
+//	3 history, journal  the users' chains
+//	4 rows           pending attributes; those of an interrupted request are uncertain
+//	5 parked, held   the pointers to them
+//	6 queue          pending events
+//	7 sums           entries that a counter promised and a count does not find are lost, and counted as lost
 //
 // A change may be found twice, because older pages were read too. The version in the later state is the newer. The locator
 // knows which ids were met before.
@@ -62,7 +64,7 @@ func (r *rebuilder) run() error {
 		bucket []byte
 		do     func(tx *state.Tx, k, v []byte)
 	}{
-		{state.BucketHistory, r.closed}, {state.BucketJournal, r.chunk}, {state.BucketRows, r.row}, {state.BucketParked, r.kept}, {state.BucketHeld, r.kept}, {state.BucketQueue, r.queued},
+		{state.BucketDeletions, r.receipt}, {state.BucketHistory, r.closed}, {state.BucketJournal, r.chunk}, {state.BucketRows, r.row}, {state.BucketParked, r.kept}, {state.BucketHeld, r.kept}, {state.BucketQueue, r.queued},
 	} {
 		if err := r.each(step.bucket, step.do); err != nil {
 			return err
@@ -79,6 +81,7 @@ func (r *rebuilder) run() error {
 func (r *rebuilder) in(do func(tx *state.Tx)) error {
 	return r.db.Update(func(tx engine.Tx) error {
 		b := state.NewTx(tx, r.st, r.log)
+		b.Now = r.report.At
 		do(b)
 		return b.Flush()
 	})
@@ -122,6 +125,15 @@ func (r *rebuilder) addDisplaced() error {
 		}
 		return nil
 	})
+}
+
+// receipt learns until when MoEngage may delete users, which a lost count of deletes does not say.
+func (r *rebuilder) receipt(tx *state.Tx, k, frame []byte) {
+	one, err := state.DecodeReceipt(k, frame, tx.State.Epochs)
+	if err != nil || one.Accepted.IsZero() {
+		return
+	}
+	tx.State.Deletes.Accepted = max(tx.State.Deletes.Accepted, uint64(one.Accepted.Unix()))
 }
 
 // met adds a change to the locator, and reports whether it was there before.
@@ -250,8 +262,14 @@ func (r *rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.
 		tx.Write(u, f.Number)
 	}
 	u.Index.SetPending(f.Number, true)
-	u.Index.Endpoint(f.Endpoint()).Add(t.Lane, t.Due)
+	await(tx, u, f.Endpoint(), t.Lane, t.Due)
+}
+
+// await gives a pending change its place in the user's pending index, where one of a user that MoEngage may still delete waits.
+func await(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane, due uint32) {
+	u.Index.Endpoint(endpoint).Add(lane, due)
 	u.Dirty = true
+	outbox.Bar(tx, u)
 }
 
 // fly counts an overtaken change whose lease is still open.
@@ -261,8 +279,7 @@ func (r *rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.En
 		tx.Write(u, f.Number)
 		return
 	}
-	u.Index.Endpoint(f.Endpoint()).Add(e.InFlight.Lane, e.InFlight.Due)
-	u.Dirty = true
+	await(tx, u, f.Endpoint(), e.InFlight.Lane, e.InFlight.Due)
 }
 
 // interrupt ends an in-flight change whose lease is lost, so its outcome is unknown. An overtaken change is superseded; any
@@ -340,6 +357,5 @@ func (r *rebuilder) queued(tx *state.Tx, k, v []byte) {
 		tx.Entry(u, ch.Field).Loose++
 		tx.Write(u, ch.Field)
 	}
-	u.Index.Endpoint(ch.Endpoint).Add(lane, due)
-	u.Dirty = true
+	await(tx, u, ch.Endpoint, lane, due)
 }
