@@ -105,7 +105,7 @@ func (u *upkeep) check(ctx context.Context, progress func(done, total int64)) (*
 	}
 	defer end()
 	if u.db == nil {
-		return nil, ErrNotFiles
+		return repair.CheckTables(ctx, u.r, u.records.First())
 	}
 	halt, grew := u.longRead()
 	r, err := repair.CheckLive(ctx, u.r, u.db, u.inbox, progress, halt)

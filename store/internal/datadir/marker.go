@@ -140,8 +140,11 @@ func (w *ShutdownMarker) GiveUp() error {
 	return errors.Join(w.write(w.Last, true), w.Close())
 }
 
-// Note records err if IsIOError, as a reason for the next start to check the files. It keeps the first.
+// Note records err if IsIOError, as a reason for the next start to check the files. It keeps the first. A nil marker is that of no files.
 func (w *ShutdownMarker) Note(err error) {
+	if w == nil {
+		return
+	}
 	if !IsIOError(err) {
 		return
 	}

@@ -22,6 +22,7 @@ type mailbox struct {
 	awaited  chan struct{} // buffer of one: somebody waits until records are applied
 	closing  chan struct{} // closed by Stop; ends the writer
 	ended    chan struct{} // closed when the writer has ended: it answers nothing more
+	absent   func() error  // of a writer that is in another process: who writes; nil: it is here
 }
 
 func newMailbox() mailbox {
@@ -62,10 +63,18 @@ func (m *mailbox) send(ctx context.Context, c *Command) error {
 	case m.commands <- c:
 		return nil
 	case <-m.ended:
-		return domain.ErrClosed
+		return m.gone()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// gone is what a caller is answered that finds the writer ended.
+func (m *mailbox) gone() error {
+	if m.absent != nil {
+		return m.absent()
+	}
+	return domain.ErrClosed
 }
 
 // Pause runs f in the writer's goroutine between two transactions, and returns when it has. An ended writer answers
@@ -77,7 +86,7 @@ func (m *mailbox) Pause(f func()) error {
 		<-done
 		return nil
 	case <-m.ended:
-		return domain.ErrClosed
+		return m.gone()
 	}
 }
 

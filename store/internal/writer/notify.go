@@ -47,29 +47,6 @@ func (n *notifier) ended(fault error, apply bool) {
 	close(last.reached)
 }
 
-// wait waits until done reports true. It looks again whenever a transaction has ended, and gives up when the disk
-// turns out to be full, or transactions fail time and again.
-func (n *notifier) wait(ctx context.Context, stopped <-chan struct{}, done func() (bool, error)) error {
-	for {
-		e := n.current.Load()
-		if ok, err := done(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-e.reached:
-		case <-stopped:
-			return domain.ErrClosed
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if e = n.current.Load(); errors.Is(e.fault, domain.ErrFull) || e.fault != nil && e.failures >= maxFailures {
-			if ok, _ := done(); !ok {
-				return e.fault
-			}
-		}
-	}
-}
-
 // signal wakes the sender of an endpoint.
 func (n *notifier) signal(endpoint domain.Endpoint) {
 	select {
@@ -82,16 +59,28 @@ func (n *notifier) signal(endpoint domain.Endpoint) {
 // full, or transactions fail time and again. An ended writer answers ErrClosed. It ends the rest of an apply that no
 // events came beside: that rest is for nobody while a caller waits.
 func (w *Writer) Await(ctx context.Context, done func() (bool, error)) error {
-	return w.notify.wait(ctx, w.mailbox.ended, func() (bool, error) {
-		ok, err := done()
-		if !ok && err == nil {
-			select {
-			case w.awaited <- struct{}{}:
-			default:
+	for {
+		e := w.notify.current.Load()
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case w.awaited <- struct{}{}:
+		default:
+		}
+		select {
+		case <-e.reached:
+		case <-w.mailbox.ended:
+			return w.gone()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if e = w.notify.current.Load(); errors.Is(e.fault, domain.ErrFull) || e.fault != nil && e.failures >= maxFailures {
+			if ok, _ := done(); !ok {
+				return e.fault
 			}
 		}
-		return ok, err
-	})
+	}
 }
 
 // AwaitApplied is Await until the record of that number is applied.

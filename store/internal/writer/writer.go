@@ -132,6 +132,13 @@ func (w *Writer) Run() {
 	}
 }
 
+// Absent makes w a writer that never runs, because another process writes: it answers every question with why. It is
+// called in place of Recover and Run.
+func (w *Writer) Absent(why func() error) {
+	w.absent = why
+	close(w.mailbox.ended)
+}
+
 // Stop ends Run once the transaction under way has, and waits for it. It is called once.
 func (w *Writer) Stop() {
 	close(w.closing)
@@ -141,7 +148,7 @@ func (w *Writer) Stop() {
 // Finish writes what a stopped writer still has in memory: the counts of refused requests, and where the state runs.
 func (w *Writer) Finish() error {
 	counts := w.refused.Unwritten()
-	if !counts && w.carry.arrival == nil || w.damage.IsBroken() {
+	if !counts && w.carry.arrival == nil || w.absent != nil || w.damage.IsBroken() {
 		return nil
 	}
 	if err := w.Write(false); counts {

@@ -146,10 +146,10 @@ func TestAWaitEndsWithAnErrorThatLasts(t *testing.T) {
 		"another error": {errors.New("the disk failed"), maxFailures},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, asked := newNotifier(), 0
-			err := n.wait(t.Context(), nil, func() (bool, error) {
+			w, asked := &Writer{mailbox: newMailbox(), notify: newNotifier()}, 0
+			err := w.Await(t.Context(), func() (bool, error) {
 				if asked++; asked <= c.after {
-					n.ended(c.fault, true)
+					w.notify.ended(c.fault, true)
 				}
 				return false, nil
 			})
