@@ -62,6 +62,7 @@ type Store struct {
 	records  inbox // of the files, or on PostgreSQL
 	writer   *writer.Writer
 	liveness writer.Liveness
+	term     *term // on PostgreSQL; nil in files
 	damage   *datadir.Damage
 	rules    ruleKeeper
 	orders   *orders.Runner
@@ -116,6 +117,7 @@ func (s *Store) Close() (err error) {
 		defer s.upkeep.busy.Unlock()
 		err = s.writer.Finish()
 		s.records.CloseFiles()
+		s.term.end()
 		if s.damage.IsBroken() { // a file that panicked may hold its own lock for ever
 			go s.r.State.Close()
 		} else {
@@ -188,11 +190,22 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 	return err
 }
 
-// SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing.
-func (s *Store) SetRules(ctx context.Context, r domain.Rules) error { return s.rules.set(ctx, r) }
+// SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing. The rules of a door are
+// put in force when it becomes the writer.
+func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
+	if !s.Role().Writer {
+		return nil
+	}
+	return s.rules.set(ctx, r)
+}
 
-// CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
-func (s *Store) CountRefusal(r domain.Refusal) { s.r.Refused.Count(r) }
+// CountRefusal counts one request that was refused for good, at its Last. It waits for no disk. A door counts none: its
+// metrics do.
+func (s *Store) CountRefusal(r domain.Refusal) {
+	if s.r.Refused != nil {
+		s.r.Refused.Count(r)
+	}
+}
 
 // Take commits a lease of due changes and returns it, or nil when nothing is due. Users of a lease are out of reach of
 // further Takes on its endpoint until it is settled.

@@ -29,6 +29,7 @@ type View struct {
 	r     *query.Reader
 	db    *bolt.State // nil on PostgreSQL, like inbox
 	inbox *wal.Log
+	end   func() error // of a read-only view
 }
 
 // OpenReadOnly opens the files of a stopped agent for inspection. It returns ErrNoData when there is no store in dir, and
@@ -72,14 +73,12 @@ func openReadOnly(dir string) (*View, error) {
 		db.Close()
 		return nil, err
 	}
-	return &View{r: &query.Reader{State: db, Inbox: inbox}, db: db, inbox: inbox}, nil
+	end := func() error { inbox.CloseFiles(); return db.Close() }
+	return &View{r: &query.Reader{State: db, Inbox: inbox}, db: db, inbox: inbox, end: end}, nil
 }
 
 // Close ends a read-only view.
-func (v *View) Close() error {
-	v.inbox.CloseFiles()
-	return v.db.Close()
-}
+func (v *View) Close() error { return v.end() }
 
 // look runs one read transaction.
 func (v *View) look(f func(tx engine.Tx) error) error { return v.r.Look(f) }

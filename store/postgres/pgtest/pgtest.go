@@ -81,7 +81,7 @@ func start(settings ...string) (*Server, error) {
 	if err := s.run("initdb", "-D", s.data(), "--no-sync", "--no-instructions", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"); err != nil {
 		return nil, err
 	}
-	return s, s.configure(append([]string{"fsync = off", "full_page_writes = off", "shared_buffers = 32MB", "max_connections = 200", "listen_addresses = ''"}, settings...))
+	return s, s.configure(append([]string{"fsync = off", "full_page_writes = off", "shared_buffers = 32MB", "max_connections = 400", "listen_addresses = ''"}, settings...))
 }
 
 // newServer makes the folder of a server, and has somebody look after it.

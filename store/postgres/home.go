@@ -1,0 +1,33 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Home names the database and its timeline, which changes when a standby is promoted and when a backup is restored. It is
+// empty where this user may not ask.
+func (db *DB) Home(ctx context.Context) (home []byte, err error) {
+	var text string
+	err = db.pool.QueryRow(ctx, "select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
+		db.Schema).Scan(&text)
+	if code(err) == stateNoRight {
+		return nil, nil
+	}
+	return []byte(text), explain(err)
+}
+
+// askPatience bounds a question about the writer.
+const askPatience = 2 * time.Second
+
+// NotWriter returns ErrNotWriter, with the agent that holds the term.
+func (db *DB) NotWriter() error {
+	ctx, cancel := context.WithTimeout(context.Background(), askPatience)
+	defer cancel()
+	h, err := db.Holder(ctx)
+	if err != nil || h.Left <= 0 {
+		return fmt.Errorf("%w, and no other one is at the moment: try again in a few seconds", ErrNotWriter)
+	}
+	return fmt.Errorf("%w: that is the one on %s: give the command there", ErrNotWriter, h.Host)
+}

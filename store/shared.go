@@ -1,0 +1,266 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/state"
+	"personasync/store/postgres"
+)
+
+// Shared is a store in PostgreSQL, which several agents share. One of them at a time has the term and is the writer: it
+// applies, sends, and keeps house. The others are doors: they take events, which the writer applies, and answer
+// questions.
+//
+// A process opens it again and again, each time in the role that it has then: see Store.RoleEnded. Open, Connect's
+// counterpart Close, and the use of what Open returned follow each other; they are not called concurrently.
+type Shared struct {
+	db   *postgres.DB
+	next *postgres.Term // acquired for the next Open; nil: it tries for one
+	mu   sync.Mutex     // covers next
+}
+
+// SharedConfig says how to reach a store in PostgreSQL.
+type SharedConfig = postgres.Config
+
+// ErrNotWriter says that an order must be given where the writer runs, and where that is.
+var ErrNotWriter = postgres.ErrNotWriter
+
+// Connect connects to the store of c, which may not exist yet.
+func Connect(ctx context.Context, c SharedConfig) (*Shared, error) {
+	db, err := postgres.Connect(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Shared{db: db}, nil
+}
+
+// Close ends the connections, and gives up a term that no Open took.
+func (h *Shared) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	(&term{held: h.next}).end()
+	h.next = nil
+	h.db.Close()
+}
+
+// Open opens the store: as its writer if nobody else is, and as a door otherwise. A store that does not exist is made.
+// scratch is a folder for what an order must sort.
+func (h *Shared) Open(ctx context.Context, scratch string, options Options) (*Store, error) {
+	t, err := h.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &sharedOpener{Options: options, db: h.db, term: t, scratch: scratch}
+	o.life, o.end = context.WithCancel(context.Background())
+	s, err := o.open(ctx)
+	if err != nil {
+		o.end()
+		t.end()
+		return nil, err
+	}
+	if t.held == nil {
+		s.run.others.Go(func() { h.await(o.life, t) })
+		return s, nil
+	}
+	go s.writer.Run()
+	return s, nil
+}
+
+// OpenReadOnly opens the store for inspection, beside its writer, and closes the connections with the view. It returns
+// ErrNoData when there is no store.
+func (h *Shared) OpenReadOnly(ctx context.Context) (*View, error) {
+	found, err := h.db.Exists(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, ErrNoData
+	}
+	records, err := h.db.Log(0, nil)
+	if err != nil {
+		return nil, err
+	}
+	end := func() error { records.CloseFiles(); h.Close(); return nil }
+	return &View{r: &query.Reader{State: h.db.State(nil), Inbox: records}, end: end}, nil
+}
+
+// acquire returns the term that await got, or tries for one.
+func (h *Shared) acquire(ctx context.Context) (*term, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := &term{held: h.next, since: time.Now(), over: make(chan struct{})}
+	h.next = nil
+	if t.held != nil {
+		return t, nil
+	}
+	var err error
+	t.held, err = h.db.Acquire(ctx)
+	if errors.Is(err, postgres.ErrHeld) {
+		return t, nil
+	}
+	return t, err
+}
+
+// await waits for a term, and ends the role of a door once it has one.
+func (h *Shared) await(ctx context.Context, t *term) {
+	held, err := h.db.Wait(ctx)
+	if err != nil {
+		return // ctx ended
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next = held
+	close(t.over)
+}
+
+// term is the role of an open store.
+type term struct {
+	held  *postgres.Term // nil: a door
+	since time.Time      // when this process was given it
+	over  chan struct{}  // of a door: closed once this process is to be the writer
+}
+
+// handOver bounds how long the end of a term may take.
+const handOver = 2 * time.Second
+
+// end gives the term up, to the agent that asks next.
+func (t *term) end() {
+	if t == nil || t.held == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handOver)
+	defer cancel()
+	_ = t.held.Release(ctx) // else it runs out
+}
+
+// Role is what a process is to its store.
+type Role struct {
+	Shared bool      // several processes may have the store open
+	Writer bool      // this process writes it
+	Term   int64     // number of the term of this process, 0 without one
+	Since  time.Time // begin of that term
+}
+
+// Role returns the role that the store was opened in. In files it is always that of the writer.
+func (s *Store) Role() Role {
+	switch {
+	case s.term == nil:
+		return Role{Writer: true}
+	case s.term.held == nil:
+		return Role{Shared: true}
+	}
+	return Role{Shared: true, Writer: true, Term: s.term.held.Number(), Since: s.term.since}
+}
+
+// RoleEnded is closed when the role has ended: a writer's term is over, or a door is to be the writer. The caller closes
+// the store and opens it again. A writer starts no request after that, and ends those under way: the next one may be at
+// work in a second. In files it is nil.
+func (s *Store) RoleEnded() <-chan struct{} {
+	switch {
+	case s.term == nil:
+		return nil
+	case s.term.held == nil:
+		return s.term.over
+	}
+	return s.term.held.Over()
+}
+
+// Writes returns nil where this process writes the store, and otherwise ErrNotWriter with the one that does.
+func (s *Store) Writes() error {
+	if s.Role().Writer {
+		return nil
+	}
+	return s.writer.Pause(func() {})
+}
+
+// sharedOpener puts a store on PostgreSQL together.
+type sharedOpener struct {
+	Options
+	db      *postgres.DB
+	term    *term
+	scratch string
+	life    context.Context
+	end     context.CancelFunc
+}
+
+func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
+	if err := o.create(ctx); err != nil {
+		return nil, err
+	}
+	kv := o.db.State(o.term.held)
+	var st *state.State
+	var home []byte
+	err := kv.View(func(tx engine.Tx) (err error) {
+		st, err = state.LoadCounted(tx)
+		return err
+	})
+	if err == nil {
+		home, err = o.db.Home(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	records, err := o.db.Log(st.Applied+1, o.term.held)
+	if err != nil {
+		return nil, err
+	}
+	b := base{
+		Options: &o.Options, life: o.life, end: o.end, db: kv, state: st, records: records,
+		damage: datadir.NewDamage(o.Log, nil), budget: datadir.NewDiskBudget(0), scratch: o.scratch,
+	}
+	s, err := b.build()
+	if err != nil {
+		records.CloseFiles()
+		return nil, err
+	}
+	s.term = o.term
+	if o.term.held == nil {
+		s.r.Refused, s.r.Parkings = nil, nil // the writer's
+		s.writer.Absent(func() error { return o.db.NotWriter() })
+		return s, nil
+	}
+	s.writer.Arrive(o.arrival(st, home, records.Next()))
+	if err := boltfile.Guard(s.writer.Recover); err != nil {
+		records.CloseFiles()
+		return nil, err
+	}
+	return s, nil
+}
+
+// create makes the tables of a new store, if this process is to be the writer. A door of a store that does not exist
+// waits for the writer that makes it.
+func (o *sharedOpener) create(ctx context.Context) error {
+	found, err := o.db.Exists(ctx)
+	switch {
+	case err != nil || found:
+		return err
+	case o.term.held == nil:
+		return fmt.Errorf("%w: another agent is making the store: it is tried again", domain.ErrBusy)
+	}
+	o.Log.Info("a new store begins", "schema", o.db.Schema)
+	return o.db.Create(ctx, o.term.held, rand.Uint32()|1, state.StateBuckets, state.Init)
+}
+
+// arrival has change ids go on under another epoch where the database is not the one that it was: a standby that was
+// promoted, or a backup, may lack what the one before had.
+func (o *sharedOpener) arrival(st *state.State, home []byte, next uint64) *state.Arrival {
+	if string(home) == string(st.Home) {
+		return nil
+	}
+	a := &state.Arrival{Home: home, First: next}
+	if len(st.Home) > 0 {
+		a.Epoch = rand.Uint32() | 1
+		o.Log.Info("the database is another one than before, or was promoted: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", a.Epoch), "first_record", a.First)
+	}
+	return a
+}
