@@ -91,6 +91,7 @@ func TestAParkedEventThatIsOldNewsChangesNothing(t *testing.T) {
 }
 
 func TestAForgottenUserIsErasedFromEventsReadAgain(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	secret := []byte(`"traits":{"marker":"K7Q-erase-me"}`)
 	b.receive(event("ann", "vip", true, 0, unusable, func(e *domain.Event) { e.Raw = append([]byte(`{"userId":"ann",`), append(secret, '}')...) }))

@@ -59,6 +59,7 @@ func stateOf(t *testing.T, b *bench) string {
 // TestABackupOfARunningStoreIsOneMoment backs up while events come in, and compares what is restored
 // with a store that received just the events the backup says it holds.
 func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendBoth))
 	events := mixedEvents(7, 2000)
@@ -109,6 +110,7 @@ func ids(t testing.TB, b *bench) map[string]bool {
 // TestARestoreNeverReusesAChangeID restores one backup twice. What was told to MoEngage in between,
 // and is lost here, must not come again under the same ids as something else.
 func TestARestoreNeverReusesAChangeID(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2))
@@ -150,6 +152,7 @@ func TestARestoreNeverReusesAChangeID(t *testing.T) {
 }
 
 func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	source := open(t, rules(domain.SendBoth))
 	source.receive(mixedEvents(3, 300)...)
@@ -207,6 +210,7 @@ func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 }
 
 func TestABackupReplacesOnlyABackup(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	path := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(path, []byte("somebody's thesis"), 0o600))
@@ -232,6 +236,7 @@ func TestABackupReplacesOnlyABackup(t *testing.T) {
 // TestTheInboxStaysWhileItIsBackedUp has records applied and their files past retention during a
 // backup that found them unapplied.
 func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	b.upkeep.pinned.Store(true)
 	b.SetRetention(Options{ReceivedBytes: 1})
@@ -253,6 +258,7 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 // TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing: the bar is full at the end, and the report of a
 // restore lists what was salvaged, even when that is none.
 func TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1))
@@ -277,6 +283,7 @@ func TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing(t *testing.T) {
 // TestARestoreSaysWhatADamagedBackupHadLost: what the disk had spoiled when the backup was made is salvaged on
 // the way, and the report was silent about what that could not save.
 func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
@@ -304,6 +311,7 @@ func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
 //
 // The backup may be another store's, as on a machine where the agent was started before the restore.
 func TestKilledDuringARestore(t *testing.T) {
+	onFiles(t)
 	for step, restored := range map[crashpoint.Point]bool{crashpoint.RestoreAside: false, crashpoint.RestorePlaced: true, crashpoint.RestoreMoved: true} {
 		t.Run(string(step), func(t *testing.T) { killRestore(t, step, restored, false) })
 		t.Run(string(step)+", of another store", func(t *testing.T) { killRestore(t, step, restored, true) })
@@ -341,6 +349,7 @@ func killRestore(t *testing.T, step crashpoint.Point, restored, another bool) {
 
 // TestRestoreChild is the process that TestKilledDuringARestore kills.
 func TestRestoreChild(t *testing.T) {
+	onFiles(t)
 	path, step := os.Getenv("STORE_BACKUP"), os.Getenv("STORE_STEP")
 	if path == "" {
 		return

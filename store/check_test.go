@@ -46,7 +46,7 @@ func TestASoundStoreHasNoFindings(t *testing.T) {
 		at = done
 	})
 	must(t, err)
-	if !r.OK() || r.Pages || at == 0 || r.Pending == 0 || r.Held == 0 || r.Parked == 0 || r.History == 0 || r.Records == 0 || r.Users != 4 {
+	if !r.OK() || r.Pages || at == 0 && !onPostgres || r.Pending == 0 || r.Held == 0 || r.Parked == 0 || r.History == 0 || r.Records == 0 || r.Users != 4 {
 		t.Errorf("%+v", r)
 	}
 	soundness(t, b)
@@ -54,6 +54,7 @@ func TestASoundStoreHasNoFindings(t *testing.T) {
 
 // TestACheckFindsWhatIsWrong does one wrong thing at a time, and wants it named.
 func TestACheckFindsWhatIsWrong(t *testing.T) {
+	onFiles(t)
 	first := func(b engine.Bucket) (k, v []byte) { return b.Cursor().First() }
 	for _, tc := range []struct {
 		name string
@@ -152,6 +153,7 @@ func firstError(errs ...error) error {
 }
 
 func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	for i := range 40 {
 		b.receive(mixedEvents(uint64(i), 20)...)
@@ -180,7 +182,7 @@ func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
 // spoilFirstRecord changes a byte of the first record, wherever the file of the inbox has it.
 func (b *bench) spoilFirstRecord() {
 	b.Helper()
-	records, err := b.inbox.Read(1, 1)
+	records, err := b.records.Read(1, 1)
 	must(b, err)
 	path, frame := b.inbox.Segments()[0].Path(), records[0].Frame
 	body, err := os.ReadFile(path)

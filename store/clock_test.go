@@ -119,6 +119,7 @@ func TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention(t *testing.T)
 // TestAClockThatJumpsAheadExpiresNothingUnannounced: what it makes look old enough is announced, which is
 // taken back with the clock; and by an honest clock it takes its month, of which the last week is announced.
 func TestAClockThatJumpsAheadExpiresNothingUnannounced(t *testing.T) {
+	onFiles(t)
 	b := &bench{TB: t, dir: t.TempDir()}
 	var err error
 	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Parked: 30 * state.Day})
@@ -230,6 +231,7 @@ func TestATimeBelievedAgainstTheClockIsSentAsItIs(t *testing.T) {
 
 // TestTheStoreKnowsWhenItWasWrittenTo, for the clock of a start that may be behind.
 func TestTheStoreKnowsWhenItWasWrittenTo(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	if !b.Written().IsZero() {
 		t.Errorf("a new store was written to at %s", b.Written())
@@ -371,6 +373,7 @@ func TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead(t *testing.T) {
 // TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture: what it heard under a clock that was ahead is not
 // believed, and the time of the command still holds.
 func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 20), event("bob", "vip", true, 0, untimed(366*24*time.Hour)))
 	for range 2 { // the second time from a clock that is behind

@@ -54,6 +54,7 @@ func mixedEvents(seed uint64, n int) (events []*domain.Event) {
 // TestCompactionUnderLoadLosesNothing applies the same records to two stores, one of which is
 // compacted over and over meanwhile, and compares the files.
 func TestCompactionUnderLoadLosesNothing(t *testing.T) {
+	onFiles(t)
 	smallSlices(t)
 	plain, compacted := open(t, rules(domain.SendBoth)), open(t, rules(domain.SendBoth))
 	events := mixedEvents(1, 3000)
@@ -103,6 +104,7 @@ func smallSlices(t *testing.T) {
 
 // TestDeliveryAndReadersGoOnDuringACompaction takes, settles and reads while the file is replaced.
 func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
+	onFiles(t)
 	smallSlices(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(mixedEvents(2, 1500)...)
@@ -153,13 +155,19 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 // soundness fails the test for every finding of a full check.
 func soundness(t testing.TB, b *bench) {
 	t.Helper()
-	must(t, b.Store.Close())
-	r, err := repair.Check(context.Background(), b.dir, nil)
-	must(t, err)
-	for _, f := range r.Findings {
-		t.Errorf("check: %s", f.Message)
+	options := *b.upkeep.retention.Load()
+	if onPostgres {
+		recount(t, b)
+		must(t, b.Store.Close())
+	} else {
+		must(t, b.Store.Close())
+		r, err := repair.Check(context.Background(), b.dir, nil)
+		must(t, err)
+		for _, f := range r.Findings {
+			t.Errorf("check: %s", f.Message)
+		}
 	}
-	s, err := Open(b.dir, *b.upkeep.retention.Load())
+	s, err := b.openStore(options)
 	must(t, err)
 	b.Store = s
 }
@@ -167,6 +175,7 @@ func soundness(t testing.TB, b *bench) {
 // TestADayOfMessageIdsDroppedDuringACompactionStaysDropped drops a day's ids after they were copied,
 // and has a late event make the same day again.
 func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
+	onFiles(t)
 	plain, compacted := open(t, rules(domain.SendAsReceived)), open(t, rules(domain.SendAsReceived))
 	life := func(b *bench, meanwhile func(do func())) {
 		b.receive(event("ann", "step", true, 1, passThrough("a")), event("ann", "step", true, 2, passThrough("b")))
@@ -193,6 +202,7 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 }
 
 func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
 	const secret = "who-must-not-be-found"
@@ -220,6 +230,7 @@ func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 }
 
 func TestTheCompactedFileIsOpenedLikeEveryOther(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	before := settings(b.db.DB())
 	_, err := b.Compact(context.Background(), nil)
@@ -285,6 +296,7 @@ func copying(t *testing.T, b *bench) *compaction {
 
 // TestAWriterThatOutrunsTheCopyIsHeldAtLast: under steady writes the compaction would never end.
 func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
@@ -302,6 +314,7 @@ func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
 
 // TestACompactionIsCancelledWhileItCatchesUp, as by a stop, which does not wait for it.
 func TestACompactionIsCancelledWhileItCatchesUp(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
@@ -319,6 +332,7 @@ func TestACompactionIsCancelledWhileItCatchesUp(t *testing.T) {
 // TestACompactionThatFailsSaysSo, at each of its steps, and leaves the file that was: `user forget` promises that
 // nothing is left in it.
 func TestACompactionThatFailsSaysSo(t *testing.T) {
+	onFiles(t)
 	t.Run("the copy cannot be made", func(t *testing.T) {
 		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
@@ -347,6 +361,7 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 }
 
 func TestOneUpkeepAtATime(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	b.upkeep.busy.Lock()
 	_, err := b.Compact(context.Background(), nil)
@@ -368,6 +383,7 @@ func TestOneUpkeepAtATime(t *testing.T) {
 }
 
 func TestWhenAFileIsSparse(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	now := time.Now()
 	for _, tc := range []struct {
@@ -399,6 +415,7 @@ func TestWhenAFileIsSparse(t *testing.T) {
 // TestKilledDuringCompaction kills a process at every step of a compaction, and finds all it had
 // written, and one state.db.
 func TestKilledDuringCompaction(t *testing.T) {
+	onFiles(t)
 	for _, step := range []crashpoint.Point{crashpoint.CompactionBegun, crashpoint.CompactionCopied, crashpoint.CompactionReplayed, crashpoint.CompactionSynced, crashpoint.CompactionRenamed, crashpoint.CompactionSwapped} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
@@ -429,6 +446,7 @@ func TestKilledDuringCompaction(t *testing.T) {
 
 // TestCompactionChild is the process that TestKilledDuringCompaction kills.
 func TestCompactionChild(t *testing.T) {
+	onFiles(t)
 	dir, step := os.Getenv("STORE_DIR"), os.Getenv("STORE_STEP")
 	if dir == "" {
 		return
@@ -448,6 +466,7 @@ func TestCompactionChild(t *testing.T) {
 // TestFreelistsThatCostMoreThanACompactionEndInOne: within the hour between two compactions a freelist
 // grew by itself until it took 3 MB of every commit, and the file 1.7 GB for 200 MB.
 func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	now := noon
 	b.upkeep.compacted.Store(now.UnixNano()) // the other rule rests

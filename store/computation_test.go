@@ -190,6 +190,7 @@ func TestSpacesThatAreNamedKeepComputationsApart(t *testing.T) {
 // TestTwoOfOneIDFromBeforeAreAdopted: an older version made two computations of one id. An event without a
 // space is about the first; what the second one holds is shown, and adopted like an audience made again.
 func TestTwoOfOneIDFromBeforeAreAdopted(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1, calling("", "aud_vip")), event("bob", "vip", true, 1, calling("", "aud_vip")))
 	b.measure(func(x *state.Tx) {

@@ -123,7 +123,7 @@ func used(t testing.TB, path string) int64 {
 func facts(t testing.TB, s *Store) map[string]string {
 	t.Helper()
 	known := make(map[string]string)
-	must(t, s.db.View(func(tx engine.Tx) error {
+	must(t, s.r.State.View(func(tx engine.Tx) error {
 		st, err := state.LoadState(tx)
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func facts(t testing.TB, s *Store) map[string]string {
 		return nil
 	}))
 	for from := uint64(1); ; {
-		records, err := s.inbox.Read(from, 1<<20)
+		records, err := s.records.Read(from, 1<<20)
 		must(t, err)
 		if len(records) == 0 {
 			return known
@@ -279,6 +279,7 @@ func torture() int {
 // TestDamageIsNeverSilent hits the files of a stopped store, opens it, and asks for everything that was
 // in it. What is not there any more must have been said to be lost, and the store must go on working.
 func TestDamageIsNeverSilent(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	origin := sample(t, 60)
 	sound := filepath.Join(t.TempDir(), "data")

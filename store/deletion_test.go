@@ -63,6 +63,7 @@ func (b *bench) wantDeletions(pending, held, parked uint64) {
 // TestADeletionKeepsTheIDUntilItWasAccepted: nothing else of the user, and afterwards nothing but a receipt that the id
 // leads to.
 func TestADeletionKeepsTheIDUntilItWasAccepted(t *testing.T) {
+	onFiles(t)
 	const gone = "gone-4f1c"
 	r := deleting(10)
 	b := open(t, r)

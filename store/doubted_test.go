@@ -26,6 +26,7 @@ func wantDoubt(t *testing.T, err, cause error) {
 // TestAnOrderThatIsWrittenBeforeTheDataIsFoundMovedIsNotSaidToBeUndone: the answer was that nothing was done, and it
 // took effect once the data was back.
 func TestAnOrderThatIsWrittenBeforeTheDataIsFoundMovedIsNotSaidToBeUndone(t *testing.T) {
+	onFiles(t)
 	for name, order := range map[string]func(ctx context.Context, b *bench, parked []domain.ID) error{
 		"drop": func(ctx context.Context, b *bench, parked []domain.ID) error { return b.Drop(ctx, noon, parked) },
 		"read again": func(ctx context.Context, b *bench, parked []domain.ID) error {
@@ -74,6 +75,7 @@ func TestAnOrderThatIsWrittenBeforeTheDataIsFoundMovedIsNotSaidToBeUndone(t *tes
 
 // TestAnOrderWhoseCallerWentAwayIsNotSaidToBeUndone: it is queued by then, and takes effect.
 func TestAnOrderWhoseCallerWentAwayIsNotSaidToBeUndone(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("parked", "vip", true, 1, unusable))
 	parked := b.ids(domain.StateParked)
@@ -91,12 +93,13 @@ func TestAnOrderWhoseCallerWentAwayIsNotSaidToBeUndone(t *testing.T) {
 
 // TestAnOrderThatIsRefusedIsSaidToBeUndone: nothing of it was queued.
 func TestAnOrderThatIsRefusedIsSaidToBeUndone(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("parked", "vip", true, 1, unusable))
 	parked := b.ids(domain.StateParked)
 	must(t, b.writer.Pause(func() { // the disk has no room for a new epoch
 		b.db.DB().MaxSize = 1
-		b.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: b.inbox.Next(), Epoch: 7})
+		b.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: b.records.Next(), Epoch: 7})
 		must(t, b.writer.Recover())
 	}))
 	if err := b.Drop(t.Context(), noon, parked); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {

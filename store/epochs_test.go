@@ -48,6 +48,7 @@ func copyBack(t *testing.T, from, to string) {
 // TestAFolderThatIsCopiedBackReusesNoChangeID: it went on counting where the copy was made, and gave the ids of
 // changes that had left to others. Those of before keep their ids.
 func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
+	onFiles(t)
 	for name, back := range map[string]func(t *testing.T, from, dir string){
 		"a copy in its place": copyBack,
 		"its bytes over it, as cp without -p does": func(t *testing.T, from, dir string) {
@@ -135,6 +136,7 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 
 // TestFilesThatStayedOrWereMovedKeepTheirEpoch: nothing is new about them.
 func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
+	onFiles(t)
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
 	b.reopen(rules(domain.SendEvent))
 	t.Cleanup(func() { b.Store.Close() })
@@ -167,6 +169,7 @@ func (s *Store) crash(t *testing.T) {
 // TestAKillRightAfterTheStartReusesNoChangeID: the new epoch of files that were copied back was written by the first
 // transaction. A record that had been acknowledged before it was applied by the next start, under the epoch of before.
 func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
+	onFiles(t)
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
 	b.reopen(rules(domain.SendEvent))
 	t.Cleanup(func() { b.Store.Close() })
@@ -201,21 +204,22 @@ func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
 // TestNothingIsTakenBeforeANewEpochIsNoted: on a disk that is too full for it a start goes on, and what it took would
 // have the ids of before.
 func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
 	s, err := openAtRest(b.dir, Options{Log: query.Discard})
 	must(t, err)
-	s.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next(), Epoch: 7}) // for which the file must grow
+	s.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: s.records.Next(), Epoch: 7}) // for which the file must grow
 	s.db.DB().MaxSize = 1
 	must(t, s.writer.Recover())
 	s.db.DB().MaxSize = 0
 	bob := record.AppendEvent(nil, event("bob", "vip", true, 1))
-	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, domain.ErrFull) {
+	if err := s.records.Append(t.Context(), bob); !errors.Is(err, domain.ErrFull) {
 		t.Errorf("an event is answered with %v", err)
 	}
 	must(t, s.writer.Write(false))
-	must(t, s.inbox.Append(t.Context(), bob))
+	must(t, s.records.Append(t.Context(), bob))
 	s.crash(t)
 	b.Store = nil
 	b.reopen(rules(domain.SendEvent))

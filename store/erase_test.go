@@ -50,6 +50,7 @@ func (b *bench) wholeInbox() {
 // TestNothingIsLeftOfAForgottenUser leaves traces in every place there is, forgets the user, and looks
 // for the id in the bytes of all files.
 func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
+	onFiles(t)
 	const gone, stays = "gone-4f1c", "stays-77a0"
 	ctx := context.Background()
 	r := watched(domain.SendBoth)
@@ -113,6 +114,7 @@ func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 
 // TestADeletionOfSegmentIsErasedWithinADay: it takes effect at once, and its bytes go later.
 func TestADeletionOfSegmentIsErasedWithinADay(t *testing.T) {
+	onFiles(t)
 	const gone = "gone-4f1c"
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event(gone, "vip", true, 0), &domain.Event{Received: minute(31), Time: minute(30), Call: domain.CallDelete, User: domain.Identifier{ID: gone}, Raw: []byte(`{"userId":"` + gone + `"}`)})
@@ -135,6 +137,7 @@ func TestADeletionOfSegmentIsErasedWithinADay(t *testing.T) {
 
 // TestAForgetWaitsForTheRequestUnderWay: the row of the request names the user.
 func TestAForgetWaitsForTheRequestUnderWay(t *testing.T) {
+	onFiles(t)
 	const gone = "gone-4f1c"
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event(gone, "vip", true, 0))

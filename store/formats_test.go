@@ -85,6 +85,7 @@ func summarize(t testing.TB, s *Store) []byte {
 }
 
 func TestAStoreOfEveryFormatOpens(t *testing.T) {
+	onFiles(t)
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("bbolt writes its pages in the byte order of the machine")
 	}
@@ -184,6 +185,7 @@ func pack(t testing.TB, dir, folder string) {
 // TestAStoreOfAnEarlierProgramOpens: the store in each folder was made with PERSONASYNC_MAKE_TESTDATA=NAME, once, by a
 // program that knew what is in it. It is never made again.
 func TestAStoreOfAnEarlierProgramOpens(t *testing.T) {
+	onFiles(t)
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("bbolt writes its pages in the byte order of the machine")
 	}

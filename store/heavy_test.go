@@ -29,6 +29,7 @@ func heavy(t *testing.T, n int) *bench {
 
 // TestAHeavyUserIsListedInSlices: everything that waited for one user was read at once, however much.
 func TestAHeavyUserIsListedInSlices(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	const n = 3 * state.PageScan
 	b := heavy(t, n)

@@ -16,6 +16,7 @@ import (
 // and logged, each second and for as long as it ran, that the records were not in the inbox. It ends, and the next start
 // saves them.
 func TestRecordsThatDamageHidesEndTheWriter(t *testing.T) {
+	onFiles(t)
 	const users = 8
 	chunk := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 	for name, tc := range map[string]struct {

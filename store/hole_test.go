@@ -50,6 +50,7 @@ func appendFrom(t *testing.T, dir string, epoch uint32, first uint64, events ...
 // check called the healthy file behind the hole damaged, and the start after an unclean stop salvaged it: its
 // records got numbers that were applied already, and those not applied yet never were.
 func TestAHoleOfAppliedInboxFilesIsNoDamage(t *testing.T) {
+	onFiles(t)
 	b := behindHole(t)
 	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
@@ -66,6 +67,7 @@ func TestAHoleOfAppliedInboxFilesIsNoDamage(t *testing.T) {
 
 // TestAHoleOfUnappliedRecordsIsFound: records that the state does not know are missing.
 func TestAHoleOfUnappliedRecordsIsFound(t *testing.T) {
+	onFiles(t)
 	b := behindHole(t)
 	last := wal.Path(b.dir, 2)
 	must(t, os.Rename(last, last+".away"))
@@ -82,6 +84,7 @@ func TestAHoleOfUnappliedRecordsIsFound(t *testing.T) {
 // TestASalvageBehindAHoleGivesNoAppliedNumbers: whatever of the newest file is hit, the records in it that were not
 // applied yet are.
 func TestASalvageBehindAHoleGivesNoAppliedNumbers(t *testing.T) {
+	onFiles(t)
 	for _, head := range []string{"newer", "older", "both"} {
 		t.Run(head, func(t *testing.T) {
 			b := behindHole(t)
@@ -110,6 +113,7 @@ func TestASalvageBehindAHoleGivesNoAppliedNumbers(t *testing.T) {
 // TestADamagedStateBehindAHoleLosesNoRecord: with the position of the state unknown, the files behind the hole are
 // read as damaged, and salvaged with it.
 func TestADamagedStateBehindAHoleLosesNoRecord(t *testing.T) {
+	onFiles(t)
 	for _, head := range []string{"newer", "older", "both"} {
 		t.Run(head, func(t *testing.T) {
 			b := behindHole(t)

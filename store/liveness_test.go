@@ -16,6 +16,7 @@ import (
 
 // TestPulseOfAQuietStoreWritesBothFiles: a pulse that did not write would prove nothing.
 func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
@@ -48,6 +49,7 @@ func (b *bench) transactionIn(name string) uint64 {
 
 // TestPulseWritesNothingWhereEventsDo: under load the watchdog costs nothing.
 func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	for i := range 3 {
 		b.receive(event("ann", "vip", true, i))
@@ -61,6 +63,7 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 
 // TestPulseStopsWithEitherFile: each file in turn is one that lets nobody finish.
 func TestPulseStopsWithEitherFile(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	for name, stick := range map[string]func() (release func()){"inbox": b.stickInbox, "state": b.stickState} {
@@ -107,6 +110,7 @@ func (b *bench) stickState() (release func()) {
 
 // TestPulseTakesAFailureForAnAnswer: a full disk is no reason to be killed and started again, for ever.
 func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
@@ -120,6 +124,7 @@ func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
 }
 
 func TestPulseEndsWithTheStore(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Close())
 	_ = b.Liveness(t.Context()) // what finished before the end still counts

@@ -25,6 +25,7 @@ import (
 
 // TestEveryFormatHasTheStepThatLeadsThere, and a store of it that opens for ever.
 func TestEveryFormatHasTheStepThatLeadsThere(t *testing.T) {
+	onFiles(t)
 	for n := range datadir.Format {
 		if _, err := os.Stat(fmt.Sprintf("testdata/v%d/state.db.gz", n+1)); err != nil {
 			t.Errorf("there is no store of format %d: %v", n+1, err)
@@ -78,6 +79,7 @@ func formatOf(t *testing.T, db *bolt.State) uint32 {
 }
 
 func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
+	onFiles(t)
 	path := stateFileOf(t)
 	quiet := slog.New(slog.DiscardHandler)
 	withState(t, path, func(db *bolt.State) {
@@ -106,6 +108,7 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 
 // TestMigrationThatFailsChangesNothing: not even what the steps before it did.
 func TestMigrationThatFailsChangesNothing(t *testing.T) {
+	onFiles(t)
 	path, broken := stateFileOf(t), errors.New("broken")
 	withState(t, path, func(db *bolt.State) {
 		err := db.Migrate(steps(note("two"), func(engine.Tx) error { return broken }), slog.New(slog.DiscardHandler))
@@ -120,6 +123,7 @@ func TestMigrationThatFailsChangesNothing(t *testing.T) {
 
 // TestMigrationStopsWithoutACopy: what cannot be gone back on is not begun.
 func TestMigrationStopsWithoutACopy(t *testing.T) {
+	onFiles(t)
 	path := stateFileOf(t)
 	withState(t, path, func(db *bolt.State) {
 		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+1), "in-the-way"), 0o700))
@@ -131,6 +135,7 @@ func TestMigrationStopsWithoutACopy(t *testing.T) {
 
 // TestMigrationWithoutRoomWritesNothing: a disk that an upgrade fills is a second outage.
 func TestMigrationWithoutRoomWritesNothing(t *testing.T) {
+	onFiles(t)
 	disk := tinyDisk(t, "4m")
 	from, path := stateFileOf(t), filepath.Join(disk, datadir.StateFile)
 	state, err := os.ReadFile(from)
@@ -150,6 +155,7 @@ func TestMigrationWithoutRoomWritesNothing(t *testing.T) {
 
 // TestNoRoomForANewStoreIsNoFullDisk: nothing is received yet, so nothing is lost by not starting.
 func TestNoRoomForANewStoreIsNoFullDisk(t *testing.T) {
+	onFiles(t)
 	disk := tinyDisk(t, "4m")
 	fillDisk(t, disk)
 	_, err := Open(filepath.Join(disk, "data"), Options{Log: slog.New(slog.DiscardHandler)})
@@ -166,6 +172,7 @@ func TestNoRoomForANewStoreIsNoFullDisk(t *testing.T) {
 // The state is of one format, the old or the new; of the old one, the program that wrote it opens it, finds
 // everything, and its ledger balances; and the next start brings it to the new one.
 func TestKilledWhileMigrating(t *testing.T) {
+	onFiles(t)
 	kills, anyMoment := 1, crashpoint.Point("any moment")
 	if os.Getenv("PERSONASYNC_TORTURE") != "" {
 		kills = 40
@@ -263,6 +270,7 @@ func rewrite(tx engine.Tx) error {
 
 // TestMigrationChild is the process that TestKilledWhileMigrating kills.
 func TestMigrationChild(t *testing.T) {
+	onFiles(t)
 	path, step := os.Getenv("STORE_STATE"), os.Getenv("STORE_STEP")
 	if path == "" {
 		return

@@ -50,7 +50,7 @@ func fourFiles(t *testing.T) *bench {
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
-	epoch, next := b.inbox.Epoch(), b.inbox.Next()
+	epoch, next := b.inbox.Epoch(), b.records.Next()
 	must(t, b.Store.Close())
 	in, err := wal.Open(b.dir, wal.Config{Epoch: epoch, First: next, Records: record.InboxRecords})
 	must(t, err)
@@ -65,6 +65,7 @@ func fourFiles(t *testing.T) *bench {
 // damage for good, and who removed it later removed events with it. Under a lower number it hid the records
 // behind it, which were never applied.
 func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
+	onFiles(t)
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
 		must(t, boltfile.Create(wal.Path(dir, number), func(db *bbolt.DB) error {
@@ -146,6 +147,7 @@ func endUncleanly(t *testing.T, dir string, killed bool) {
 // TestACopyThatAnOlderVersionWroteToIsTakenApart: its first records are those of another file, and the last are
 // nowhere else.
 func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
+	onFiles(t)
 	for name, from := range map[string]uint64{"a copy of the oldest": 1, "a copy of the newest": 4} {
 		t.Run(name, func(t *testing.T) {
 			b := fourFiles(t)
@@ -174,6 +176,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 
 // TestAnInboxFileOfElsewhereIsRefusedOrSetAside: what to do about it is said, with the names.
 func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
+	onFiles(t)
 	elsewhere := fourFiles(t)
 	for name, tc := range map[string]struct {
 		put     func(t *testing.T, dir string)
@@ -250,6 +253,7 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 
 // TestATornCopyOfAnInboxFileRefusesNoStart: one that cp made while the agent wrote has heads that lead nowhere.
 func TestATornCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
+	onFiles(t)
 	b := fourFiles(t)
 	body, err := os.ReadFile(wal.Path(b.dir, 4))
 	must(t, err)
@@ -264,6 +268,7 @@ func TestATornCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 
 // TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost: they were passed over, and nothing said so.
 func TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost(t *testing.T) {
+	onFiles(t)
 	b := fourFiles(t)
 	must(t, os.Remove(wal.Path(b.dir, 3)))
 	b.Store = nil
@@ -278,6 +283,7 @@ func TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost(t *testing.T) {
 // TestADamagedCopyOfAnInboxFileRefusesNoStart: where a page between the first and the last was damaged, of the copy
 // or of the file that it was made of, no start could compare the two, and none salvaged either.
 func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
+	onFiles(t)
 	for name, hit := range map[string]uint64{"the copy": 3, "the file that it was made of": 1} {
 		for _, ended := range []string{"stopped", "of another run of the machine"} {
 			t.Run(name+", "+ended, func(t *testing.T) {

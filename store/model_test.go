@@ -383,7 +383,7 @@ func recount(t testing.TB, b *bench) {
 // checkIndex recounts what is derived: no due entry without something pending, and none missing.
 func checkIndex(t *testing.T, b *bench) {
 	t.Helper()
-	must(t, b.db.View(func(tx engine.Tx) error {
+	must(t, b.r.State.View(func(tx engine.Tx) error {
 		for _, name := range [][]byte{state.BucketDue, state.BucketQueue, state.BucketLeases} {
 			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
 				t.Errorf("bucket %s is not empty after everything left: %x", name, k)
@@ -425,7 +425,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 // dump prints the state but for what names this store: epoch, salt, and the tombstones under it.
 func dump(t *testing.T, b *bench) string {
 	var out bytes.Buffer
-	must(t, b.db.View(func(tx engine.Tx) error {
+	must(t, b.r.State.View(func(tx engine.Tx) error {
 		for _, name := range slices.SortedFunc(slices.Values(append(slices.Clone(state.StateBuckets), state.BucketMeta)), bytes.Compare) {
 			if err := dumpBucket(&out, string(name), tx.Bucket(name)); err != nil {
 				return err

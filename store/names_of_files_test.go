@@ -25,6 +25,7 @@ import (
 // TestACopyBesideAnInboxFileIsNoneOfThem: a name that only looks like one was read as a second file of that
 // number, or ended the start.
 func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
@@ -68,6 +69,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 
 // TestTheNextInboxFileIsPutOverNoOther: one that was copied into the folder meanwhile was destroyed.
 func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	copied := wal.Path(b.dir, 2)
@@ -81,11 +83,12 @@ func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
 // TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox: [1] was read as a pattern, so that a start found no
 // inbox, and began a new one over the acknowledged events.
 func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
+	onFiles(t)
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data[1]*?")}
 	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.Applied(t.Context()))
-	epoch, next := b.inbox.Epoch(), b.inbox.Next()
+	epoch, next := b.inbox.Epoch(), b.records.Next()
 	must(t, b.Store.Close())
 	in, err := wal.Open(b.dir, wal.Config{Epoch: epoch, First: next, Records: record.InboxRecords})
 	must(t, err)
@@ -99,6 +102,7 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 
 // TestABackupTakesNoNameOfTheStoresOwn: the next start took it for a file of the inbox, or removed it.
 func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
@@ -158,6 +162,7 @@ func (b *bench) holdCommits() (release func()) {
 
 // TestAFullOrClosedInboxRefuses: an event that found no place in the queue must not be answered with success.
 func TestAFullOrClosedInboxRefuses(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	gone, cancel := context.WithCancel(t.Context())
@@ -188,6 +193,7 @@ func TestAFullOrClosedInboxRefuses(t *testing.T) {
 
 // TestAnAppliedInboxFileStaysForItsRetention: it is the safety net of state.db.
 func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
+	onFiles(t)
 	for _, tc := range []struct {
 		age   time.Duration
 		bytes int64
@@ -210,6 +216,7 @@ func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
 
 // TestMessageIdsStayForTheirTime: forgotten early, an event that passes through undiffed leaves twice.
 func TestMessageIdsStayForTheirTime(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAsReceived))
 	through := event("ann", "vip", true, 1, func(e *domain.Event) { e.Call, e.PassThrough, e.Name = domain.CallTrack, true, "Journey" })
 	b.receive(through)
@@ -229,6 +236,7 @@ func TestMessageIdsStayForTheirTime(t *testing.T) {
 // TestALinkThatLeadsNowhereIsNoNewStore: state.db, or a file of the inbox, on a disk that is not mounted yet was
 // taken for missing.
 func TestALinkThatLeadsNowhereIsNoNewStore(t *testing.T) {
+	onFiles(t)
 	for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
 		dir := t.TempDir()
 		must(t, os.Symlink(filepath.Join(dir, "disk", name), filepath.Join(dir, name)))

@@ -13,6 +13,7 @@ import (
 
 // TestWhatReceiversWereToldSurvives: a restart, a compaction, a backup and its restore. A check finds nothing wrong in it.
 func TestWhatReceiversWereToldSurvives(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	told := Notice{Condition: "lag", Severity: "critical", Began: noon, Told: "began", ToldAt: noon.Add(2 * time.Minute)}
 	want := []Notices{

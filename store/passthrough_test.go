@@ -85,6 +85,7 @@ func TestAMessageIDThatUsersAndComputationsShareLosesNoneOfThem(t *testing.T) {
 
 // A message id that an older version remembered, by itself, is known still: its event is not sent once more.
 func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendEvent))
 	e := event("ann", "step", true, 0, passThrough("m1"))
 	sum := sha256.Sum256([]byte("m1"))

@@ -28,6 +28,7 @@ func (b *bench) untilTaken() {
 // TestNothingIsAcknowledgedThatTheNextStartWillNotFind: the folder was moved, removed or another was put in its
 // place, and events were answered with success until the end of the process, and gone with it.
 func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
+	onFiles(t)
 	t.Parallel() // it waits
 	type attack struct {
 		do   func(dir string) error // on the folder, or the link to it
@@ -95,6 +96,7 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 
 // TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed.
 func TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed(t *testing.T) {
+	onFiles(t)
 	t.Parallel() // it waits
 	top := t.TempDir()
 	first, second, link := filepath.Join(top, "first"), filepath.Join(top, "second"), filepath.Join(top, "data")
@@ -122,6 +124,7 @@ func TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed(t *testing.T) {
 // TestTheFolderInThePlaceOfOursIsLeftAlone: a compaction, an erasure, retention and a stop work by name, and
 // would have destroyed what was restored there.
 func TestTheFolderInThePlaceOfOursIsLeftAlone(t *testing.T) {
+	onFiles(t)
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
 	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
@@ -159,6 +162,7 @@ func onlyErr[T any](_ T, err error) error { return err }
 
 // TestTheLockIsTakenAgainWhenItsFileIsRemoved: a second agent would have begun to start.
 func TestTheLockIsTakenAgainWhenItsFileIsRemoved(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, os.Remove(filepath.Join(b.dir, datadir.LockFile)))
@@ -170,6 +174,7 @@ func TestTheLockIsTakenAgainWhenItsFileIsRemoved(t *testing.T) {
 
 // TestAnAppliedInboxFileMayBeRemoved: what the state knows is not needed again, and the agent goes on.
 func TestAnAppliedInboxFileMayBeRemoved(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.RotateNow())
@@ -184,6 +189,7 @@ func TestAnAppliedInboxFileMayBeRemoved(t *testing.T) {
 
 // TestCompactionAndErasureKeepTheFilesInTheirPlace: a file that takes the name of another is the open one.
 func TestCompactionAndErasureKeepTheFilesInTheirPlace(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	must(t, onlyErr(b.Compact(t.Context(), nil)))
@@ -198,6 +204,7 @@ func TestCompactionAndErasureKeepTheFilesInTheirPlace(t *testing.T) {
 
 // TestAFileSystemMountedOverTheDataIsNoticed, over the folder and over one file of it, and so is that it goes.
 func TestAFileSystemMountedOverTheDataIsNoticed(t *testing.T) {
+	onFiles(t)
 	t.Parallel() // it waits
 	const told = "PERSONASYNC_TEST_MOUNTS"
 	if os.Getenv(told) == "" {

@@ -13,6 +13,7 @@ import (
 
 // TestTheDataBeforeARestoreIsKeptAndCanBePutBack: with the events that were received and not yet applied.
 func TestTheDataBeforeARestoreIsKeptAndCanBePutBack(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	path := backUp(t, b)
@@ -64,6 +65,7 @@ func TestTheDataBeforeARestoreIsKeptAndCanBePutBack(t *testing.T) {
 }
 
 func TestARestoreToAnEmptyFolderHasNothingToKeep(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	dir := filepath.Join(t.TempDir(), "data")
 	r, err := Restore(context.Background(), backUp(t, b), dir, nil)

@@ -35,6 +35,7 @@ func (b *bench) unreadable() (mended func()) {
 // TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext: when the state could not be read back either,
 // the next transaction wrote a position that nothing had been applied up to, and acknowledged events were gone.
 func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	mended := func() {}
@@ -61,6 +62,7 @@ func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
 
 // TestACommandIsRefusedWhileTheStateCannotBeReadBack, and the writer goes on by itself once it can.
 func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
+	onFiles(t)
 	t.Parallel() // it waits
 	b := open(t, rules(domain.SendAttribute))
 	mended := func() {}
@@ -81,11 +83,12 @@ func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
 // TestAFailedTransactionCountsNoOrderTwice: the records that are no events were taken off the count before
 // the commit, so that a commit which failed made events of the next orders.
 func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.writer.Pause(func() {
 		for range 3 {
-			must(t, b.inbox.AppendOther(t.Context(), mustRules(t, rules(domain.SendAttribute))))
+			must(t, b.records.AppendOther(t.Context(), mustRules(t, rules(domain.SendAttribute))))
 		}
 		for range 2 {
 			_ = b.writer.Write(true, failing(func() {}))
@@ -97,7 +100,7 @@ func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 		}
 	}))
 	must(t, b.Applied(t.Context()))
-	if n := b.inbox.Others(); n != 0 {
+	if n := b.records.Others(); n != 0 {
 		t.Errorf("%d orders wait, by the count, after all were applied", n)
 	}
 }
@@ -112,6 +115,7 @@ func mustRules(t testing.TB, r domain.Rules) []byte {
 // TestRulesWhoseAppendMayHaveFailedAreWrittenAgain: a change that was cut short may be in the inbox all the
 // same, so that the rules before it are not known to be in force.
 func TestRulesWhoseAppendMayHaveFailedAreWrittenAgain(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	release := b.holdCommits()

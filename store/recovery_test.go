@@ -42,6 +42,7 @@ func lastRunOf(t testing.TB, dir string, l datadir.LastRun) {
 }
 
 func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
+	onFiles(t)
 	text, err := os.ReadFile(datadir.BootFile)
 	if err != nil {
 		t.Skip("this kernel does not say which run of the machine it is")
@@ -89,6 +90,7 @@ func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
 }
 
 func TestUncleanStopsInARowAreCounted(t *testing.T) {
+	onFiles(t)
 	dir := t.TempDir()
 	for n := range 7 {
 		w, err := datadir.OpenShutdownMarker(dir)
@@ -103,6 +105,7 @@ func TestUncleanStopsInARowAreCounted(t *testing.T) {
 }
 
 func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
+	onFiles(t)
 	for err, want := range map[error]bool{
 		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", wire.ErrDamaged): true,
 		syscall.ENOSPC: false, domain.ErrFull: false, io.EOF: false, ErrBusy: false,
@@ -114,6 +117,7 @@ func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 }
 
 func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	err := b.writer.Do(t.Context(), func(*state.Tx) error { panic("page 7 is not what it should be") }, nil)
@@ -141,6 +145,7 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 // TestAFileThatEndsItsReaderIsMadeAnew has the checking process die of a store in which nothing is
 // found to be wrong: opening it would end the agent, start after start.
 func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
+	onFiles(t)
 	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
 	before, err := Open(dir, Options{Log: query.Discard})
@@ -181,6 +186,7 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 }
 
 func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
+	onFiles(t)
 	t.Setenv(repair.CheckingVariable, "1")
 	mark := filepath.Join(t.TempDir(), "started")
 	if _, err := repair.CheckInChild(t.Context(), exec.Command("touch", mark)); err == nil {
@@ -192,6 +198,7 @@ func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
 }
 
 func TestAnAnswerCrossesTheProcesses(t *testing.T) {
+	onFiles(t)
 	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
 	ask := func(dir string) (*repair.CheckReport, error) {
@@ -214,6 +221,7 @@ func TestAnAnswerCrossesTheProcesses(t *testing.T) {
 }
 
 func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
+	onFiles(t)
 	origin := sample(t, 12)
 	for _, tc := range []struct {
 		name string
@@ -250,6 +258,7 @@ func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
 }
 
 func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
@@ -290,6 +299,7 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 }
 
 func TestNewerFilesAreRefusedByName(t *testing.T) {
+	onFiles(t)
 	origin := sample(t, 12)
 	for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
 		for _, phase := range []string{datadir.PhaseStopped, ""} {
@@ -312,6 +322,7 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 
 // TestDamageThatACleanStopHidIsSalvagedToo hits the pages that every start reads.
 func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
+	onFiles(t)
 	origin := sample(t, 12)
 	for name, page := range map[string]func(m boltpage.Meta) uint64{
 		"the root":               func(m boltpage.Meta) uint64 { return m.Root },
@@ -342,6 +353,7 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 // TestAStartWaitsForABackupOfTheFiles: it gave up after half a minute, with the code of what a restart
 // does not cure, and the agent stayed down.
 func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
 	must(t, b.Store.Close())
@@ -367,6 +379,7 @@ func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
 
 // TestAStartThatIsStoppedOpensNoFilesThatAreRead: else it would write to what a backup copies.
 func TestAStartThatIsStoppedOpensNoFilesThatAreRead(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1))
@@ -410,6 +423,7 @@ func (j *journal) String() string {
 // TestADamagedEventMetAtWorkIsSalvagedByTheNextStart: it was taken out of its user's queue, counted as
 // pending for ever, and nothing said that a start would mend it.
 func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
+	onFiles(t)
 	for name, damage := range map[string]func(v []byte) []byte{
 		"flipped": func(v []byte) []byte { v[len(v)/2] ^= 0xFF; return v },
 		"cut":     func(v []byte) []byte { return v[:3] },
@@ -443,6 +457,7 @@ func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 // rows could not be found because a byte of the page around them had changed, was out of reach for ever and
 // counted as pending, because nobody took that for a reason to read the files.
 func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
+	onFiles(t)
 	ann := state.UserKey("ann")
 	rename := func(in engine.Bucket, from, to []byte) error {
 		v := bytes.Clone(in.Get(from))
@@ -512,6 +527,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 // TestDamageThatAReaderMeetsIsSalvagedByTheNextStart: a start that trusted its files could show nothing for
 // ever where a page was damaged that only questions read, and nothing asked for another start.
 func TestDamageThatAReaderMeetsIsSalvagedByTheNextStart(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()

@@ -15,6 +15,7 @@ import (
 
 // TestRefusalsKeepWhatAnOlderProgramCounted: it counted them in the ledger alone.
 func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	one := domain.Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: noon}
 	b.CountRefusal(one)

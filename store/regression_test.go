@@ -80,6 +80,7 @@ func TestTurningCollapseOnKeepsTheOrder(t *testing.T) {
 }
 
 func TestAHalfMadeInboxFileDoesNotStopAStart(t *testing.T) {
+	onFiles(t)
 	r := rules(domain.SendAttribute)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
@@ -146,6 +147,7 @@ func TestARequestThatNeverLeftCountsForNoLimit(t *testing.T) {
 }
 
 func TestAStartWithoutFlightsWritesNothing(t *testing.T) {
+	onFiles(t)
 	r := rules(domain.SendBoth)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))

@@ -101,6 +101,7 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 
 // TestWhatIsHeardOfMeanwhileStays: an event that is applied between the look and the order is not lost.
 func TestWhatIsHeardOfMeanwhileStays(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", false, 1))
 	b.measure(func(x *state.Tx) {

@@ -18,6 +18,7 @@ import (
 )
 
 func TestSamplesSurviveARestart(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 1), event("ann", "lapsed", true, 2), event("bob", "vip", false, 3))
 	want, err := b.Sample(noon.Add(time.Hour))
@@ -38,6 +39,7 @@ func TestSamplesSurviveARestart(t *testing.T) {
 }
 
 func TestSamplesOfADayAreKept(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	start := noon.Truncate(time.Minute)
 	keep := func(minutes int) {
@@ -67,6 +69,7 @@ func sampleCount(t *testing.T, b *bench) int {
 }
 
 func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	must(t, b.Store.Close())
 	db, err := boltfile.Open(b.dir+"/"+datadir.StateFile, 0, false)
@@ -95,6 +98,7 @@ func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 }
 
 func TestCompactionKeepsSamples(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0))
 	s, err := b.Sample(noon)

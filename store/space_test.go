@@ -31,6 +31,7 @@ func large(user string, n int, parked bool) *domain.Event {
 // TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn fills a store to its limit with parked events,
 // and has it recover by what an operator, or retention, does about them.
 func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := &bench{TB: t, dir: t.TempDir()}
 	var err error
@@ -86,6 +87,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 // TestReceivedEventsGiveWayBeforeEventsAreRefused sends more through a store than it may hold: what is
 // applied goes before its retention is over.
 func TestReceivedEventsGiveWayBeforeEventsAreRefused(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	b := &bench{TB: t, dir: t.TempDir()}
 	var err error
@@ -107,6 +109,7 @@ func TestReceivedEventsGiveWayBeforeEventsAreRefused(t *testing.T) {
 // TestADiskThatTheNewestInboxFileFillsRecoversByItself: that file was never removed, however much of it was
 // applied.
 func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	disk := tinyDisk(t, "128m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
@@ -149,6 +152,7 @@ func tinyDisk(t *testing.T, size string) string {
 // TestAFullDiskLosesNothingAndRecoversByItself runs against the end of a real file system, at work and
 // at a start.
 func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
+	onFiles(t)
 	t.Parallel()
 	disk := tinyDisk(t, "24m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
@@ -245,6 +249,7 @@ func emptyDisk(t *testing.T, disk string) {
 
 // TestOrdersOnAFullDiskSaySo: they waited in silence for somebody to make room.
 func TestOrdersOnAFullDiskSaySo(t *testing.T) {
+	onFiles(t)
 	t.Parallel() // it waits
 	disk := tinyDisk(t, "24m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}

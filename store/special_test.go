@@ -45,6 +45,7 @@ func withoutHanging(t *testing.T, path string, do func() error) error {
 // TestAPipeInThePlaceOfAFileIsRefused: the start, and every command that reads the files, waited for its other end
 // without a word, and SIGTERM did not end them.
 func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
+	onFiles(t)
 	for _, name := range []string{datadir.LockFile, datadir.RunFile, datadir.StateFile, filepath.Base(wal.Path("", 1)), filepath.Base(wal.Path("", 2))} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, rules(domain.SendAttribute))
@@ -81,6 +82,7 @@ func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
 
 // TestABackupIntoAPipeIsRefused: it waited for the other end, or read the terminal, to see if that is a backup.
 func TestABackupIntoAPipeIsRefused(t *testing.T) {
+	onFiles(t)
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	must(t, syscall.Mkfifo(pipe, 0o600))
 	for _, path := range []string{pipe, "/dev/null", filepath.Dir(pipe)} {

@@ -45,8 +45,9 @@ func rules(send domain.SendMethods) domain.Rules {
 type bench struct {
 	testing.TB
 	*Store
-	dir  string
-	sent []domain.UserChanges // what was delivered, in order
+	dir    string
+	shared *Shared              // on PostgreSQL
+	sent   []domain.UserChanges // what was delivered, in order
 }
 
 func open(t testing.TB, r domain.Rules) *bench {
@@ -62,7 +63,7 @@ func (b *bench) reopen(r domain.Rules) {
 	if b.Store != nil {
 		must(b, b.Store.Close())
 	}
-	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Journal: 400 * state.Day})
+	s, err := b.openStore(Options{Log: slog.New(slog.DiscardHandler), Journal: 400 * state.Day})
 	must(b, err)
 	b.Store = s
 	s.upkeep.now = func() time.Time { return noon.Add(31 * time.Minute) }
@@ -796,6 +797,7 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 }
 
 func TestASecondProcessIsToldWhoHoldsTheData(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendNone))
 	_, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "is held by process") {
@@ -812,8 +814,7 @@ func TestAStoppedStoreAnswersTheSame(t *testing.T) {
 	b.settle(b.take(), domain.Refused)
 	running := contents(t, &b.View)
 	must(t, b.Close())
-	v, err := OpenReadOnly(b.dir)
-	must(t, err)
+	v := b.readOnly()
 	defer v.Close()
 	if stopped := contents(t, v); running != stopped {
 		t.Errorf("running:\n%s\nstopped:\n%s", running, stopped)
@@ -840,7 +841,7 @@ func contents(t testing.TB, v *View) string {
 // order appends records of orders, as an operator's order does.
 func (b *bench) order(frames ...[]byte) {
 	b.Helper()
-	must(b, b.inbox.AppendOther(context.Background(), frames...))
+	must(b, b.records.AppendOther(context.Background(), frames...))
 }
 
 // orderOn returns o with the number of the computation that key names.

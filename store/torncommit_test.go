@@ -35,6 +35,7 @@ func differing(a, b []byte) (list []int) {
 // TestATornCommitIsNoDamage: the start says what it did, keeps nothing aside, and loses nothing that was
 // applied.
 func TestATornCommitIsNoDamage(t *testing.T) {
+	onFiles(t)
 	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
 	path := wal.Path(dir, 1)

@@ -31,6 +31,7 @@ import (
 // TestOrdersOfEverySortDuringUpkeep has operators give orders while the state is compacted and backed up
 // over and over. The store is sound behind it, and so is what each backup restores.
 func TestOrdersOfEverySortDuringUpkeep(t *testing.T) {
+	onFiles(t)
 	smallSlices(t)
 	r := rules(domain.SendBoth | domain.SendCohort)
 	r.Guard = domain.Guard{Share: 0.3, Count: 5, Window: time.Hour}
@@ -169,6 +170,7 @@ func (b *bench) deliver(ctx context.Context, endpoint domain.Endpoint, rnd *rand
 // and empties it again. Each answers that the disk is full, or had room enough; nothing is lost, and
 // nothing is left behind.
 func TestADiskThatFillsDuringUpkeep(t *testing.T) {
+	onFiles(t)
 	outside := t.TempDir()
 	var whole string
 	for name, work := range map[string]func(b *bench, disk string, full func()) error{
@@ -280,6 +282,7 @@ func (f *filling) Write(p []byte) (int, error) {
 
 // TestALongCheckGivesUpWhenItUsesUpTheRoom: like a backup it keeps freed pages from being used again.
 func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(mixedEvents(5, 1500)...)
 	_, err := b.Check(context.Background(), func(done, _ int64) {
@@ -296,6 +299,7 @@ func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
 
 // TestTwoRestoresDoNotMeet: the second finds the directory taken.
 func TestTwoRestoresDoNotMeet(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendBoth))
 	b.receive(mixedEvents(5, 300)...)
 	path := backUp(t, b)
@@ -318,6 +322,7 @@ func TestTwoRestoresDoNotMeet(t *testing.T) {
 
 // TestAStoreThatIsGoneIsNotBegunAnewInSilence removes the data of a store and starts again.
 func TestAStoreThatIsGoneIsNotBegunAnewInSilence(t *testing.T) {
+	onFiles(t)
 	log := new(bytes.Buffer)
 	dir := t.TempDir()
 	start := func() string {

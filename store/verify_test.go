@@ -165,6 +165,7 @@ func TestColumnsOfOneUserAreOneAnswer(t *testing.T) {
 }
 
 func TestPagesOfManyToldUsersMissNobody(t *testing.T) {
+	onFiles(t)
 	b := open(t, rules(domain.SendAttribute))
 	const n = 2*state.PageScan + 100
 	var events []*domain.Event

@@ -1,0 +1,84 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"testing"
+
+	"personasync/store/postgres/pgtest"
+)
+
+// engineEnv names the environment variable that puts the stores of these tests into PostgreSQL.
+const engineEnv = "PERSONASYNC_TEST_ENGINE"
+
+var onPostgres = os.Getenv(engineEnv) == "postgres"
+
+// onFiles skips a test of what only a store in files has.
+func onFiles(t testing.TB) {
+	t.Helper()
+	if onPostgres {
+		t.Skip("it is about files")
+	}
+}
+
+// openStore opens the store of b on the engine under test.
+func (b *bench) openStore(o Options) (*Store, error) {
+	if !onPostgres {
+		return Open(b.dir, o)
+	}
+	if b.shared == nil {
+		var err error
+		c := SharedConfig{Replicated: "no", Log: o.Log, Host: "test"}
+		c.URL, c.Schema = pgtest.Schema(b)
+		if b.shared, err = Connect(context.Background(), c); err != nil {
+			return nil, err
+		}
+		b.Cleanup(b.shared.Close)
+	}
+	return b.shared.Open(context.Background(), b.dir, o)
+}
+
+// readOnly opens the stopped store of b to be read.
+func (b *bench) readOnly() *View {
+	b.Helper()
+	v, err := OpenReadOnly(b.dir)
+	if onPostgres {
+		var other *Shared
+		if other, err = Connect(context.Background(), b.shared.db.Config); err == nil {
+			v, err = other.OpenReadOnly(context.Background())
+		}
+	}
+	must(b, err)
+	return v
+}
+
+// TestOnPostgres runs the other tests of this package again in a process of their own, whose stores are in PostgreSQL.
+func TestOnPostgres(t *testing.T) {
+	if onPostgres {
+		t.Skip("this is that process")
+	}
+	if testing.Short() {
+		t.Skip("it takes as long as all the others")
+	}
+	pgtest.Need(t)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.short", "-test.timeout=8m")
+	cmd.Env = append(os.Environ(), engineEnv+"=postgres")
+	out, err := cmd.CombinedOutput()
+	passed := len(regexp.MustCompile(`(?m)^--- PASS`).FindAll(out, -1))
+	if err != nil {
+		t.Fatalf("%v, %d tests passed\n%s", err, passed, tests(out))
+	}
+	if passed < 130 {
+		t.Errorf("only %d tests ran on PostgreSQL", passed)
+	}
+	t.Log(passed, "tests passed on PostgreSQL")
+}
+
+// tests leaves out of the output of a verbose run what passed or was skipped.
+func tests(out []byte) string {
+	quiet := regexp.MustCompile(`(?m)^\s*(=== .*|--- (PASS|SKIP): .*)\n`)
+	return fmt.Sprintf("%s", quiet.ReplaceAll(out, nil))
+}
