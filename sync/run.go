@@ -19,6 +19,10 @@ const (
 	askPause = 20 * time.Millisecond
 )
 
+// ErrTakenOver ends a Run at once when it is the cause of the end of its context: another agent sends from now on. Requests in
+// flight are cut off, and what became of them is for the other agent to find out.
+var ErrTakenOver = errors.New("another agent sends now")
+
 // Run sends until ctx is done. Then it starts no request, lets those in flight finish within their timeout,
 // settles them, and returns nil. All its goroutines have ended by then. It returns an error only if the outbox
 // is closed, or cannot return the counts of the last minute. It can be called once.
@@ -73,6 +77,10 @@ func (s *Sender) restoreMeter() error {
 func (s *Sender) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrTakenOver) {
+			cancel()
+			return
+		}
 		cfg, _ := s.current()
 		t := time.AfterFunc(cfg.Timeout+settleTime, cancel)
 		context.AfterFunc(lasting, func() { t.Stop() })
