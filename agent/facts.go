@@ -63,6 +63,9 @@ func reachability(h syncer.Health, now time.Time) condition.Reachability {
 
 // diskFacts are the space and its forecast.
 func (f *facts) diskFacts(now time.Time, m config.MoEngage) (*store.Space, condition.Forecast) {
+	if f.store.Role().Shared {
+		return nil, condition.Forecast{} // the disk is PostgreSQL's
+	}
 	space := f.store.Space()
 	return &space, f.recorder.Forecast(now, space, min(m.UsersPerMinute, m.EventsPerMinute))
 }

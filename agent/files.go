@@ -131,11 +131,14 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 	if err := f.config.Refused(); err != nil {
 		return fmt.Errorf("the agent is not running, and its files are only changed with a configuration without faults: %w", err)
 	}
-	if err := errors.Join(checkEngine(f.config), checkOwner(f.config.DataDir)); err != nil {
+	if err := checkOwner(f.config.DataDir); err != nil {
 		return err
 	}
 	options := storeOptions(f.config, slog.New(slog.DiscardHandler))
 	options.Command, options.Start = command, ctx
+	if f.config.Store.OnPostgres() {
+		return f.write(ctx, command, options, do)
+	}
 	var s *store.Store
 	err := waitForCommand(ctx, f.config.DataDir, func(store.Holding, time.Duration) {}, func() (err error) {
 		v, err := store.OpenReadOnly(f.config.DataDir) // store.Open would create missing files
@@ -151,7 +154,30 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 	if err != nil {
 		return f.explain(err)
 	}
-	if err = s.CaughtUp(ctx); err == nil {
+	return carryOut(ctx, s, do)
+}
+
+// write is open for a store that several agents share. The command is its writer meanwhile.
+func (f files) write(ctx context.Context, command string, options store.Options, do func(*store.Store) error) error {
+	shared, err := store.Connect(ctx, sharedConfig(f.config, "personasync "+command, "", options.Log))
+	if err != nil {
+		return fmt.Errorf("store.url: %w", err)
+	}
+	defer shared.Close()
+	s, err := shared.Open(ctx, f.config.DataDir, options)
+	if err != nil {
+		return err
+	}
+	if err := s.Writes(); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return carryOut(ctx, s, do)
+}
+
+// carryOut runs do once every received event is applied, and closes s.
+func carryOut(ctx context.Context, s *store.Store, do func(*store.Store) error) error {
+	err := s.CaughtUp(ctx)
+	if err == nil {
 		err = do(s)
 	}
 	return errors.Join(err, s.Close())

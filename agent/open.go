@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 
@@ -114,9 +115,6 @@ func absent(dir string) string {
 
 // openLocal answers from the files in c's data_dir, after it has read them once.
 func openLocal(c *config.Config, version string) (*inspect.Local, error) {
-	if err := checkEngine(c); err != nil {
-		return nil, err
-	}
 	files := fileSource(c, version)
 	v, done, err := files.Open()
 	if err != nil {
@@ -143,7 +141,7 @@ func openLocal(c *config.Config, version string) (*inspect.Local, error) {
 // fileSource is what the files of a stopped agent answer from.
 func fileSource(c *config.Config, version string) inspect.Source {
 	return inspect.Source{
-		Open: takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
+		Open: opener(c, version),
 		Process: func() condition.Process {
 			by, held := store.Holder(c.DataDir)
 			return condition.Stopped(held && by.IsAgent())
@@ -152,8 +150,24 @@ func fileSource(c *config.Config, version string) inspect.Source {
 		Endpoint: func(e domain.Endpoint) syncer.Config { return sending.Config(c, e) },
 		Plan:     filedPlan(c),
 		Version:  version,
-		Where:    absent(c.DataDir) + ": this is from its files in " + c.DataDir,
+		Where:    absent(c.DataDir) + ": this is from " + dataOf(c),
 	}
+}
+
+// opener is how the data of a stopped agent is opened to be read.
+func opener(c *config.Config, version string) func() (*store.View, func() error, error) {
+	if c.Store.OnPostgres() {
+		return func() (*store.View, func() error, error) { return openDatabase(c, version) }
+	}
+	return takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) })
+}
+
+// dataOf names the data of a stopped agent.
+func dataOf(c *config.Config) string {
+	if c.Store.OnPostgres() {
+		return "PostgreSQL, where another agent may be at work"
+	}
+	return "its files in " + c.DataDir
 }
 
 const (
@@ -197,6 +211,25 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	}
 	return v, v.Close, nil
 }
+
+// openDatabase opens the store that several agents share to read it.
+func openDatabase(c *config.Config, version string) (*store.View, func() error, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectPatience)
+	defer cancel()
+	shared, err := store.Connect(ctx, sharedConfig(c, "", version, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("store.url: %w", err)
+	}
+	v, err := shared.OpenReadOnly(ctx)
+	if err != nil {
+		shared.Close()
+		return nil, nil, err
+	}
+	return v, v.Close, nil
+}
+
+// connectPatience is how long a command waits for PostgreSQL.
+const connectPatience = 10 * time.Second
 
 // DeniedConfig adds to err who may read the configuration, if its mode caused err.
 func DeniedConfig(err error) error {

@@ -44,6 +44,9 @@ func (o *operator) TestNotify(ctx context.Context) ([]api.NotifyTest, error) {
 
 // Flush implements Running.
 func (o *operator) Flush(_ context.Context, computation string) (r api.FlushReceipt, err error) {
+	if err := o.store.Writes(); err != nil {
+		return r, err
+	}
 	job, err := inspect.JobOf(&o.store.View, o.config().Rules(), computation)
 	if err != nil {
 		return r, err
@@ -98,5 +101,8 @@ func (o *operator) VerifyUser(ctx context.Context, user string, settle time.Dura
 
 // Verify implements Running.
 func (o *operator) Verify(ctx context.Context, order api.VerifyOrder, progress func(done, total int64)) (*api.VerifyReport, error) {
+	if err := o.store.Writes(); err != nil {
+		return nil, err
+	}
 	return o.verifier.Verify(ctx, order, progress)
 }

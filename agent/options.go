@@ -42,6 +42,9 @@ type RunOptions struct {
 	// ProveInChild proves a backup in a process of its own, which a damaged file may end; nil: in this process.
 	ProveInChild backup.Prover
 
+	shared *store.Shared // the store that several agents share; nil: it is in files
+	kept   bool          // Ingest is of this process, which keeps it while it changes its role
+
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)
 }

@@ -53,22 +53,25 @@ func (p *process) run(ctx context.Context) error {
 	defer end()
 	lanes, work := errgroup.WithContext(ctx)
 	var syncing sync.WaitGroup
-	for _, part := range []func(context.Context) error{p.senders.Run, p.scheduler.Run} {
+	sending, keeping := p.writing()
+	for _, part := range sending {
 		syncing.Add(1)
 		lanes.Go(func() error {
 			defer syncing.Done()
 			return part(work)
 		})
 	}
-	for _, part := range []func(context.Context) error{p.serveIngest, p.housekeeper.run, p.recorder.Run, p.notify.Run, p.listeners.keepSockets, p.endWhenBroken} {
+	for _, part := range append(keeping, p.serveIngest, p.listeners.keepSockets, p.endWhenBroken, p.endWithRole) {
 		lanes.Go(func() error { return part(work) })
 	}
 	lanes.Go(func() error {
 		err := p.accept(work)
 		end()
-		p.log.Info("stopping")
-		p.notifier.tell(daemon.SdNotifyStopping, "STATUS=stopping")
-		if p.o.Ingest != nil {
+		if !errors.Is(context.Cause(work), errRoleEnded) {
+			p.log.Info("stopping")
+			p.notifier.tell(daemon.SdNotifyStopping, "STATUS=stopping")
+		}
+		if p.o.Ingest != nil && p.o.shared == nil { // another agent waits for the term, and takes deliveries meanwhile
 			p.listeners.ingest.Drain() // later connections wait for the next process
 		}
 		p.unready("stopping")
@@ -83,6 +86,15 @@ func (p *process) run(ctx context.Context) error {
 	p.verifier.Close()
 	p.log.Info("stopped")
 	return err
+}
+
+// writing returns the parts of an agent that write to the store, the senders among them, and those that keep it in order. A door
+// has neither: the writer does their work.
+func (p *process) writing() (sending, keeping []func(context.Context) error) {
+	if !p.store.Role().Writer {
+		return nil, []func(context.Context) error{p.knowComputations}
+	}
+	return []func(context.Context) error{p.senders.Run, p.scheduler.Run}, []func(context.Context) error{p.housekeeper.run, p.recorder.Run, p.notify.Run}
 }
 
 // ignoreEnd drops the error that only says that ctx is done.

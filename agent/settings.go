@@ -27,6 +27,14 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 	}
 }
 
+// sharedConfig is how the agent of a name reaches the store of c.
+func sharedConfig(c *config.Config, name, version string, log *slog.Logger) store.SharedConfig {
+	return store.SharedConfig{
+		URL: c.Store.URL.Current(), Schema: c.Store.Schema, TTL: c.Store.Term.Duration, Replicated: c.Store.Replicated,
+		Host: name, Version: version, Log: log.With("part", "store"),
+	}
+}
+
 func ingestConfig(c *config.Config) ingest.Config {
 	rules := c.Rules()
 	return ingest.Config{

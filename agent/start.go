@@ -30,18 +30,29 @@ import (
 func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
+	if c.Store.OnPostgres() {
+		return runShared(ctx, c, o)
+	}
+	_, err := live(ctx, c, o)
+	return err
+}
+
+// live runs the agent until ctx is done, it cannot go on, or its role ends. It returns the configuration that was in force
+// then.
+func live(ctx context.Context, c *config.Config, o RunOptions) (*config.Config, error) {
 	p, err := start(ctx, c, o)
 	if err != nil && o.Ingest != nil {
 		_ = o.Ingest.Close()
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		o.Log.Info("stopped before the start was over", "error", err)
-		return nil
+		return c, nil
 	}
 	if err != nil {
-		return err
+		return c, err
 	}
-	return p.run(ctx)
+	err = p.run(ctx)
+	return p.config.Load(), err
 }
 
 // ballastBytes are allocated and never touched. They take no memory, but the garbage collector counts them as live and
@@ -52,10 +63,10 @@ const ballastBytes = 24 << 20
 
 // start opens everything in order, or nothing.
 func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {
-	if err := errors.Join(checkEngine(c), checkOwner(c.DataDir)); err != nil {
+	if err := checkOwner(c.DataDir); err != nil {
 		return nil, err
 	}
-	if o.Ingest != nil {
+	if o.Ingest != nil && !o.kept {
 		if err := takeOver(c, o); err != nil {
 			return nil, err
 		}
@@ -68,6 +79,9 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	}
 	p := &process{o: o, opened: make(chan struct{}), notifier: &notifier{log: o.Log}, listeners: &listeners{log: o.Log}}
 	data, err := openStore(ctx, c, o, p.notifier)
+	if err != nil && o.shared != nil {
+		return nil, fmt.Errorf("open the data in PostgreSQL: %w", err)
+	}
 	if err != nil {
 		return nil, openError(c.DataDir, err)
 	}
@@ -97,6 +111,9 @@ func takeOver(c *config.Config, o RunOptions) error {
 func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *notifier) (s *store.Store, err error) {
 	options := storeOptions(c, o.Log)
 	options.CheckInChild, options.Start = o.CheckInChild, ctx
+	if o.shared != nil {
+		return openShared(ctx, c, o, options)
+	}
 	next := time.Duration(0)
 	err = waitForCommand(ctx, c.DataDir, func(by store.Holding, since time.Duration) {
 		if since < next {
@@ -177,7 +194,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	}
 	p.housekeeper = &housekeeper{log: p.log, store: p.store, ingest: p.ingest, rules: make(chan struct{}, 1), judge: questions.Status,
 		parked: func() time.Duration { return p.config.Load().Retention.Parked.Duration }}
-	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, recorded: p.housekeeper.noteRules, version: p.o.Version, inherited: p.o.Ingest != nil}
+	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, recorded: p.housekeeper.noteRules, version: p.o.Version, inherited: p.o.Ingest != nil && !p.o.kept}
 	return nil
 }
 

@@ -33,7 +33,7 @@ store/internal/outbox: store/domain store/internal/record store/internal/state s
 store/internal/datadir: store/domain store/internal/boltfile store/internal/wal store/internal/wire
 store/internal/apply: store/domain store/internal/outbox store/internal/record store/internal/state store/internal/wire store/engine
 store/domain:
-store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/move store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/internal/trial store/engine store/engine/bolt
+store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/move store/internal/outbox store/internal/query store/internal/record store/internal/refusal store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/internal/trial store/engine store/engine/bolt store/postgres
 store/internal/boltfile: store/crashpoint store/domain store/internal/wire store/engine
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/groupcommit store/internal/wire store/domain store/engine

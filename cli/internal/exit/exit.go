@@ -22,7 +22,7 @@ const (
 	Failed   = 1
 	BadUsage = 2 // a restart does not help: usage, configuration, permissions, a second agent
 	NotFound = 3 // no such change, user, audience or data file
-	NoAgent  = 4 // the agent is needed and not running
+	NoAgent  = 4 // the agent is needed and not running, or another one writes
 )
 
 // coded is an error with an exit code other than that of the error that it wraps.
@@ -67,7 +67,7 @@ func Code(err error) int {
 		return own.code
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoSuccessor), errors.Is(err, store.ErrNoData):
 		return NotFound
-	case errors.Is(err, api.ErrNotRunning), errors.Is(err, agent.ErrStarting):
+	case errors.Is(err, api.ErrNotRunning), errors.Is(err, agent.ErrStarting), errors.Is(err, store.ErrNotWriter):
 		return NoAgent
 	case errors.As(err, &ambiguous), errors.As(err, &faults), errors.Is(err, config.ErrNoFile), errors.Is(err, fs.ErrPermission), isMistake(err),
 		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrNotAFile), errors.Is(err, agent.ErrForeignData), errors.Is(err, api.ErrUnreadable):

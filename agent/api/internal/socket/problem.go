@@ -43,6 +43,7 @@ var codes = []struct {
 	{"referred_to", http.StatusConflict, store.ErrReferredTo},
 	{"no_successor", http.StatusNotFound, store.ErrNoSuccessor},
 	{"unreadable", http.StatusConflict, ErrUnreadable},
+	{"not_writer", http.StatusConflict, store.ErrNotWriter},
 	{"paused", http.StatusConflict, ErrPaused},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},
 	{"moved", http.StatusServiceUnavailable, store.ErrMoved},

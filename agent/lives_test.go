@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"personasync/agent/api"
+	"personasync/agent/condition"
+	"personasync/store"
+	"personasync/store/postgres/pgtest"
+)
+
+// sharing returns the configuration of another agent of s, with a data_dir of its own and the store of the others.
+func sharing(s *site, url, schema string) (*site, func() *started) {
+	own := &site{t: s.t, dir: s.t.TempDir(), box: s.box, url: s.url}
+	c := own.load("PERSONASYNC_DEFAULTS_SEND=attribute,event", "PERSONASYNC_STORE_ENGINE=postgres", "PERSONASYNC_STORE_URL="+url,
+		"PERSONASYNC_STORE_SCHEMA="+schema, "PERSONASYNC_STORE_REPLICATED=no", "PERSONASYNC_STORE_TERM=3s")
+	return own, func() *started { return own.start(c, RunOptions{}) }
+}
+
+// TestAnotherAgentTakesOver: the door takes events, which the writer sends, and goes on as the writer once that has stopped. What
+// was sent is not sent again.
+func TestAnotherAgentTakesOver(t *testing.T) {
+	url, schema := pgtest.Schema(t)
+	s := newSite(t)
+	one, startOne := sharing(s, url, schema)
+	two, startTwo := sharing(s, url, schema)
+	first := startOne()
+	first.tell("[" + news("ann", true, time.Now()) + "]")
+	i, _ := open(t, one.load())
+	eventually(t, i, "ann is told of", func(st condition.Status) bool { return st.Delivered == 2 })
+
+	second := startTwo()
+	second.tell("[" + news("bob", true, time.Now()) + "]")
+	eventually(t, i, "bob came in by the door", func(st condition.Status) bool { return st.Delivered == 4 })
+	door, _ := open(t, two.load())
+	if _, err := door.(*api.Client).Flush(t.Context(), ""); !errors.Is(err, store.ErrNotWriter) {
+		t.Errorf("the door is asked to flush: %v", err)
+	}
+	eventually(t, door, "the door knows as much", func(st condition.Status) bool { return st.Ready && st.Delivered == 4 })
+
+	first.stop()
+	second.tell("[" + news("cid", true, time.Now()) + "," + news("ann", false, time.Now()) + "]")
+	told := func() (n uint64) { // its socket is made anew when it changes its role
+		client, err := api.Dial(t.Context(), two.load().Socket(os.Getenv), "1.0")
+		if err != nil {
+			return 0
+		}
+		defer client.Close()
+		if st, err := client.Status(t.Context()); err == nil {
+			n = st.Delivered
+		}
+		return n
+	}
+	for deadline := time.Now().Add(time.Minute); told() < 8; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the door never became the writer")
+		}
+	}
+	for user, want := range map[string]int{"ann": 2, "bob": 1, "cid": 1} {
+		if n := len(s.box.Events(user)); n != want {
+			t.Errorf("MoEngage was told %d events of %s, want %d", n, user, want)
+		}
+	}
+}
