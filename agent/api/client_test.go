@@ -2,8 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -14,7 +12,6 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/agent/host"
-	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
 )
@@ -121,37 +118,6 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 	receipt, err := c.Flush(ctx, "")
 	if err != nil || receipt.Pending != 7 {
 		t.Errorf("flush: %+v, %v", receipt, err)
-	}
-}
-
-func TestErrorsArriveAsWhatTheyWere(t *testing.T) {
-	said := &answers{}
-	c := dial(t, serveSocket(t, testServer(said).Socket()))
-	for _, c2 := range []struct {
-		name string
-		err  error
-		is   error
-	}{
-		{"nothing there", fmt.Errorf("user x: %w", store.ErrNotFound), store.ErrNotFound},
-		{"the store has closed", store.ErrClosed, store.ErrClosed},
-		{"anything else", errors.New("the disk is gone"), nil},
-	} {
-		t.Run(c2.name, func(t *testing.T) {
-			said.err = c2.err
-			_, err := c.User(t.Context(), "x")
-			if err == nil || err.Error() != c2.err.Error() {
-				t.Fatalf("arrived as %v", err)
-			}
-			if c2.is != nil && !errors.Is(err, c2.is) {
-				t.Errorf("%v is not %v", err, c2.is)
-			}
-		})
-	}
-	said.err = &store.AmbiguousError{Key: "k", IDs: []string{"aud_1", "aud_2"}}
-	_, _, err := c.Members(t.Context(), "k", "", 1)
-	var ambiguous *store.AmbiguousError
-	if !errors.As(err, &ambiguous) || cmp.Diff(said.err, error(ambiguous)) != "" {
-		t.Errorf("an ambiguous key arrived as %#v", err)
 	}
 }
 
