@@ -159,11 +159,7 @@ func (o *opener) load() error {
 // addBuckets makes the buckets that an older version did not know. It writes nothing where they exist. On a full disk the
 // store goes on without them.
 func (o *opener) addBuckets() error {
-	missing := false
-	err := o.db.View(func(tx engine.Tx) error {
-		missing = slices.ContainsFunc(state.StateBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
-		return nil
-	})
+	missing, err := lacksBuckets(o.db)
 	if err != nil || !missing {
 		return err
 	}
@@ -173,6 +169,15 @@ func (o *opener) addBuckets() error {
 		return nil
 	}
 	return err
+}
+
+// lacksBuckets reports whether db lacks buckets that an older version did not know.
+func lacksBuckets(db engine.State) (missing bool, err error) {
+	err = db.View(func(tx engine.Tx) error {
+		missing = slices.ContainsFunc(state.StateBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
+		return nil
+	})
+	return missing, err
 }
 
 // openInbox opens the inbox behind the last record applied.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"reflect"
 	"sync"
 
@@ -22,6 +23,7 @@ type ruleKeeper struct {
 	db     engine.State
 	inbox  engine.Log
 	writer *writer.Writer
+	log    *slog.Logger // of a store that several agents share; nil in files
 
 	mu       sync.Mutex    // held by SetRules, while it appends, too: rules go into the inbox in the order of the calls
 	appended *domain.Rules // the newest rules in the inbox, nil while unknown
@@ -55,6 +57,9 @@ func (k *ruleKeeper) put(ctx context.Context, r domain.Rules) error {
 		if known != nil && sameRules(known, &r) {
 			k.appended = &r
 			return nil
+		}
+		if known != nil && k.log != nil {
+			k.log.Warn("the rules of this agent are other ones than those that held before, and hold from now on: give all agents of a store the same configuration")
 		}
 	}
 	frame, err := record.AppendRules(nil, &r)

@@ -198,15 +198,11 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 		return nil, err
 	}
 	kv := o.db.State(o.term.held)
-	var st *state.State
-	var home []byte
-	err := kv.View(func(tx engine.Tx) (err error) {
-		st, err = state.LoadCounted(tx)
-		return err
-	})
-	if err == nil {
-		home, err = o.db.Home(ctx)
+	st, err := o.load(kv)
+	if err != nil {
+		return nil, err
 	}
+	home, err := o.db.Home(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +219,7 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 		records.CloseFiles()
 		return nil, err
 	}
-	s.term = o.term
+	s.term, s.rules.log = o.term, o.Log
 	if o.term.held == nil {
 		s.r.Refused, s.r.Parkings = nil, nil // the writer's
 		s.writer.Absent(func() error { return o.db.NotWriter() })
@@ -249,6 +245,25 @@ func (o *sharedOpener) create(ctx context.Context) error {
 	}
 	o.Log.Info("a new store begins", "schema", o.db.Schema)
 	return o.db.Create(ctx, o.term.held, rand.Uint32()|1, state.StateBuckets, state.Init)
+}
+
+// load verifies the format of the state and reads it. A writer adds the buckets that an older version did not know.
+func (o *sharedOpener) load(kv *postgres.State) (st *state.State, err error) {
+	if _, err := kv.Epoch(); err != nil {
+		return nil, err
+	}
+	missing, err := lacksBuckets(kv)
+	if err == nil && missing && o.term.held != nil {
+		err = kv.AddBuckets(state.StateBuckets...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = kv.View(func(tx engine.Tx) (err error) {
+		st, err = state.LoadCounted(tx)
+		return err
+	})
+	return st, err
 }
 
 // arrival has change ids go on under another epoch where the database is not the one that it was: a standby that was
