@@ -55,7 +55,8 @@ func (b *bench) readOnly() *View {
 	return v
 }
 
-// TestOnPostgres runs the other tests of this package again in a process of their own, whose stores are in PostgreSQL.
+// TestOnPostgres runs the other tests of this package again in a process of their own, whose stores are in PostgreSQL. Models
+// try few seeds there, unless PERSONASYNC_SEEDS says how many.
 func TestOnPostgres(t *testing.T) {
 	if onPostgres {
 		t.Skip("this is that process")
@@ -65,7 +66,7 @@ func TestOnPostgres(t *testing.T) {
 	}
 	pgtest.Need(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.short", "-test.timeout=8m")
-	cmd.Env = append(os.Environ(), engineEnv+"=postgres")
+	cmd.Env = append([]string{"PERSONASYNC_SEEDS=2"}, append(os.Environ(), engineEnv+"=postgres")...)
 	out, err := cmd.CombinedOutput()
 	passed := len(regexp.MustCompile(`(?m)^--- PASS`).FindAll(out, -1))
 	if err != nil {
