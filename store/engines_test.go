@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"regexp"
 	"testing"
+	"time"
 
+	"personasync/store/domain"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -26,7 +28,7 @@ func onFiles(t testing.TB) {
 
 // openStore opens the store of b on the engine under test.
 func (b *bench) openStore(o Options) (*Store, error) {
-	if !onPostgres {
+	if !onPostgres && !b.postgres {
 		return Open(b.dir, o)
 	}
 	if b.shared == nil {
@@ -39,6 +41,25 @@ func (b *bench) openStore(o Options) (*Store, error) {
 		b.Cleanup(b.shared.Close)
 	}
 	return b.shared.Open(context.Background(), b.dir, o)
+}
+
+// TestBothEnginesKeepTheSameBytes: the same records, and what is taken and settled of them, come to the same keys and values.
+func TestBothEnginesKeepTheSameBytes(t *testing.T) {
+	events := ofAllKinds()
+	inFiles, inTables := open(t, rules(domain.SendBoth)), &bench{TB: t, dir: t.TempDir(), postgres: true}
+	inTables.reopen(rules(domain.SendBoth))
+	t.Cleanup(func() { inTables.Store.Close() })
+	for _, b := range []*bench{inFiles, inTables} {
+		b.receive(events...)
+		b.settle(b.take(), domain.Parked)
+		b.settle(b.take(), domain.Delivered)
+		if err := b.Retry(t.Context(), noon.Add(2*time.Hour), b.ids(domain.StateParked)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := dump(t, inFiles), dump(t, inTables); a != b {
+		t.Errorf("the engines differ:\n%s", firstDifference(a, b))
+	}
 }
 
 // readOnly opens the stopped store of b to be read.

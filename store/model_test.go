@@ -395,8 +395,20 @@ func checkIndex(t *testing.T, b *bench) {
 
 // TestBatchesDoNotMatter applies the same records one by one, and all at once, and compares the files.
 func TestBatchesDoNotMatter(t *testing.T) {
+	events := ofAllKinds()
+	one, all := open(t, rules(domain.SendBoth)), open(t, rules(domain.SendBoth))
+	for _, e := range events {
+		one.receive(e)
+	}
+	all.receive(events...)
+	if a, b := dump(t, one), dump(t, all); a != b {
+		t.Errorf("the state depends on the batches:\n%s", firstDifference(a, b))
+	}
+}
+
+// ofAllKinds is events of every kind.
+func ofAllKinds() (events []*domain.Event) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var events []*domain.Event
 	for i := range 300 {
 		e := event(fmt.Sprint("user", rnd.IntN(9)), fmt.Sprint("aud", rnd.IntN(70)), rnd.IntN(2) == 0, rnd.IntN(28))
 		switch i % 7 {
@@ -411,15 +423,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		}
 		events = append(events, e)
 	}
-	events = append(events, &domain.Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: "user1"}, Raw: []byte("{}")})
-	one, all := open(t, rules(domain.SendBoth)), open(t, rules(domain.SendBoth))
-	for _, e := range events {
-		one.receive(e)
-	}
-	all.receive(events...)
-	if a, b := dump(t, one), dump(t, all); a != b {
-		t.Errorf("the state depends on the batches:\n%s", firstDifference(a, b))
-	}
+	return append(events, &domain.Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: "user1"}, Raw: []byte("{}")})
 }
 
 // dump prints the state but for what names this store: epoch, salt, and the tombstones under it.

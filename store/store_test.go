@@ -45,9 +45,10 @@ func rules(send domain.SendMethods) domain.Rules {
 type bench struct {
 	testing.TB
 	*Store
-	dir    string
-	shared *Shared              // on PostgreSQL
-	sent   []domain.UserChanges // what was delivered, in order
+	dir      string
+	shared   *Shared              // on PostgreSQL
+	postgres bool                 // also where the other tests are on files
+	sent     []domain.UserChanges // what was delivered, in order
 }
 
 func open(t testing.TB, r domain.Rules) *bench {
