@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/store/engine"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -93,6 +94,26 @@ func TestAServerThatCannotKeepAStoreSaysWhatToDo(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %q", what, err, c.want)
 		}
+	}
+}
+
+// TestNothingStaysPrepared: a pooler may have each transaction meet another session.
+func TestNothingStaysPrepared(t *testing.T) {
+	db, err := Connect(t.Context(), Config{URL: pgtest.URL(t) + "&pool_max_conns=1", Replicated: "no", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	if err := db.Create(t.Context(), newTerm(t, db), 7, buckets, func(engine.Tx) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	get(t, db.State(nil), "k")
+	if _, err := db.Exists(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := db.pool.QueryRow(t.Context(), "select count(*) from pg_prepared_statements where name <> ''").Scan(&n); n != 0 || err != nil {
+		t.Errorf("%d prepared statements: %v", n, err)
 	}
 }
 
