@@ -20,7 +20,7 @@ import (
 )
 
 // measureNames are the names of the measures in the order of the report.
-var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "drain", "listing", "product"}
+var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "drain", "listing", "product", "postgres"}
 
 // options are the command line options.
 type options struct {
@@ -32,16 +32,18 @@ type options struct {
 	out          string
 	dir          string
 	profiles     string
+	postgres     string // URL of a server
 	sizes        sizes
 }
 
 // sizes are the amounts of stored and moved data.
 type sizes struct {
-	Users   []int // stored while events arrive
-	Backlog int   // events waiting to be applied
-	Drain   int   // users with a pending change to send or list
-	State   int64 // bytes of state.db at a cold start
-	Commits int   // of the single client
+	Users   []int         // stored while events arrive
+	Backlog int           // events waiting to be applied
+	Drain   int           // users with a pending change to send or list
+	State   int64         // bytes of state.db at a cold start
+	Commits int           // of the single client
+	Both    time.Duration // of receiving and sending at once
 }
 
 // bench is one run of the benchmark.

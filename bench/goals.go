@@ -45,6 +45,9 @@ func goals(b *bench) []goal {
 	agentTo := func(rival, shape string) float64 {
 		return b.book.Ratio("ack/agent/"+shape+"/rate", "ack/"+rival+"/"+shape+"/rate")
 	}
+	onBoth := func(figure string) float64 {
+		return b.book.Ratio("postgres/tables/"+figure, "postgres/files/"+figure)
+	}
 	large := usersFigure("large", largeUsers)
 	return []goal{
 		{"64 connections, events/s: agent / raw log", agentTo("rawlog", "64"), 0.8, true, ""},
@@ -65,6 +68,14 @@ func goals(b *bench) []goal {
 		{"events/s: with a continuous listing / without", b.book.Ratio("listing/beside/rate", "listing/alone/rate"), 0.9, true, ""},
 		{"idle memory", b.book.Median("product/empty/idle"), 30, false, " MiB"},
 		{"binary", b.book.Median("product/size"), 20, false, " MB"},
+		{"PostgreSQL / files, 64 connections, events/s", onBoth("ack/64/rate"), 0.4, true, ""},
+		{"PostgreSQL / files, 256 connections, events/s", onBoth("ack/256/rate"), 0.4, true, ""},
+		{"PostgreSQL: applied/s", b.book.Median("postgres/tables/apply"), 15_000, true, ""},
+		{"PostgreSQL: drain, users/s", b.book.Median("postgres/tables/drain"), 8_000, true, ""},
+		{"PostgreSQL: in and out at once, users/s", b.book.Median("postgres/tables/both"), 0.98 * bothRate, true, ""},
+		{"PostgreSQL: growth of tables in the second half of that", b.book.Median("postgres/tables/growth"), 5, false, " %"},
+		{"PostgreSQL: p99 of a take, vacuum held up / not", b.book.Ratio("postgres/tables/pinned", "postgres/tables/take"), 2, false, ""},
+		{"PostgreSQL: first page and counts", b.book.Median("postgres/tables/page"), 50, false, " ms"},
 		{"cold start with 2 GB of state", b.book.Median("product/full/start") / 1000, 1, false, " s"},
 	}
 }

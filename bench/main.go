@@ -42,24 +42,26 @@ var roles = map[string]child.Role{
 	"seed":    seed.Lay,
 	"commits": timeCommits,
 	"list":    listOnAndOn,
+	"engine":  workOnEngine,
 }
 
 // measures lists all measures by name.
 var measures = map[string]func(context.Context, *bench) error{
-	"ack":     measureAcknowledgements,
-	"lone":    measureLone,
-	"fsyncs":  measureFsyncs,
-	"users":   measureUsers,
-	"large":   measureLarge,
-	"backlog": measureBacklog,
-	"drain":   measureDrain,
-	"listing": measureListing,
-	"product": measureProduct,
+	"ack":      measureAcknowledgements,
+	"lone":     measureLone,
+	"fsyncs":   measureFsyncs,
+	"users":    measureUsers,
+	"large":    measureLarge,
+	"backlog":  measureBacklog,
+	"drain":    measureDrain,
+	"listing":  measureListing,
+	"product":  measureProduct,
+	"postgres": measurePostgres,
 }
 
 var (
-	fullSizes  = sizes{Users: []int{0, 1_000_000, 5_000_000}, Backlog: 1_000_000, Drain: 1_000_000, State: 2 << 30, Commits: 2000}
-	quickSizes = sizes{Users: []int{0, 100_000}, Backlog: 100_000, Drain: 50_000, State: 100 << 20, Commits: 300}
+	fullSizes  = sizes{Users: []int{0, 1_000_000, 5_000_000}, Backlog: 1_000_000, Drain: 1_000_000, State: 2 << 30, Commits: 2000, Both: 10 * time.Minute}
+	quickSizes = sizes{Users: []int{0, 100_000}, Backlog: 100_000, Drain: 50_000, State: 100 << 20, Commits: 300, Both: 10 * time.Second}
 )
 
 // readOptions parses the command line. A quick run changes the defaults, but not values that are given.
@@ -72,6 +74,7 @@ func readOptions(args []string) (o options, err error) {
 	seconds := flags.Float64("seconds", 4, "apply each load for `N` seconds")
 	flags.StringVar(&o.out, "out", "", "write the report to `FILE` (default docs/BENCHMARKS.md if everything is measured)")
 	flags.StringVar(&o.dir, "dir", "", "keep data in `FOLDER` (default: in the user's cache directory)")
+	flags.StringVar(&o.postgres, "postgres", "", "compare with a store in PostgreSQL at `URL`, in schemas that the run makes and drops; it takes psql")
 	flags.StringVar(&o.profiles, "profile", "", "write the agent's CPU profiles to `FOLDER`")
 	if err := flags.Parse(args); err != nil {
 		return o, err

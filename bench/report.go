@@ -61,6 +61,7 @@ func print(b *bench, to io.Writer) error {
 		{"drain", "drain", drainTable(b)},
 		{"listing", "listing", listingTable(b)},
 		{"product", "program", productTable(b)},
+		{"postgres", "a store in PostgreSQL", postgresTable(b)},
 	} {
 		if t.measure != "" && !slices.Contains(b.done, t.measure) && !(t.measure == "users" && b.large) {
 			continue
@@ -86,6 +87,7 @@ func page(b *bench) (string, error) {
 		"Fsyncs": fsyncTable(b), "Users": usersTable(b), "Backlog": backlogTable(b), "Drain": drainTable(b),
 		"Listing":    listingTable(b),
 		"DrainUsers": figures.Number(float64(b.sizes.Drain)), "Product": productTable(b),
+		"Postgres": postgresTable(b),
 	})
 	return text.String(), err
 }

@@ -27,14 +27,15 @@ const Argument = "child"
 
 // Order is a child's task. The parent passes it as the second argument.
 type Order struct {
-	Role    string // a key of the roles
-	Name    string // of the contender or the seed
-	Dir     string // its data directory
-	Count   int
-	Target  string        // agent: where MoEngage is; "": nothing ever leaves
-	Latency time.Duration // of the sandbox
-	For     time.Duration // duration of listing
-	Profile string        // file for a CPU profile; "": none
+	Role     string // a key of the roles
+	Name     string // of the contender or the seed
+	Dir      string // its data directory
+	Count    int
+	Target   string        // agent: where MoEngage is; "": nothing ever leaves
+	Latency  time.Duration // of the sandbox
+	For      time.Duration // duration of listing
+	Database string        // agent, engine: URL#SCHEMA of its store; "": files
+	Profile  string        // file for a CPU profile; "": none
 }
 
 // Hello is the one line that a child prints: its address or its result.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"personasync/agent"
@@ -20,6 +21,7 @@ import (
 	"personasync/agent/ingest"
 	"personasync/bench/internal/child"
 	"personasync/bench/internal/load"
+	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
 )
@@ -88,6 +90,10 @@ func agentConfig(o child.Order) *config.Config {
 	c := config.Default()
 	c.DataDir = o.Dir
 	c.Admin.Listen, c.Admin.Socket = "", AgentSocket(o.Dir)
+	if o.Database != "" {
+		d := Database(o.Database)
+		c.Store.Engine, c.Store.URL, c.Store.Schema, c.Store.Replicated = "postgres", config.Secret{d.URL}, d.Schema, d.Replicated
+	}
 	c.Ingest.Listen = "127.0.0.1:0"
 	c.Ingest.SharedSecret = config.Secret{load.Secret}
 	c.MoEngage.WorkspaceID, c.MoEngage.APIKey = "workspace", config.Secret{"key"}
@@ -100,6 +106,12 @@ func agentConfig(o child.Order) *config.Config {
 		c.Schedule.CatchUp = "skip"
 	}
 	return c
+}
+
+// Database is the store at an address of the form URL#SCHEMA.
+func Database(address string) store.SharedConfig {
+	url, schema, _ := strings.Cut(address, "#")
+	return store.SharedConfig{URL: url, Schema: schema, TTL: 5 * time.Second, Replicated: "no", Host: "bench", Version: Version, Log: slog.New(slog.DiscardHandler)}
 }
 
 // AgentSocket returns the admin socket of an agent on the data directory dir.

@@ -94,7 +94,7 @@ func trimmed(ctx context.Context, s *store.Store) error {
 // one filled at random. Its pages are emptier, so it is not smaller.
 func layUsers(ctx context.Context, s *store.Store, _ string, count int) error {
 	for group := range slices.Chunk(SortedUsers(count), seedGroup) {
-		if err := appendUsers(ctx, s, group); err != nil {
+		if err := AppendUsers(ctx, s, group); err != nil {
 			return err
 		}
 	}
@@ -162,7 +162,17 @@ func partition(id string) byte {
 	return byte(hash % store.Partitions)
 }
 
-func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
+// Numbers returns the scattered numbers of count users from one on.
+func Numbers(from, count int) []uint64 {
+	list := make([]uint64, count)
+	for i := range list {
+		list[i] = load.Scatter(uint64(from + i))
+	}
+	return list
+}
+
+// AppendUsers appends an event of each user, who enters an audience.
+func AppendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
 	now := time.Now()
 	events := make([]*domain.Event, len(numbers))
 	for i, n := range numbers {
