@@ -1,8 +1,10 @@
-// Package kubernetes has the manifest of an agent in Kubernetes. Its test decodes it with Kubernetes' own types, and runs
-// an agent on its configuration. It is a module of its own, so that Kubernetes is not a dependency of the product.
+// Package kubernetes has the manifests of agents in Kubernetes: of one with files, and of several with PostgreSQL. Its test
+// decodes them with Kubernetes' own types, and runs agents on their configuration. It is a module of its own, so that
+// Kubernetes is not a dependency of the product.
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -20,23 +22,48 @@ import (
 
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
 	storage "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
+
+	"personasync/store/postgres/pgtest"
 )
 
-// manifest has the decoded documents of personasync.yaml.
+const (
+	files    = "personasync.yaml"
+	postgres = "postgres.yaml"
+)
+
+// manifest has the decoded documents of one of the two.
 type manifest struct {
-	config   core.ConfigMap
-	services []core.Service
-	set      apps.StatefulSet
+	config     core.ConfigMap
+	services   []core.Service
+	set        apps.StatefulSet           // of files
+	deployment apps.Deployment            // of postgres
+	budget     policy.PodDisruptionBudget // of postgres
+}
+
+// pods returns what runs: the template, and the labels by which it is found.
+func (m *manifest) pods() (core.PodTemplateSpec, map[string]string) {
+	if m.set.Kind != "" {
+		return m.set.Spec.Template, m.set.Spec.Selector.MatchLabels
+	}
+	return m.deployment.Spec.Template, m.deployment.Spec.Selector.MatchLabels
+}
+
+// each runs a test for both manifests.
+func each(t *testing.T, test func(*testing.T, manifest)) {
+	for _, name := range []string{files, postgres} {
+		t.Run(name, func(t *testing.T) { test(t, read(t, name)) })
+	}
 }
 
 // read decodes every document strictly: an unknown field is an error, which kubectl would report only on a cluster.
-func read(t *testing.T) (m manifest) {
+func read(t *testing.T, name string) (m manifest) {
 	t.Helper()
-	return decode(t, contents(t, "personasync.yaml"))
+	return decode(t, contents(t, name))
 }
 
 func decode(t *testing.T, text string) (m manifest) {
@@ -56,6 +83,10 @@ func decode(t *testing.T, text string) (m manifest) {
 			m.services = append(m.services, s)
 		case "StatefulSet":
 			err = yaml.UnmarshalStrict([]byte(document), &m.set)
+		case "Deployment":
+			err = yaml.UnmarshalStrict([]byte(document), &m.deployment)
+		case "PodDisruptionBudget":
+			err = yaml.UnmarshalStrict([]byte(document), &m.budget)
 		default:
 			err = fmt.Errorf("a document of kind %q", kind.Kind)
 		}
@@ -69,9 +100,10 @@ func decode(t *testing.T, text string) (m manifest) {
 	return m
 }
 
-func TestTheManifestRefersToItself(t *testing.T) {
-	m := read(t)
-	pod := m.set.Spec.Template
+func TestTheManifestRefersToItself(t *testing.T) { each(t, refersToItself) }
+
+func refersToItself(t *testing.T, m manifest) {
+	pod, selector := m.pods()
 	agent := pod.Spec.Containers[0]
 	selects := func(selector map[string]string) bool {
 		for k, v := range selector {
@@ -81,8 +113,16 @@ func TestTheManifestRefersToItself(t *testing.T) {
 		}
 		return len(selector) > 0
 	}
-	if !selects(m.set.Spec.Selector.MatchLabels) {
-		t.Error("the StatefulSet does not select its pods")
+	if !selects(selector) {
+		t.Error("the pods are not selected by what makes them")
+	}
+	if m.budget.Kind != "" && !selects(m.budget.Spec.Selector.MatchLabels) {
+		t.Error("the budget selects no pods")
+	}
+	for _, c := range pod.Spec.TopologySpreadConstraints {
+		if !selects(c.LabelSelector.MatchLabels) {
+			t.Errorf("the pods are not spread over %s", c.TopologyKey)
+		}
 	}
 	ports := map[string]int32{}
 	for _, p := range agent.Ports {
@@ -103,7 +143,7 @@ func TestTheManifestRefersToItself(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Contains(names, m.set.Spec.ServiceName) {
+	if m.set.Kind != "" && !slices.Contains(names, m.set.Spec.ServiceName) {
 		t.Errorf("there is no service %s", m.set.Spec.ServiceName)
 	}
 	volumes := []string{}
@@ -126,12 +166,14 @@ func TestTheManifestRefersToItself(t *testing.T) {
 }
 
 // TestTheManifestAgreesWithTheImageAndTheUnit: user, folders and the time of a stop are said in three places.
-func TestTheManifestAgreesWithTheImageAndTheUnit(t *testing.T) {
-	m := read(t)
-	if n := m.set.Spec.Replicas; n == nil || *n != 1 {
-		t.Error("the data has one writer, so there is one replica")
+func TestTheManifestAgreesWithTheImageAndTheUnit(t *testing.T) { each(t, agrees) }
+
+func agrees(t *testing.T, m manifest) {
+	if n := m.set.Spec.Replicas; m.set.Kind != "" && (n == nil || *n != 1) {
+		t.Error("the files have one writer, so there is one replica")
 	}
-	pod := m.set.Spec.Template.Spec
+	template, _ := m.pods()
+	pod := template.Spec
 	user := fmt.Sprintf("%d:%d", *pod.SecurityContext.RunAsUser, *pod.SecurityContext.RunAsGroup)
 	image := contents(t, "../container/Dockerfile")
 	if !strings.Contains(image, "\nUSER "+user+"\n") || *pod.SecurityContext.FSGroup != *pod.SecurityContext.RunAsGroup {
@@ -175,7 +217,7 @@ func TestTheClassesOfReplicatedVolumes(t *testing.T) {
 		classes[c.Name] = c
 	}
 	const proposal = "# storageClassName: "
-	text := contents(t, "personasync.yaml")
+	text := contents(t, files)
 	if strings.Count(text, proposal) != 1 {
 		t.Fatalf("the manifest does not say %q once", proposal)
 	}
@@ -202,19 +244,62 @@ func contents(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestTheConfigurationOfTheManifestRuns: an agent with it answers every probe, and a command finds it.
-func TestTheConfigurationOfTheManifestRuns(t *testing.T) {
-	m := read(t)
-	dir := t.TempDir()
-	agent := m.set.Spec.Template.Spec.Containers[0]
-	binary := filepath.Join(dir, "binary")
+// TestTheConfigurationRuns: agents with it answer every probe, and a command finds each.
+func TestTheConfigurationRuns(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "binary")
 	build := exec.Command("go", "build", "-o", binary, "./cli/personasync")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	t.Run(files, func(t *testing.T) {
+		p := start(t, binary, read(t, files), nil)
+		p.probe(t)
+		p.stop(t)
+	})
+	t.Run(postgres, func(t *testing.T) {
+		m := read(t, postgres)
+		database := map[string]string{"store_url": pgtest.NewPair(t).URL()}
+		first := start(t, binary, m, database)
+		first.probe(t)
+		second := start(t, binary, m, database)
+		second.probe(t)
+		if out, err := second.command("flush").CombinedOutput(); err == nil || !strings.Contains(string(out), "this agent is not the writer") {
+			t.Errorf("the second agent is another writer: %v\n%s", err, out)
+		}
+		first.stop(t)
+		for err, out := error(nil), []byte(nil); ; time.Sleep(20 * time.Millisecond) {
+			if out, err = second.command("flush").CombinedOutput(); err == nil {
+				break
+			}
+			if second.ctx.Err() != nil {
+				t.Fatalf("the second agent does not take over: %v\n%s", err, out)
+			}
+		}
+		second.probe(t)
+		second.stop(t)
+	})
+}
+
+// pod is a running agent with the configuration, the arguments and the environment of a manifest, and the folders of a
+// test.
+type pod struct {
+	ctx     context.Context
+	agent   core.Container
+	ports   map[string]string // address by name
+	command func(args ...string) *exec.Cmd
+	run     *exec.Cmd
+	ended   chan error
+}
+
+// start starts an agent. secrets has files of the secret by name; of others any content will do.
+func start(t *testing.T, binary string, m manifest, secrets map[string]string) *pod {
+	t.Helper()
+	dir := t.TempDir()
+	template, _ := m.pods()
+	p := &pod{agent: template.Spec.Containers[0], ports: map[string]string{}, ended: make(chan error, 1)}
 	config := m.config.Data["agent.toml"]
-	for _, v := range agent.VolumeMounts {
+	for _, v := range p.agent.VolumeMounts {
 		here := filepath.Join(dir, v.MountPath)
 		if err := os.MkdirAll(here, 0o700); err != nil {
 			t.Fatal(err)
@@ -226,17 +311,17 @@ func TestTheConfigurationOfTheManifestRuns(t *testing.T) {
 		}
 		config = strings.ReplaceAll(config, `"`+v.MountPath, `"`+here)
 	}
-	ports := map[string]string{}
-	for _, p := range agent.Ports {
-		ports[p.Name] = free(t)
-		was := fmt.Sprintf(`"0.0.0.0:%d"`, p.ContainerPort)
+	for _, c := range p.agent.Ports {
+		p.ports[c.Name] = free(t)
+		was := fmt.Sprintf(`"0.0.0.0:%d"`, c.ContainerPort)
 		if !strings.Contains(config, was) {
-			t.Errorf("the agent does not listen on port %d", p.ContainerPort)
+			t.Errorf("the agent does not listen on port %d", c.ContainerPort)
 		}
-		config = strings.ReplaceAll(config, was, fmt.Sprintf("%q", ports[p.Name]))
+		config = strings.ReplaceAll(config, was, fmt.Sprintf("%q", p.ports[c.Name]))
 	}
 	for _, secret := range regexp.MustCompile(`_file += "([^"]+)"`).FindAllStringSubmatch(config, -1) {
-		if err := os.WriteFile(secret[1], []byte("a-secret-that-is-long-enough"), 0o600); err != nil {
+		content := cmp.Or(secrets[filepath.Base(secret[1])], "a-secret-that-is-long-enough")
+		if err := os.WriteFile(secret[1], []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -244,35 +329,39 @@ func TestTheConfigurationOfTheManifestRuns(t *testing.T) {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-
-	// The arguments and the environment are those of the manifest, with the folders of this test.
 	here := func(s string) string { return strings.Replace(s, "/etc/personasync/", dir+"/etc/personasync/", 1) }
 	environ := append(os.Environ(), "RUNTIME_DIRECTORY="+dir+"/run/personasync")
-	for _, e := range agent.Env {
+	for _, e := range p.agent.Env {
 		environ = append(environ, e.Name+"="+here(e.Value))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	command := func(args ...string) *exec.Cmd {
+	t.Cleanup(cancel)
+	p.ctx = ctx
+	p.command = func(args ...string) *exec.Cmd {
 		c := exec.CommandContext(ctx, binary, args...)
 		c.Env = environ
 		return c
 	}
 	args := []string{}
-	for _, a := range agent.Args {
+	for _, a := range p.agent.Args {
 		args = append(args, here(a))
 	}
-	run := command(args...)
-	run.Stderr = os.Stderr
-	if err := run.Start(); err != nil {
+	p.run = p.command(args...)
+	p.run.Stderr = os.Stderr
+	if err := p.run.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- run.Wait() }()
-	for name, probe := range map[string]*core.Probe{"startup": agent.StartupProbe, "liveness": agent.LivenessProbe, "readiness": agent.ReadinessProbe} {
-		url := "http://" + ports[probe.HTTPGet.Port.StrVal] + probe.HTTPGet.Path
+	go func() { p.ended <- p.run.Wait() }()
+	return p
+}
+
+// probe waits until every probe is answered, and has a command ask the agent.
+func (p *pod) probe(t *testing.T) {
+	t.Helper()
+	for name, probe := range map[string]*core.Probe{"startup": p.agent.StartupProbe, "liveness": p.agent.LivenessProbe, "readiness": p.agent.ReadinessProbe} {
+		url := "http://" + p.ports[probe.HTTPGet.Port.StrVal] + probe.HTTPGet.Path
 		code := 0
-		for code != http.StatusOK && ctx.Err() == nil {
+		for code != http.StatusOK && p.ctx.Err() == nil {
 			code = get(url)
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -280,13 +369,17 @@ func TestTheConfigurationOfTheManifestRuns(t *testing.T) {
 			t.Errorf("the %s probe %s is answered %d", name, url, code)
 		}
 	}
-	if out, err := command("status", "--check").CombinedOutput(); err != nil {
+	if out, err := p.command("status", "--check").CombinedOutput(); err != nil {
 		t.Errorf("a command in the pod: %v\n%s", err, out)
 	}
-	if err := run.Process.Signal(syscall.SIGTERM); err != nil {
+}
+
+func (p *pod) stop(t *testing.T) {
+	t.Helper()
+	if err := p.run.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err != nil {
+	if err := <-p.ended; err != nil {
 		t.Errorf("told to stop, it ends with %v", err)
 	}
 }
