@@ -17,6 +17,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/internal/place"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -115,7 +116,7 @@ func (d *doctor) checkData() {
 	dir := d.config.DataDir
 	info, err := os.Stat(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && elsewhere(context.Background(), d.config) != nil:
+	case errors.Is(err, fs.ErrNotExist) && place.Elsewhere(context.Background(), d.config) != nil:
 		d.find("permissions", "fail", "see what the agent answers, below; start no other one, which would make an empty folder there", "data_dir %s is not there, although an agent is running", dir)
 		return
 	case errors.Is(err, fs.ErrNotExist):
@@ -185,7 +186,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	case errors.Is(err, fs.ErrPermission):
 		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
 		return
-	case errors.Is(err, api.ErrFrozen), errors.Is(err, ErrElsewhere):
+	case errors.Is(err, api.ErrFrozen), errors.Is(err, place.ErrElsewhere):
 		d.find("agent", "fail", "", "%v", err)
 		return
 	case err != nil:

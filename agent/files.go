@@ -13,6 +13,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/internal/place"
 	"personasync/store"
 )
 
@@ -33,7 +34,7 @@ func OpenData(ctx context.Context, c *config.Config, version string) (d Data, do
 	if !errors.Is(err, api.ErrNotRunning) {
 		return nil, nil, "", err
 	}
-	if err := orElsewhere(ctx, c, nil); err != nil {
+	if err := place.OrElsewhere(ctx, c, nil); err != nil {
 		return nil, nil, "", err
 	}
 	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
@@ -46,10 +47,10 @@ func Restore(ctx context.Context, c *config.Config, path, version string, progre
 		_ = client.Close()
 		return store.RestoreReport{}, fmt.Errorf("%w: %s: stop it first; as root, `personasync db restore` stops and starts a unit of systemd itself", store.ErrInUse, client.Where())
 	}
-	if err := movedFrom(ctx, c); err != nil {
+	if err := place.MovedFrom(ctx, c); err != nil {
 		return store.RestoreReport{}, err
 	}
-	if err := checkOwner(c.DataDir); err != nil {
+	if err := place.CheckOwner(c.DataDir); err != nil {
 		return store.RestoreReport{}, err
 	}
 	var r store.RestoreReport
@@ -59,6 +60,9 @@ func Restore(ctx context.Context, c *config.Config, path, version string, progre
 	})
 	return r, err
 }
+
+// ErrForeignData says that the data directory belongs to another user.
+var ErrForeignData = place.ErrForeignData
 
 // files is the data of a stopped agent.
 type files struct{ config *config.Config }
@@ -94,7 +98,7 @@ func (f files) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return host.Denied("the agent's data", f.config.DataDir, err)
 	case errors.Is(err, store.ErrNoData):
-		return orElsewhere(context.Background(), f.config, noDataError(f.config.DataDir, err))
+		return place.OrElsewhere(context.Background(), f.config, place.NoDataError(f.config.DataDir, err))
 	}
 	return err
 }
@@ -131,7 +135,7 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 	if err := f.config.Refused(); err != nil {
 		return fmt.Errorf("the agent is not running, and its files are only changed with a configuration without faults: %w", err)
 	}
-	if err := checkOwner(f.config.DataDir); err != nil {
+	if err := place.CheckOwner(f.config.DataDir); err != nil {
 		return err
 	}
 	options := storeOptions(f.config, slog.New(slog.DiscardHandler))

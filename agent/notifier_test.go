@@ -124,7 +124,7 @@ func TestWatchdogStarvesWithTheCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	waits := make(chan struct{})
-	p.notifier.liveness = func(ctx context.Context) error {
+	p.notifier.Liveness = func(ctx context.Context) error {
 		<-ctx.Done()
 		select {
 		case waits <- struct{}{}:

@@ -15,6 +15,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/inspect"
+	"personasync/agent/internal/place"
 	"personasync/agent/sending"
 	"personasync/store"
 	"personasync/store/domain"
@@ -44,7 +45,7 @@ func Open(ctx context.Context, c *config.Config, version string) (i api.Inspecto
 			return local, io.NopCloser(nil), false, nil
 		}
 		if !errors.Is(err, store.ErrInUse) {
-			return nil, nil, false, orElsewhere(ctx, c, err)
+			return nil, nil, false, place.OrElsewhere(ctx, c, err)
 		}
 		if time.Now().After(deadline) {
 			return nil, nil, false, inUseError(c.DataDir, socket, err)
@@ -92,7 +93,7 @@ func DialAgent(ctx context.Context, c *config.Config, version string) (*api.Clie
 	case !errors.Is(err, api.ErrNotRunning):
 		return client, err
 	case !held:
-		return nil, orElsewhere(ctx, c, err)
+		return nil, place.OrElsewhere(ctx, c, err)
 	case by.IsAgent() && noSocket(c.Socket(os.Getenv)) != nil:
 		return nil, noSocket(c.Socket(os.Getenv))
 	case by.IsAgent():
@@ -205,7 +206,7 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, nil, host.Denied("the agent's data", dir, err)
 	case errors.Is(err, store.ErrNoData):
-		return nil, nil, noDataError(dir, err)
+		return nil, nil, place.NoDataError(dir, err)
 	case err != nil:
 		return nil, nil, fmt.Errorf("open %s: %w", dir, err)
 	}

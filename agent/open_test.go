@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,71 +54,6 @@ func TestOpenWaitsForTheSocketOfAnAgentThatStarts(t *testing.T) {
 	}
 	_ = done.Close()
 	<-listening
-}
-
-func TestOwnDataDirectoryIsFine(t *testing.T) {
-	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "not yet")} {
-		if err := checkOwner(dir); err != nil {
-			t.Error(err)
-		}
-	}
-	if os.Geteuid() != 0 {
-		return // only root can be somebody else
-	}
-	dir := t.TempDir()
-	if err := os.Chown(dir, 12345, 12345); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkOwner(dir); !errors.Is(err, ErrForeignData) {
-		t.Errorf("root takes over another user's data: %v", err)
-	}
-	if err := os.Chown(dir, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkOwner(dir); err == nil || !contains(err.Error(), "be its owner") {
-		t.Errorf("of whom the unit does not see it says: %v", err)
-	}
-}
-
-// TestAFolderOfRootThatMayBeWrittenIsFine: a volume of Kubernetes belongs to root and to a group of the
-// agent's (fsGroup), and was refused.
-func TestAFolderOfRootThatMayBeWrittenIsFine(t *testing.T) {
-	const told = "PERSONASYNC_TEST_OWNER_OF"
-	if dir := os.Getenv(told); dir != "" {
-		fmt.Println("answer:", checkOwner(dir))
-		return
-	}
-	if os.Geteuid() != 0 {
-		if err := checkOwner(os.TempDir()); err != nil { // root's, and everybody may write there
-			t.Error(err)
-		}
-		return
-	}
-	dir := t.TempDir()
-	for above := dir; above != "/"; above = filepath.Dir(above) {
-		if err := os.Chmod(above, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if filepath.Dir(above) == filepath.Clean(os.TempDir()) {
-			break
-		}
-	}
-	const group = 23456
-	for mode, want := range map[os.FileMode]string{0o770 | os.ModeSetgid: "answer: <nil>", 0o750: "may not be written by this user"} {
-		if err := errors.Join(os.Chown(dir, 0, group), os.Chmod(dir, mode)); err != nil {
-			t.Fatal(err)
-		}
-		child := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
-		child.Env, child.Dir = append(os.Environ(), told+"="+dir), "/"
-		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345, Groups: []uint32{group}}}
-		out, err := child.CombinedOutput()
-		if err != nil {
-			t.Skipf("another user cannot run this test: %v: %s", err, out)
-		}
-		if !contains(string(out), want) {
-			t.Errorf("mode %s: %s, want %s", mode, out, want)
-		}
-	}
 }
 
 // TestAReaderOfFilesLetsAnAgentStart: an agent finds its files free between the parts of a long count,

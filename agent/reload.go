@@ -15,6 +15,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/internal/servicemanager"
 	"personasync/agent/sending"
 	"personasync/store/domain"
 )
@@ -28,7 +29,7 @@ import (
 type reloader struct {
 	*parts
 	certs     *host.Certificates // nil without TLS
-	notifier  *notifier
+	notifier  *servicemanager.Notifier
 	load      func() (*config.Config, error)
 	relog     func(config.Log) // may be nil
 	recorded  func()           // is called once new rules are on disk
@@ -44,13 +45,13 @@ func (r *reloader) run(ctx context.Context, signals <-chan os.Signal) error {
 			return nil
 		case <-signals:
 		}
-		r.notifier.tell(daemon.SdNotifyReloading)
+		r.notifier.Tell(daemon.SdNotifyReloading)
 		next, err := r.load()
 		if err == nil {
 			err = r.reload(ctx, next)
 		}
 		r.refused.Store(refusedReload(err))
-		r.notifier.tell(daemon.SdNotifyReady, r.notifier.status())
+		r.notifier.Tell(daemon.SdNotifyReady, r.notifier.Status())
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("the configuration was not reloaded, the old one goes on", "reload", n, "error", err)
 		}

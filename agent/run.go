@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
+	"personasync/agent/internal/servicemanager"
 	"personasync/store"
 )
 
@@ -32,7 +33,7 @@ type process struct {
 	listeners   *listeners
 	reloader    *reloader
 	housekeeper *housekeeper
-	notifier    *notifier
+	notifier    *servicemanager.Notifier
 
 	open   sync.Once
 	opened chan struct{} // closed by open: there is an answer to give at ingest
@@ -47,7 +48,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	notified, endNotifying := context.WithCancel(context.WithoutCancel(ctx))
 	defer endNotifying()
-	sides.Go(func() error { return p.notifier.run(notified) })
+	sides.Go(func() error { return p.notifier.Run(notified) })
 
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -69,7 +70,7 @@ func (p *process) run(ctx context.Context) error {
 		end()
 		if !errors.Is(context.Cause(work), errRoleEnded) {
 			p.log.Info("stopping")
-			p.notifier.tell(daemon.SdNotifyStopping, "STATUS=stopping")
+			p.notifier.Tell(daemon.SdNotifyStopping, "STATUS=stopping")
 		}
 		if p.o.Ingest != nil && p.o.shared == nil { // another agent waits for the term, and takes deliveries meanwhile
 			p.listeners.ingest.Drain() // later connections wait for the next process
@@ -169,7 +170,7 @@ func (p *process) unready(why string) {
 // answer ends the start: from here on ingest answers, if only with 503.
 func (p *process) answer() {
 	p.open.Do(func() { close(p.opened) })
-	p.notifier.tell(daemon.SdNotifyReady, p.notifier.status())
+	p.notifier.Tell(daemon.SdNotifyReady, p.notifier.Status())
 }
 
 // ready has ingest take events.

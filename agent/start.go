@@ -14,6 +14,8 @@ import (
 	"personasync/agent/host"
 	"personasync/agent/ingest"
 	"personasync/agent/inspect"
+	"personasync/agent/internal/place"
+	"personasync/agent/internal/servicemanager"
 	"personasync/agent/metrics"
 	"personasync/agent/notify"
 	"personasync/agent/page"
@@ -63,7 +65,7 @@ const ballastBytes = 24 << 20
 
 // start opens everything in order, or nothing.
 func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {
-	if err := checkOwner(c.DataDir); err != nil {
+	if err := place.CheckOwner(c.DataDir); err != nil {
 		return nil, err
 	}
 	if o.Ingest != nil && !o.kept {
@@ -74,16 +76,16 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	if o.Missed != "" {
 		o.Log.Error("no socket was inherited: events are taken at ingest.listen alone, and the agent is unready", "ingest.listen", c.Ingest.Listen, "why", o.Missed)
 	}
-	if err := orElsewhere(ctx, c, nil); err != nil {
+	if err := place.OrElsewhere(ctx, c, nil); err != nil {
 		return nil, err // store.Open would make an empty folder where the moved one is to come back
 	}
-	p := &process{o: o, opened: make(chan struct{}), notifier: &notifier{log: o.Log}, listeners: &listeners{log: o.Log}}
+	p := &process{o: o, opened: make(chan struct{}), notifier: &servicemanager.Notifier{Log: o.Log}, listeners: &listeners{log: o.Log}}
 	data, err := openStore(ctx, c, o, p.notifier)
 	if err != nil && o.shared != nil {
 		return nil, fmt.Errorf("open the data in PostgreSQL: %w", err)
 	}
 	if err != nil {
-		return nil, openError(c.DataDir, err)
+		return nil, place.OpenError(c.DataDir, err)
 	}
 	defer func() {
 		if err != nil {
@@ -108,7 +110,7 @@ func takeOver(c *config.Config, o RunOptions) error {
 }
 
 // openStore opens the agent's store, and waits for a command that works on it.
-func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *notifier) (s *store.Store, err error) {
+func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *servicemanager.Notifier) (s *store.Store, err error) {
 	options := storeOptions(c, o.Log)
 	options.CheckInChild, options.Start = o.CheckInChild, ctx
 	if o.shared != nil {
@@ -121,7 +123,7 @@ func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *not
 		}
 		next = since + waitNotedEvery
 		o.Log.Warn("the data is in use: the start waits until that command has ended", "holder", by.String(), "for", since.Round(time.Second).String())
-		manager.tell(fmt.Sprintf("STATUS=waiting for %v, which works on the data", by), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*waitNotedEvery).Microseconds()))
+		manager.Tell(fmt.Sprintf("STATUS=waiting for %v, which works on the data", by), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*waitNotedEvery).Microseconds()))
 	}, func() (err error) {
 		s, err = store.Open(c.DataDir, options)
 		return err
@@ -170,7 +172,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	facts.missed.begin(runs)
-	p.notifier.status, p.notifier.liveness = facts.statusLine, p.store.Liveness
+	p.notifier.Status, p.notifier.Liveness = facts.statusLine, p.store.Liveness
 	questions := p.inspector(facts)
 	p.notify = notify.New(notifyConfig(c, p.o.Version), questions.Status, p.store, p.log.With("part", "notify"))
 	p.metrics.Read(metrics.Source{

@@ -1,4 +1,5 @@
-package agent
+// Package place says what is the matter with data_dir, in sentences that tell the operator what to do.
+package place
 
 import (
 	"context"
@@ -24,9 +25,9 @@ import (
 // would write there.
 var ErrForeignData = errors.New("the data directory belongs to another user")
 
-// checkOwner refuses root a data directory of another user, who could not read the files that root writes. Other users
+// CheckOwner refuses root a data directory of another user, who could not read the files that root writes. Other users
 // may work in a folder that is not theirs if they may write there, as in a volume of root and of their group.
-func checkOwner(dir string) error {
+func CheckOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -41,7 +42,7 @@ func checkOwner(dir string) error {
 		return nil // opening it says so
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return openError(dir, err)
+		return OpenError(dir, err)
 	}
 	return nil
 }
@@ -61,8 +62,8 @@ func isBareMountPoint(dir string) bool {
 // nobody is the id of users whom a process cannot see.
 const nobody = 65534
 
-// openError says what to do about data that cannot be opened.
-func openError(dir string, err error) error {
+// OpenError says what to do about data that cannot be opened.
+func OpenError(dir string, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNoPlace):
 		return err
@@ -86,7 +87,8 @@ func openError(dir string, err error) error {
 	return fmt.Errorf("open the data in %s: %w", dir, err)
 }
 
-func noDataError(dir string, err error) error {
+// NoDataError says what to do where no agent has run, which err says.
+func NoDataError(dir string, err error) error {
 	return fmt.Errorf("%w in %s: no agent has run with this data_dir; start one with `personasync run`, or name the folder that has the data", err, dir)
 }
 
@@ -97,19 +99,19 @@ var ErrElsewhere = errors.New("an agent is running, and its data is not in data_
 // elsewherePatience is how long admin.listen may take to answer. It is usually on this machine.
 const elsewherePatience = 2 * time.Second
 
-// orElsewhere returns ErrElsewhere if data_dir has no data and an agent answers at admin.listen, else err.
-func orElsewhere(ctx context.Context, c *config.Config, err error) error {
+// OrElsewhere returns ErrElsewhere if data_dir has no data and an agent answers at admin.listen, else err.
+func OrElsewhere(ctx context.Context, c *config.Config, err error) error {
 	if _, missing := os.Stat(c.DataDir); !errors.Is(err, store.ErrNoData) && !errors.Is(missing, fs.ErrNotExist) {
 		return err
 	}
-	if where := elsewhere(ctx, c); where != nil {
+	if where := Elsewhere(ctx, c); where != nil {
 		return where
 	}
 	return err
 }
 
-// elsewhere asks at admin.listen for an agent. It returns ErrElsewhere with its answer, or nil if none answers.
-func elsewhere(ctx context.Context, c *config.Config) error {
+// Elsewhere asks at admin.listen for an agent. It returns ErrElsewhere with its answer, or nil if none answers.
+func Elsewhere(ctx context.Context, c *config.Config) error {
 	ready, says, answers := askListen(ctx, c)
 	if !answers {
 		return nil
@@ -120,9 +122,9 @@ func elsewhere(ctx context.Context, c *config.Config) error {
 	return fmt.Errorf("%w, %s. It answers at admin.listen = %s: %s", ErrElsewhere, c.DataDir, c.Admin.Listen, says)
 }
 
-// movedFrom returns ErrElsewhere if the agent at admin.listen says that its data was moved out of data_dir or removed. It
+// MovedFrom returns ErrElsewhere if the agent at admin.listen says that its data was moved out of data_dir or removed. It
 // returns nil if none answers, or one that is configured for another data_dir.
-func movedFrom(ctx context.Context, c *config.Config) error {
+func MovedFrom(ctx context.Context, c *config.Config) error {
 	ready, says, answers := askListen(ctx, c)
 	if !answers || ready || !strings.Contains(says, c.DataDir) {
 		return nil
