@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,7 @@ type Config struct {
 type DB struct {
 	Config
 	pool *pgxpool.Pool
+	term atomic.Int64 // number of the term of this process, 0 without one; see sameHistory
 }
 
 const oldest = 130000 // server_version_num
@@ -43,13 +45,13 @@ func Connect(ctx context.Context, c Config) (*DB, error) {
 	}
 	config.ConnConfig.OnNotice = noteWarning
 	config.ConnConfig.RuntimeParams["application_name"] = application(c.Schema, c.Host)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
+	db := &DB{Config: c}
+	config.ConnConfig.ValidateConnect = db.sameHistory
+	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("the address of the store cannot be used: %w", err)
 	}
-	db := &DB{Config: c, pool: pool}
 	if err := db.check(ctx); err != nil {
-		pool.Close()
+		db.pool.Close()
 		return nil, err
 	}
 	return db, nil
@@ -62,6 +64,21 @@ func (db *DB) Close() { db.pool.Close() }
 func (db *DB) connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
 	return conn, explain(err)
+}
+
+// sameHistory refuses a server that is read only, and one without the term of this process: it was the primary when another
+// one was promoted, and goes on beside it. The next server of the address is tried.
+func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
+	mine := db.term.Load()
+	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil || mine == 0 {
+		return err
+	}
+	there := int64(0)
+	err := send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{sql: "select number from " + db.quoted("term")})
+	if err == nil && there < mine {
+		err = fmt.Errorf("this server has term %d, and the writer was given term %d: it is no longer the primary", there, mine)
+	}
+	return err
 }
 
 // check asks the server what it is.

@@ -232,6 +232,52 @@ func TestAReadThatFailsFailsTheTransaction(t *testing.T) {
 	}
 }
 
+// TestWhatIsReadBackIsConfirmed: a commit whose wait for the standby was cut short is not taken for written before the
+// standby has it. Here it never gets it.
+func TestWhatIsReadBackIsConfirmed(t *testing.T) {
+	p := pgtest.NewPair(t)
+	db, err := Connect(t.Context(), Config{URL: p.URL(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	term := newTerm(t, db)
+	if err := db.Create(t.Context(), term, 7, buckets, func(engine.Tx) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s := db.State(term)
+	t.Cleanup(func() { s.Close() })
+	if err := s.Update(put("k", "v")); err != nil {
+		t.Fatal(err)
+	}
+	p.Standby.Stop(t)
+	waits := "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+	done := make(chan error, 1)
+	go func() { done <- s.Update(put("k", "lost")) }()
+	waitFor(t, db, waits)
+	p.Primary.SQL(t, "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+	if err := <-done; err == nil {
+		t.Error("a commit that was not confirmed succeeded")
+	}
+	if got := p.Primary.SQL(t, "select count(*) from personasync.rows where v = 'lost'"); got != "1" {
+		t.Fatalf("the primary shows %s rows of it", got)
+	}
+	go func() { done <- s.View(func(engine.Tx) error { return nil }) }()
+	waitFor(t, db, waits)
+	p.Primary.Kill(t)
+	if err := <-done; err == nil {
+		t.Error("what was read back was not confirmed")
+	}
+	p.Standby.Start(t)
+	p.Standby.Promote(t)
+	if got := get(t, s, "k"); got != "v" {
+		t.Errorf("read back %q", got)
+	}
+	if err := s.Update(put("k", "w")); err != nil || get(t, s, "k") != "w" {
+		t.Errorf("the next one: %v", err)
+	}
+}
+
 func TestACommitThatTheStandbyDoesNotConfirmIsNoSuccess(t *testing.T) {
 	p := pgtest.NewPair(t)
 	db, err := Connect(t.Context(), Config{URL: p.URL(), Log: slog.New(slog.DiscardHandler)})

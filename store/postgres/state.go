@@ -20,14 +20,15 @@ import (
 // State is an engine.State. View, Epoch and Close may be called concurrently, Update by one goroutine. A term has one
 // State, by which all is written while it lasts.
 type State struct {
-	db      *DB
-	term    *Term           // nil: for readers
-	life    context.Context // of the term: its transactions end with it
-	exist   sync.Map        // names of tables that are known to exist
-	doubt   atomic.Bool     // a transaction of the writer may still be committing; see settle
-	mu      sync.Mutex      // covers closed, and the first of readers
-	closed  bool
-	readers sync.WaitGroup
+	db       *DB
+	term     *Term           // nil: for readers
+	life     context.Context // of the term: its transactions end with it
+	exist    sync.Map        // names of tables that are known to exist
+	doubt    atomic.Bool     // a transaction of the writer may still be committing; see settle
+	settling sync.Mutex      // so that no reader that settled one doubt ends the next one
+	mu       sync.Mutex      // covers closed, and the first of readers
+	closed   bool
+	readers  sync.WaitGroup
 
 	// What follows belongs to the caller of Update.
 
@@ -54,7 +55,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 	defer s.readers.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := s.settle(ctx); err != nil {
+	if err := s.settle(); err != nil {
 		return err
 	}
 	c, r, err := s.reader(ctx)
@@ -148,6 +149,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 			return err
 		}
 		s.conn = c.PgConn()
+		s.db.pool.Reset() // its connections may lead to another server, which was the primary
 	}
 	if err := s.fence(s.life, s.conn); err != nil {
 		return err
@@ -170,14 +172,15 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		return err
 	}
 	_ = warned(s.conn) // of before the commit
-	s.doubt.Store(true)
-	if err := roundTrip(s.life, s.conn, nil, append(s.writes(tx), statement{sql: "commit"})...); err != nil {
-		return fmt.Errorf("write to PostgreSQL: %w", err)
+	if err = roundTrip(s.life, s.conn, nil, append(s.writes(tx), statement{sql: "commit"})...); err != nil {
+		err = fmt.Errorf("write to PostgreSQL: %w", err)
+	} else {
+		err = warned(s.conn)
 	}
-	if err := warned(s.conn); err != nil {
+	if err != nil {
+		s.doubt.Store(true)
 		return err
 	}
-	s.doubt.Store(false)
 	ended = true
 	s.keep(r, tx)
 	return nil
@@ -198,19 +201,35 @@ func (s *State) fence(ctx context.Context, conn *pgconn.PgConn) error {
 }
 
 // settle waits until a transaction whose outcome is unknown has ended: it holds the fence for as long as it may still
-// commit. Who reads afterwards sees what became of it.
-func (s *State) settle(ctx context.Context) error {
+// commit. Then it commits something itself, which the standby confirms only with all that was committed before: a commit
+// whose wait was cut short is seen, and would be lost if the standby were promoted. Who reads afterwards sees what became
+// of it.
+func (s *State) settle() error {
 	if !s.doubt.Load() {
 		return nil
 	}
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	if !s.doubt.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.life, patience)
+	defer cancel()
 	c, err := s.db.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer c.Close(ctx)
+	defer closeNow(c)
 	if err := s.fence(ctx, c.PgConn()); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
 		return err
+	} else if err == nil {
+		_ = warned(c.PgConn()) // of before the commit
+		err = roundTrip(ctx, c.PgConn(), nil, statement{sql: "update " + s.db.quoted("term") + " set number = number"}, statement{sql: "commit"})
+		if err = errors.Join(err, warned(c.PgConn())); err != nil {
+			return fmt.Errorf("see what became of a write to PostgreSQL: %w", err)
+		}
 	}
+	s.db.pool.Reset() // its connections may lead to another server, which was the primary
 	s.doubt.Store(false)
 	return nil
 }

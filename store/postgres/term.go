@@ -139,6 +139,8 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (*Term, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.term.Store(t.number)
+	db.pool.Reset() // its connections may lead to another server, which was the primary
 	t.life, t.end = context.WithCancelCause(context.Background())
 	t.deadline = time.AfterFunc(db.trust(sent), func() {
 		t.end(fmt.Errorf("%w: it could not be renewed for %v", ErrTermOver, db.TTL))
@@ -200,6 +202,7 @@ func (t *Term) Release(ctx context.Context) error {
 	t.end(ErrTermOver)
 	<-t.renewed
 	t.deadline.Stop()
+	t.db.term.Store(0)
 	err := t.db.ask(ctx, nil, statement{
 		"update " + t.db.quoted("holder") + " set until = clock_timestamp() where holder = $1 and until > clock_timestamp()",
 		[][]byte{t.holder()}, []uint32{typeText}})

@@ -263,3 +263,28 @@ func TestDoorsAreTheAgentsThatAreConnected(t *testing.T) {
 		return len(doors) == 3
 	})
 }
+
+// TestAServerThatLacksTheTermIsLeftAlone: a primary that stood still while its standby was promoted has only terms of before.
+func TestAServerThatLacksTheTermIsLeftAlone(t *testing.T) {
+	db := agents(t, pgtest.URL(t), time.Hour, 1)[0]
+	term, err := db.Acquire(t.Context())
+	must(t, err)
+	set := func(n int64) {
+		_, err := db.pool.Exec(t.Context(), "update personasync.term set number = $1", n)
+		must(t, err)
+	}
+	set(term.Number() - 1)
+	if c, err := db.connect(t.Context()); err == nil || !strings.Contains(err.Error(), "no longer the primary") {
+		closeNow(c)
+		t.Errorf("a server without the term: %v", err)
+	}
+	set(term.Number())
+	c, err := db.connect(t.Context())
+	must(t, err)
+	closeNow(c)
+	set(term.Number() - 1)
+	must(t, term.Release(t.Context()))
+	c, err = db.connect(t.Context())
+	must(t, err) // a backup may have been restored
+	closeNow(c)
+}

@@ -47,7 +47,6 @@ func parse(address string) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
 	}
-	c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	c.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}).DialContext
 	c.ConnConfig.AfterConnect = haveServerProbe
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // prepares nothing that a pooler would give to another session
