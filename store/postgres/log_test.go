@@ -397,7 +397,7 @@ func TestACommitWithoutAnAnswerIsInDoubt(t *testing.T) {
 	eventually(t, "the door goes on", func() bool { return door.Append(t.Context(), event("cid")) == nil })
 	eventually(t, "the writer sees it", func() bool { return in.Last() == door.Last() })
 	got := usersIn(t, in, 1, 1<<20)
-	if got[0] != "ann" || got[len(got)-1] != "cid" || len(got) > 3 {
+	if got[0] != "ann" || !slices.Contains(got, "cid") || len(got) > 3 { // bob may come late: the server did not know that nobody listens
 		t.Errorf("read %v", got)
 	}
 
