@@ -38,9 +38,9 @@ func newProxy(t testing.TB, address string) *proxy {
 	must(t, err)
 	p := &proxy{listener: l, database: filepath.Join(u.Query().Get("host"), ".s.PGSQL.5432")}
 	p.address = "postgres://postgres@" + l.Addr().String() + u.Path + "?sslmode=disable"
-	p.ended.Go(p.accept)
+	p.ended.Go(func() { p.accept(l) })
 	t.Cleanup(func() {
-		l.Close()
+		p.listener.Close()
 		p.Break()
 		p.ended.Wait()
 	})
@@ -50,9 +50,18 @@ func newProxy(t testing.TB, address string) *proxy {
 // URL is the address by way of the proxy.
 func (p *proxy) URL() string { return p.address }
 
-func (p *proxy) accept() {
+// listen listens again at the same address, once the listener was closed.
+func (p *proxy) listen(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", p.listener.Addr().String())
+	must(t, err)
+	p.listener = l
+	p.ended.Go(func() { p.accept(l) })
+}
+
+func (p *proxy) accept(l net.Listener) {
 	for {
-		client, err := p.listener.Accept()
+		client, err := l.Accept()
 		if err != nil {
 			return
 		}

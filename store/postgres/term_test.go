@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,6 +165,8 @@ func TestATermIsKeptForAsLongAsItIsRenewed(t *testing.T) {
 // transaction is gone, its term is over by its own clock, and even if it does not look its next write meets the fence.
 func TestAWriterThatStoodStillWritesNothing(t *testing.T) {
 	both := agents(t, pgtest.URL(t), 2*time.Second, 2)
+	var said bytes.Buffer
+	both[1].Config.Log = slog.New(slog.NewTextHandler(&said, nil))
 	term := leads(t, both[0])
 	must(t, write(term))
 	before := time.Now()
@@ -178,6 +181,9 @@ func TestAWriterThatStoodStillWritesNothing(t *testing.T) {
 	})
 	if err == nil {
 		t.Error("it wrote in the middle of the next term")
+	}
+	if !strings.Contains(said.String(), "its connections to PostgreSQL are ended") {
+		t.Errorf("the next agent waited for a timeout: %s", &said)
 	}
 	if took := time.Since(before); took < 2*time.Second-term.db.TTL/3 {
 		t.Errorf("another took over after %v, before the TTL", took)
@@ -235,6 +241,44 @@ func TestARenewalThatFailsOnceIsMadeAgain(t *testing.T) {
 	if err != nil || h.Left <= 0 || h.Term != term.Number() {
 		t.Errorf("the database has %+v, %v", h, err)
 	}
+}
+
+// TestARenewalFindsOutThatAnotherHasTheTerm: long before its own clock would end it.
+func TestARenewalFindsOutThatAnotherHasTheTerm(t *testing.T) {
+	db := agents(t, pgtest.URL(t), 3*time.Second, 1)[0]
+	term := leads(t, db)
+	must(t, db.ask(t.Context(), nil, statement{sql: "update " + db.quoted("holder") + " set holder = '99', until = clock_timestamp() + interval '1 hour'"}))
+	<-term.Over()
+	if cause := context.Cause(term.Context()); !errors.Is(cause, ErrTermOver) || !strings.Contains(cause.Error(), "another agent has taken over") {
+		t.Errorf("it ended for %v", cause)
+	}
+	must(t, term.Release(t.Context()))
+	if h, err := db.Holder(t.Context()); err != nil || h.Left < 50*time.Minute {
+		t.Errorf("the term of the other has %v left, %v", h.Left, err)
+	}
+}
+
+// TestAnAgentWaitsForADatabaseThatIsAway: it says so once, and has the term when the database is back.
+func TestAnAgentWaitsForADatabaseThatIsAway(t *testing.T) {
+	address := pgtest.URL(t)
+	p := newProxy(t, address)
+	db := agent(t, Config{URL: p.URL(), Host: "a", TTL: time.Hour})
+	var said bytes.Buffer
+	db.Config.Log = slog.New(slog.NewTextHandler(&said, nil))
+	must(t, p.listener.Close())
+	p.Break()
+	short, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+	defer cancel()
+	if _, err := db.Wait(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it waited until %v", err)
+	}
+	if n := strings.Count(said.String(), "the term cannot be asked for; trying again"); n != 1 {
+		t.Errorf("it said so %d times: %s", n, &said)
+	}
+	p.listen(t)
+	term, err := db.Wait(t.Context())
+	must(t, err)
+	releases(t, term)
 }
 
 // TestDoorsAreTheAgentsThatAreConnected: by the host each says it is, and not those of another schema.
