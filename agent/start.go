@@ -46,7 +46,8 @@ func live(ctx context.Context, c *config.Config, o RunOptions) (*config.Config, 
 	if err != nil && o.Ingest != nil {
 		_ = o.Ingest.Close()
 	}
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+	stopped := context.Cause(ctx)
+	if err != nil && stopped != nil && (o.shared != nil || errors.Is(err, stopped)) { // a database may fail first, and ctx end then
 		o.Log.Info("stopped before the start was over", "error", err)
 		return c, nil
 	}
