@@ -53,6 +53,17 @@ torture:
 drbd-test:
 	torture/drbd/run
 
+# Three agents that share a store in PostgreSQL lose agents, servers and networks: see docs/RELIABILITY.md. About a
+# quarter of an hour. Needs PostgreSQL installed (apt-get install postgresql); each run has servers of its own.
+#	make torture-postgres SEED=4726765 BOX=5m	the same random choices again, at most five minutes
+.PHONY: torture-postgres
+torture-postgres: export PERSONASYNC_TORTURE = 1
+torture-postgres: export PERSONASYNC_TORTURE_SEED = $(SEED)
+torture-postgres: export PERSONASYNC_TORTURE_BOX = $(BOX)
+torture-postgres: export PERSONASYNC_NEED_POSTGRES = 1
+torture-postgres:
+	cd torture && go test -count=1 -timeout=1h -parallel=2 -v -run='^TestPostgres' .
+
 # One agent under half the load that it can take, for an hour, while MoEngage comes and goes: it must not
 # grow. Ends by itself.
 #	make soak BOX=20m RATE=1500 SAMPLES=soak.csv	as long, at so many events a second, with a row each 5 s

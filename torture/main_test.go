@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -97,28 +98,43 @@ var unsynced = sync.OnceValues(func() (string, error) {
 // withoutFolderSync builds the agent with a store that does not sync directories.
 func withoutFolderSync(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	path, err := filepath.Abs("../store/internal/boltfile/boltfile.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	const sync = "func SyncDir(dir string) error {\n"
-	if !strings.Contains(string(text), sync) {
-		t.Fatalf("%s does not say %q any more", path, sync)
+	return patched(t, edit{"../store/internal/boltfile/boltfile.go", sync, sync + "\tif dir != \"\" {\n\t\treturn nil\n\t}\n"})
+}
+
+// edit is another text in a source file.
+type edit struct{ source, was, is string }
+
+// patched builds the agent from changed sources.
+func patched(t *testing.T, changes ...edit) (binary string) {
+	t.Helper()
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for i, c := range changes {
+		path, err := filepath.Abs(c.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := path
+		if before, changed := replace[path]; changed {
+			from = before
+		}
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(string(text), c.was) != 1 {
+			t.Fatalf("%s does not say %q once any more", path, c.was)
+		}
+		replace[path] = filepath.Join(dir, fmt.Sprintf("file%d.go", i))
+		if err := os.WriteFile(replace[path], []byte(strings.Replace(string(text), c.was, c.is, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	patched := filepath.Join(dir, "file.go")
+	text, err := json.Marshal(map[string]any{"Replace": replace})
 	overlay := filepath.Join(dir, "overlay.json")
-	binary := filepath.Join(dir, "personasync")
-	err = errors.Join(
-		os.WriteFile(patched, []byte(strings.Replace(string(text), sync, sync+"\tif dir != \"\" {\n\t\treturn nil\n\t}\n", 1)), 0o600),
-		os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace":{%q:%q}}`, path, patched), 0o600),
-		build(binary, "-overlay="+overlay),
-	)
-	if err != nil {
+	binary = filepath.Join(dir, "personasync")
+	if err := errors.Join(err, os.WriteFile(overlay, text, 0o600), build(binary, "-overlay="+overlay)); err != nil {
 		t.Fatal(err)
 	}
 	return binary
