@@ -56,8 +56,8 @@ func TestTheEndOfTheTermEndsItsTransaction(t *testing.T) {
 		term.end(ErrTermOver)
 		return put("k", "v")(tx)
 	})
-	if err == nil || get(t, s, "k") != "" {
-		t.Errorf("a transaction whose term ended: %v, wrote %q", err, get(t, s, "k"))
+	if got := get(t, db.State(nil), "k"); err == nil || got != "" {
+		t.Errorf("a transaction whose term ended: %v, wrote %q", err, got)
 	}
 	if err := s.Update(put("k", "w")); !errors.Is(err, ErrTermOver) {
 		t.Errorf("the next one: %v", err)

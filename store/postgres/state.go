@@ -53,7 +53,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 		return err
 	}
 	defer s.readers.Done()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(s.life, patience)
 	defer cancel()
 	if err := s.settle(); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (s *State) enter() error {
 
 // begin begins a reader, with the tables that nearly every one asks for.
 func (s *State) begin(conn *pgconn.PgConn) (*reader, error) {
-	r := &reader{state: s, life: context.Background(), conn: conn, tables: make(map[string]*table)}
+	r := &reader{state: s, life: s.life, conn: conn, tables: make(map[string]*table)}
 	statements := []statement{{sql: "begin isolation level repeatable read read only"}, {sql: "select " + settings}}
 	spans, m := make([]span, len(atOnce)), memory{}
 	for i, name := range atOnce {

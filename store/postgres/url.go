@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sys/unix"
 )
 
 const form = "postgres://USER:PASSWORD@HOST:5432/DATABASE"
@@ -47,7 +49,10 @@ func parse(address string) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
 	}
-	c.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}).DialContext
+	c.ConnConfig.DialFunc = (&net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Control:         giveUpSending,
+	}).DialContext
 	c.ConnConfig.AfterConnect = haveServerProbe
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // prepares nothing that a pooler would give to another session
 	if c.ConnConfig.ConnectTimeout == 0 {
@@ -57,6 +62,22 @@ func parse(address string) (*pgxpool.Config, error) {
 		c.MaxConns = poolSize
 	}
 	return c, nil
+}
+
+// sendTimeout is how long a host may leave unconfirmed what was sent to it.
+const sendTimeout = 10 * time.Second
+
+// giveUpSending has a connection end when its host is gone while something is on the way there. The kernel sends no
+// probes then, and by itself it tries for a quarter of an hour.
+func giveUpSending(network, _ string, c syscall.RawConn) error {
+	if network == "unix" {
+		return nil
+	}
+	var err error
+	controlled := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(sendTimeout.Milliseconds()))
+	})
+	return errors.Join(controlled, err)
 }
 
 // haveServerProbe has the server find out within seconds that this machine is gone. Otherwise it would keep the locks of a
