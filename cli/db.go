@@ -19,7 +19,7 @@ import (
 func dbCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "db",
-		Usage: "check, compact, back up or restore the data",
+		Usage: "check, compact, back up, restore or move the data",
 		Subcommands: []*urfave.Command{
 			{
 				Name:  "check",
@@ -52,6 +52,7 @@ func dbCommand(env *command.Env) *urfave.Command {
 				Action: env.Action(dbBackup),
 			},
 			dbRestoreCommand(env),
+			dbMoveCommand(env),
 		},
 	}
 }

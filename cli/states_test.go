@@ -65,6 +65,7 @@ var states = []stateCase{
 	{"db compact", "0 state.db had", "0 state.db had", "2 in use", "0 state.db had"},
 	{"db backup again.tar", "0 again.tar: ", "0 again.tar: ", "0 again.tar: ", "0 again.tar: "},
 	{"db restore --yes {backup}", "2 stop it first", "0 restored to", "2 in use", "0 restored to"},
+	{"db move data", "2 stop it first", "1 is there already", "2 in use", "1 is there already"},
 	{"preview exit.json", "0 comes to +exit", "0 comes to +exit", "0 comes to +exit", "0 comes to +exit"},
 	{"config test cases", "0 ok +exit.json", "0 ok +exit.json", "0 ok +exit.json", "0 ok +exit.json"},
 	{"config check", "0 ok: ", "0 ok: ", "0 ok: ", "0 ok: "},

@@ -106,10 +106,18 @@ func (s *Store) Move(ctx context.Context, to Destination, progress func(done, to
 }
 
 // String names the place of the store.
-func (s *Store) String() string { return s.place.Dir }
+func (s *Store) String() string {
+	if s.files == nil {
+		return s.term.held.Place()
+	}
+	return s.place.Dir
+}
 
 // leave marks the store as moved.
-func (s *Store) leave(_ context.Context, to string) error {
+func (s *Store) leave(ctx context.Context, to string) error {
+	if s.files == nil {
+		return s.term.held.Leave(ctx, to, s.records.Last())
+	}
 	return datadir.MarkMoved(s.place.Dir, MovedError{To: to, At: time.Now()})
 }
 
@@ -135,10 +143,15 @@ func (d *dirDestination) begin(_ context.Context, from string, epoch uint32, fir
 	if err := datadir.MakeDir(d.dir); err != nil {
 		return nil, err
 	}
+	if here, err := os.Stat(d.dir); err != nil {
+		return nil, err
+	} else if there, err := os.Stat(from); err == nil && os.SameFile(here, there) {
+		return nil, fmt.Errorf("the store in %s is there already: name another place", d.dir)
+	}
 	if d.lock, err = datadir.LockDir(d.dir, "db move"); err != nil {
 		return nil, err
 	}
-	marked := datadir.CheckMoved(d.dir)
+	marked := datadir.CheckMoved(d.dir, false)
 	if marked != nil && !errors.Is(marked, datadir.ErrMovedAway) {
 		return nil, marked
 	}
@@ -213,7 +226,7 @@ func (d *dirDestination) end() error {
 		return nil
 	}
 	err := errors.Join(d.close(), os.RemoveAll(d.staging()))
-	if found, failed := hasStore(d.dir); d.fresh && !found && failed == nil && datadir.CheckMoved(d.dir) != nil {
+	if found, failed := hasStore(d.dir); d.fresh && !found && failed == nil && datadir.CheckMoved(d.dir, false) != nil {
 		err = errors.Join(err, datadir.UnmarkMoved(d.dir))
 	}
 	return errors.Join(err, boltfile.Unlock(d.lock))

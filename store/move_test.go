@@ -106,7 +106,7 @@ func TestAMoveIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	empty := t.TempDir()
 	for _, c := range []struct{ from, to, want string }{
 		{b.dir, other.dir, "has a store already, which nobody moved away"},
-		{b.dir, b.dir, "is held by process"},
+		{b.dir, b.dir, "is there already: name another place"},
 		{b.dir, filepath.Join(empty, "none", "deeper"), "mount its disk, or make that folder"},
 		{empty, filepath.Join(empty, "new"), "no data here yet"},
 	} {

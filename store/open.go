@@ -46,7 +46,7 @@ func openAtRest(dir string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := datadir.CheckMoved(dir); err != nil && !options.moving {
+	if err := datadir.CheckMoved(dir, options.moving); err != nil {
 		return nil, errors.Join(err, place.Close())
 	}
 	o := &opener{Options: options, place: place, budget: datadir.NewDiskBudget(options.MaxDataBytes)}

@@ -86,6 +86,9 @@ func (h *Shared) OpenReadOnly(ctx context.Context) (*View, error) {
 	if !found {
 		return nil, ErrNoData
 	}
+	if err := checkMoved(ctx, h.db, false); err != nil {
+		return nil, err
+	}
 	records, err := h.db.Log(0, nil)
 	if err != nil {
 		return nil, err
@@ -236,6 +239,9 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 // create makes the tables of a new store, if this process is to be the writer. A door of a store that does not exist
 // waits for the writer that makes it.
 func (o *sharedOpener) create(ctx context.Context) error {
+	if err := checkMoved(ctx, o.db, o.moving); err != nil {
+		return err
+	}
 	found, err := o.db.Exists(ctx)
 	switch {
 	case err != nil || found:

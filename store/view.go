@@ -53,7 +53,7 @@ func openReadOnly(dir string) (*View, error) {
 	if err := boltfile.CheckRegular(path); err != nil {
 		return nil, err
 	}
-	if err := datadir.CheckMoved(dir); err != nil {
+	if err := datadir.CheckMoved(dir, false); err != nil {
 		return nil, err
 	}
 	db, err := bolt.Open(path, 0, true)

@@ -32,18 +32,21 @@ create table if not exists %[1]s.records (first bigint primary key, last bigint 
 alter table %[1]s.records alter chunk set storage external;
 create or replace function %[1]s.append_1(known bigint, many bigint, newest bigint, chunk bytea) returns bigint language plpgsql as $$
 declare
-	found bigint;
+	begins bigint;
 begin
 	perform set_config('lock_timeout', '5s', true), set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true);
 	perform from %[1]s.append_lock where id = 1 for update;
-	select r.last + 1 into found from %[1]s.records r where r.first >= known order by r.first desc limit 1;
-	if found is null then
-		select coalesce(max(r.last) + 1, 1) into found from %[1]s.records r;
+	if not found then
+		raise exception 'the store was moved away from here';
+	end if;
+	select r.last + 1 into begins from %[1]s.records r where r.first >= known order by r.first desc limit 1;
+	if begins is null then
+		select coalesce(max(r.last) + 1, 1) into begins from %[1]s.records r;
 	end if;
 	if many > 0 then
-		insert into %[1]s.records values (found, found + many - 1, newest, chunk);
+		insert into %[1]s.records values (begins, begins + many - 1, newest, chunk);
 	end if;
-	return found;
+	return begins;
 end $$;`
 
 	bucketTable = `

@@ -70,7 +70,7 @@ func Code(err error) int {
 	case errors.Is(err, api.ErrNotRunning), errors.Is(err, agent.ErrStarting), errors.Is(err, store.ErrNotWriter):
 		return NoAgent
 	case errors.As(err, &ambiguous), errors.As(err, &faults), errors.Is(err, config.ErrNoFile), errors.Is(err, fs.ErrPermission), isMistake(err),
-		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrNotAFile), errors.Is(err, agent.ErrForeignData), errors.Is(err, api.ErrUnreadable):
+		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrMovedAway), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrNotAFile), errors.Is(err, agent.ErrForeignData), errors.Is(err, api.ErrUnreadable):
 		return BadUsage
 	}
 	return Failed

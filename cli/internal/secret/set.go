@@ -17,7 +17,7 @@ func Set(ctx context.Context, env *command.Env, o Order, asJSON bool) error {
 	if err := o.refused(); err != nil { // before anybody is asked
 		return err
 	}
-	text, err := readSecret(env, o.Place.Key)
+	text, err := Read(env, o.Place.Key)
 	if err != nil {
 		return err
 	}
@@ -46,8 +46,8 @@ func Set(ctx context.Context, env *command.Env, o Order, asJSON bool) error {
 // longestSecret is more than any secret has; config.ParseSecret refuses less.
 const longestSecret = 1 << 20
 
-// readSecret asks at the terminal, which shows nothing of the answer, or reads the standard input to its end.
-func readSecret(env *command.Env, key string) (string, error) {
+// Read asks for a secret at the terminal, which shows nothing of the answer, or reads the standard input to its end.
+func Read(env *command.Env, key string) (string, error) {
 	if !term.Attended() {
 		text, err := io.ReadAll(io.LimitReader(os.Stdin, longestSecret))
 		return string(text), err

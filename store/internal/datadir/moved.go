@@ -41,8 +41,8 @@ func (e *MovedError) Error() string {
 // Unwrap makes it ErrMovedAway.
 func (e *MovedError) Unwrap() error { return ErrMovedAway }
 
-// CheckMoved returns a *MovedError if no agent may open the store in dir.
-func CheckMoved(dir string) error {
+// CheckMoved returns a *MovedError if no agent may open the store in dir. moving lets one be opened that was moved away.
+func CheckMoved(dir string, moving bool) error {
 	text, err := os.ReadFile(filepath.Join(dir, MovedFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -53,6 +53,9 @@ func CheckMoved(dir string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("read where the store was moved to: %w", err)
+	}
+	if moving && e.To != "" {
+		return nil
 	}
 	return e
 }

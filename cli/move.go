@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/agent/config"
+	"personasync/cli/internal/command"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/secret"
+	"personasync/cli/internal/term"
+	"personasync/cli/internal/upkeep"
+	"personasync/store"
+)
+
+func dbMoveCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "move",
+		Usage:     "move the data of a stopped agent to another place",
+		ArgsUsage: "URL|DIR",
+		Description: "URL is a PostgreSQL database, as in store.url: postgres://user@host/database?sslmode=verify-full. Its\n" +
+			"password must not be in it, where other users of this host would see it: give - for URL, and it is\n" +
+			"asked for, or read from the standard input. DIR is a folder for the files.\n\n" +
+			"Every entry and every received event is copied, and compared by its checksum. The old place is then\n" +
+			"marked: no agent opens it, and it says where the data went. The new place is opened by no agent before\n" +
+			"that. When the command is interrupted, run it again. It removes nothing at the old place.\n\n" +
+			"Example: personasync db move - </etc/personasync/store_url",
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "schema", Usage: "the `NAME` of the schema in the database", Value: config.Default().Store.Schema},
+			command.JSONFlag(),
+		},
+		Action: env.Action(dbMove),
+	}
+}
+
+func dbMove(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "URL or DIR"); err != nil {
+		return err
+	}
+	places, err := env.Load(c, config.LoadWithoutSecrets)
+	if err != nil {
+		return err
+	}
+	to, isDatabase, err := destination(env, c)
+	if err != nil {
+		return err
+	}
+	bar := env.Progress()
+	r, err := agent.Move(c.Context, places, to, env.Version, bar.Tell)
+	bar.End()
+	switch {
+	case err != nil:
+		return command.InUse(err)
+	case c.Bool("json"):
+		return term.PrintJSON(env.Out, r)
+	}
+	return upkeep.PrintMoved(env.Terminal, &r, isDatabase, c.String("schema"))
+}
+
+// destination reads where the data is to go.
+func destination(env *command.Env, c *urfave.Context) (to store.Destination, isDatabase bool, err error) {
+	address := c.Args().First()
+	if address != "-" && !strings.HasPrefix(address, "postgres:") && !strings.HasPrefix(address, "postgresql:") {
+		dir, err := filepath.Abs(address)
+		return store.Dir(dir), false, err
+	}
+	if u, err := url.Parse(address); err == nil {
+		if _, given := u.User.Password(); given || u.Query().Has("password") {
+			return nil, true, exit.Usage("a password on the command line is seen by other users of this host: change it, and give - in place of the URL")
+		}
+	}
+	if address == "-" {
+		if address, err = secret.Read(env, "store.url"); err != nil {
+			return nil, true, err
+		}
+	}
+	values, err := config.ParseSecret("store.url", address)
+	if err != nil {
+		return nil, true, exit.Usage("the URL %w", errors.New(strings.TrimPrefix(err.Error(), "it ")))
+	}
+	host, err := os.Hostname()
+	return store.Database(store.SharedConfig{
+		URL: values.Current(), Schema: c.String("schema"), Host: cmp.Or(host, "a host without a name") + " (db move)", Version: env.Version, Log: slog.New(slog.DiscardHandler),
+	}), true, err
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"personasync/store/engine"
+	"personasync/store/internal/move"
+	"personasync/store/internal/state"
+	"personasync/store/postgres"
+)
+
+// Database is a schema of PostgreSQL as a Destination. It is made if it is missing, and may have a store that was moved
+// away, which is removed.
+func Database(c SharedConfig) Destination {
+	c.Replicated = "no" // an agent that starts there asks for a standby
+	return &databaseDestination{config: c}
+}
+
+// OpenToMove opens the store of stopped agents for Move, as its writer. It opens one that was moved already, because that
+// move may not have come to its end.
+func (h *Shared) OpenToMove(ctx context.Context, scratch string, o Options) (*Store, error) {
+	found, err := h.db.Exists(ctx)
+	if err != nil || !found {
+		return nil, errors.Join(ErrNoData, err)
+	}
+	o.moving = true
+	s, err := h.Open(ctx, scratch, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Writes(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// checkMoved returns a *MovedError if no agent may open the store in db. moving lets one be opened that was moved away.
+func checkMoved(ctx context.Context, db *postgres.DB, moving bool) error {
+	m, found, err := db.Moved(ctx)
+	if err != nil || !found || moving && m.To != "" {
+		return err
+	}
+	return &MovedError{Place: db.Place(), To: m.To, From: m.From, At: m.At}
+}
+
+type databaseDestination struct {
+	config postgres.Config
+	db     *postgres.DB
+	term   *postgres.Term
+	state  *postgres.State
+	inbox  *postgres.Log
+}
+
+func (d *databaseDestination) String() string { return d.config.Place() }
+
+func (d *databaseDestination) begin(ctx context.Context, from string, epoch uint32, first uint64) (_ *move.Store, err error) {
+	if d.db, err = postgres.Connect(ctx, d.config); err != nil {
+		return nil, err
+	}
+	_, marked, err := d.db.Moved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := d.db.Exists(ctx)
+	if err != nil || found && !marked {
+		return nil, errors.Join(err, fmt.Errorf("%v has a store already, which nobody moved away: name another schema", d))
+	}
+	if d.term, err = d.db.Acquire(ctx); err != nil {
+		return nil, err
+	}
+	if err = d.term.Empty(ctx, from); err == nil {
+		err = d.db.Create(ctx, d.term, epoch, state.StateBuckets, func(engine.Tx) error { return nil })
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.state = d.db.State(d.term)
+	d.inbox, err = d.db.Log(first, d.term)
+	return &move.Store{State: d.state, Records: d.inbox}, err
+}
+
+func (d *databaseDestination) arrive(ctx context.Context) (string, error) {
+	return "", d.term.Arrived(ctx)
+}
+
+func (d *databaseDestination) end() (err error) {
+	if d.inbox != nil {
+		d.inbox.Stop()
+		d.inbox.CloseFiles()
+	}
+	if d.state != nil {
+		err = d.state.Close()
+	}
+	(&term{held: d.term}).end()
+	if d.db != nil {
+		d.db.Close()
+	}
+	return err
+}

@@ -1,0 +1,110 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Move says where the store of a schema was moved, or from where one is being moved here. Until that is over no agent may
+// open the store. One of the two is empty.
+type Move struct {
+	To, From string
+	At       time.Time
+}
+
+// movedTable has a Move. A schema without the table has none.
+const movedTable = `create table if not exists %[1]s.moved (id int primary key check (id = 1), away boolean not null, place text not null, at timestamptz not null)`
+
+// dropStore removes everything of a store but the term, under which that is done.
+const dropStore = `do $$
+declare
+	one record;
+begin
+	for one in select c.oid::regclass as name from pg_class c where c.relnamespace = '%[1]s'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+		and c.relname not in ('term', 'holder', 'moved') loop
+		execute 'drop table ' || one.name;
+	end loop;
+	for one in select p.oid::regprocedure as name from pg_proc p where p.pronamespace = '%[1]s'::regnamespace and p.proname like 'append\_%%' loop
+		execute 'drop function ' || one.name;
+	end loop;
+end $$`
+
+// Moved returns the move of the store; found is false without one.
+func (db *DB) Moved(ctx context.Context) (m Move, found bool, err error) {
+	err = db.ask(ctx, func(_ int, v [][]byte) {
+		found, m.At = true, time.UnixMicro(integer(v[2]))
+		if v[0][0] != 0 {
+			m.To = string(v[1])
+		} else {
+			m.From = string(v[1])
+		}
+	}, statement{sql: "select away, place, (extract(epoch from at) * 1e6)::bigint from " + db.quoted("moved")})
+	if c := code(err); c == stateUndefined || c == stateNoSchema {
+		err = nil
+	}
+	return m, found, explain(err)
+}
+
+// Empty removes the store of the schema, of which no agent may open what comes in its place before Arrived.
+func (t *Term) Empty(ctx context.Context, from string) error {
+	schema := pgx.Identifier{t.db.Schema}.Sanitize()
+	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
+		return send(ctx, conn, nil, statement{sql: fmt.Sprintf(movedTable, schema)}, statement{sql: fmt.Sprintf(dropStore, schema)}, t.db.move(false, from))
+	})
+}
+
+// move is the statement that writes a Move.
+func (db *DB) move(away bool, place string) statement {
+	return statement{fmt.Sprintf("insert into %s values (1, %t, $1, now()) on conflict (id) do update set away = excluded.away, place = excluded.place, at = excluded.at", db.quoted("moved"), away),
+		[][]byte{[]byte(place)}, []uint32{typeText}}
+}
+
+// Arrived lets agents open the store that Empty made room for.
+func (t *Term) Arrived(ctx context.Context) error {
+	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
+		return send(ctx, conn, nil, statement{sql: "delete from " + t.db.quoted("moved")})
+	})
+}
+
+// Leave has no agent open the store any more, which is at to now, and none append to it: last must be the number of its
+// newest record, and none can come behind it.
+func (t *Term) Leave(ctx context.Context, to string, last uint64) error {
+	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
+		found := int64(0)
+		err := send(ctx, conn, func(n int, v [][]byte) {
+			if n == 2 {
+				found = integer(v[0])
+			}
+		}, statement{sql: fmt.Sprintf(movedTable, pgx.Identifier{t.db.Schema}.Sanitize())}, statement{sql: "delete from " + t.db.quoted("append_lock")}, // waits for an append
+			statement{sql: "select coalesce(max(last), 0) from " + t.db.quoted("records")}, t.db.move(true, to))
+		if err == nil && uint64(found) > last {
+			err = fmt.Errorf("an agent has received records behind %d meanwhile: stop every agent of this store", last)
+		}
+		return err
+	})
+}
+
+// Place names the schema of the term without the password.
+func (t *Term) Place() string { return t.db.Place() }
+
+// Place names the schema without the password.
+func (c Config) Place() string {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return "PostgreSQL"
+	}
+	place := url.URL{Scheme: "postgres", Host: u.Host, Path: u.Path}
+	if name := u.User.Username(); name != "" {
+		place.User = url.User(name)
+	}
+	if host := u.Query().Get("host"); host != "" {
+		place.RawQuery = "host=" + host
+	}
+	return place.String() + " (schema " + cmp.Or(c.Schema, "personasync") + ")"
+}
