@@ -68,7 +68,11 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 	}
 	d.checkConfig(unread, note)
 	d.checkData()
-	d.checkDisk()
+	if d.config.Store.OnPostgres() {
+		d.checkDatabase(ctx)
+	} else {
+		d.checkDisk()
+	}
 	d.checkAgent(ctx)
 	d.checkMoEngage(ctx, unread)
 	return d.findings

@@ -22,6 +22,7 @@ type facts struct {
 	lost     func() []condition.LostSocket
 	missed   missedRuns
 	dropped  grown // lines of the log
+	sharing  sharedFacts
 }
 
 // process joins the facts of this moment.
@@ -33,7 +34,7 @@ func (f *facts) process() condition.Process {
 		MoEngage:  reachability(health, now),
 		Deleting:  reachability(f.senders.Deleting(), now),
 		Intake:    f.ingest.Lately(now),
-		DataDir:   c.DataDir, Schedules: sending.SchedulesByJob(c),
+		DataDir:   c.DataDir, Store: f.sharing.of(f.store), Schedules: sending.SchedulesByJob(c),
 		Refused:    f.refused.Load(),
 		ClockDoubt: f.ingest.Clock.Doubt(),
 		Receivers:  f.notify.Receivers(),

@@ -69,6 +69,14 @@ type files struct{ config *config.Config }
 
 // Check implements Upkeep. A damaged page can end the process, which is a command's here and no agent's.
 func (f files) Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error) {
+	if f.config.Store.OnPostgres() {
+		var r *store.CheckReport
+		err := f.open(ctx, "db check", func(s *store.Store) (err error) {
+			r, err = s.Check(ctx, progress)
+			return err
+		})
+		return r, err
+	}
 	r, err := store.Check(ctx, f.config.DataDir, progress)
 	return r, f.explain(err)
 }

@@ -134,6 +134,9 @@ func TestMetricsOfARunningAgent(t *testing.T) {
 	maps.DeleteFunc(families, func(name string, _ *dto.MetricFamily) bool { return !strings.HasPrefix(name, "personasync_") })
 	for _, m := range metrics.Table {
 		family := families[m.Name]
+		if family == nil && strings.HasPrefix(m.Name, "personasync_store_") {
+			continue // of a store that several agents share; cli/testdata/postgres has one
+		}
 		if family == nil {
 			t.Errorf("%s is documented, and not there", m.Name)
 			continue

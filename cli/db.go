@@ -10,6 +10,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/cli/internal/upkeep"
 	"personasync/store"
@@ -57,6 +58,15 @@ func dbCommand(env *command.Env) *urfave.Command {
 	}
 }
 
+// onFiles refuses a command that works on files where PostgreSQL keeps the data, and says what does its work there.
+func onFiles(env *command.Env, c *urfave.Context, work string) error {
+	places, err := env.LoadPlaces(c)
+	if err != nil || !places.Store.OnPostgres() {
+		return err
+	}
+	return exit.Usage("%s", upkeep.ByPostgres(work, places.Store.Address(), places.Store.Schema))
+}
+
 func dbCheck(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
@@ -82,6 +92,9 @@ func dbCompact(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
+	if err := onFiles(env, c, "compact"); err != nil {
+		return err
+	}
 	return env.Upkeep(c, func(u api.Upkeep, _ string, bar *term.Bar) error {
 		r, err := u.Compact(c.Context, bar.Tell)
 		if bar.End(); err != nil {
@@ -98,6 +111,9 @@ func dbCompact(env *command.Env, c *urfave.Context) error {
 
 func dbBackup(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c, "FILE"); err != nil {
+		return err
+	}
+	if err := onFiles(env, c, "backup"); err != nil {
 		return err
 	}
 	path, err := filepath.Abs(c.Args().First())

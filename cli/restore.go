@@ -48,6 +48,9 @@ func dbRestore(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := onFiles(env, c, "restore"); err != nil {
+		return err
+	}
 	path := c.Args().First()
 	if _, err := os.Stat(path); path != store.Stdin && errors.Is(err, fs.ErrNotExist) {
 		return exit.With(exit.NotFound, err)

@@ -110,6 +110,9 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	line("events", readyText(w, s))
 	line("MoEngage", reachText(w, s.MoEngage))
 	line("next flush", flushText(s.NextFlush, now))
+	if s.Store != nil {
+		line("store", upkeep.StoreText(w, s.Store))
+	}
 	b.WriteByte('\n')
 	line("received", term.Plural(s.Received, "event")+"; "+term.Count(s.Rejected)+" requests refused at the door; "+term.Count(s.Unapplied)+" events not applied yet")
 	for i := range s.Refusals[:min(len(s.Refusals), refusalRows)] {

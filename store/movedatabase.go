@@ -11,6 +11,27 @@ import (
 	"personasync/store/postgres"
 )
 
+// DatabaseHealth is what a store depends on at its server.
+type DatabaseHealth = postgres.Health
+
+// AskDatabase asks the server of c for its health, whether there is a store or not. A store that was moved away is a
+// *MovedError.
+func AskDatabase(ctx context.Context, c SharedConfig) (h DatabaseHealth, err error) {
+	c.Replicated = "no"
+	db, err := postgres.Connect(ctx, c)
+	if err != nil {
+		return h, err
+	}
+	defer db.Close()
+	if err := checkMoved(ctx, db, false); err != nil {
+		return h, err
+	}
+	return db.Health(ctx)
+}
+
+// Database returns the health of the server of a store that several agents share.
+func (s *Store) Database(ctx context.Context) (DatabaseHealth, error) { return s.term.db.Health(ctx) }
+
 // Database is a schema of PostgreSQL as a Destination. It is made if it is missing, and may have a store that was moved
 // away, which is removed.
 func Database(c SharedConfig) Destination {

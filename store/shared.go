@@ -101,7 +101,7 @@ func (h *Shared) OpenReadOnly(ctx context.Context) (*View, error) {
 func (h *Shared) acquire(ctx context.Context) (*term, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := &term{held: h.next, since: time.Now(), over: make(chan struct{})}
+	t := &term{db: h.db, held: h.next, since: time.Now(), over: make(chan struct{})}
 	h.next = nil
 	if t.held != nil {
 		return t, nil
@@ -128,6 +128,7 @@ func (h *Shared) await(ctx context.Context, t *term) {
 
 // term is the role of an open store.
 type term struct {
+	db    *postgres.DB
 	held  *postgres.Term // nil: a door
 	since time.Time      // when this process was given it
 	over  chan struct{}  // of a door: closed once this process is to be the writer

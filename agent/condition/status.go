@@ -35,6 +35,8 @@ type Status struct {
 	Users          uint64           `json:"users"`
 	Audiences      uint64           `json:"audiences"`
 
+	Store *Store `json:"store,omitempty"` // absent with files, and of a stopped agent
+
 	SentLastMinute Sent       `json:"sent_last_minute"`
 	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
 	Drain          *Drain     `json:"drain"`      // null when nothing is pending
@@ -187,6 +189,7 @@ type Process struct {
 	Deleting  Reachability // how MoEngage answers deletes
 
 	DataDir      string
+	Store        *Store                        // nil: files, or unknown
 	UnreadySince time.Time                     // zero: events are being accepted, or it is unknown since when
 	DataMoved    bool                          // the open files are not those in DataDir
 	Schedules    map[string]scheduler.Schedule // of the jobs of the store that have one; the others leave at once
@@ -240,6 +243,7 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 		Refusals:       Whole(c.Refusals),
 		Intake:         p.Intake,
 		Comparing:      c.Comparing,
+		Store:          p.Store,
 		Deletions:      deletionStatus(c.Deletions, m.DeleteUsers, m.MaxDeletesPerDay, p.Deleting, now),
 	}
 	if last := c.Heard.Last(); !last.IsZero() {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -26,6 +27,21 @@ type Store struct {
 
 // OnPostgres reports whether a PostgreSQL database keeps the data.
 func (s *Store) OnPostgres() bool { return s.Engine == "postgres" }
+
+// Address is the URL without its password, as the programs of PostgreSQL take it.
+func (s *Store) Address() string {
+	u, err := url.Parse(s.URL.Current())
+	if err != nil || len(s.URL) == 0 {
+		return "postgres://…"
+	}
+	query := u.Query()
+	query.Del("password")
+	if name := u.User.Username(); name != "" {
+		u.User = url.User(name)
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
 
 // schemaName is a name that needs no quotes in SQL.
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)

@@ -81,6 +81,20 @@ func TestWarningsOfStore(t *testing.T) {
 	}
 }
 
+func TestAnAddressForAnotherProgramHasNoPassword(t *testing.T) {
+	for address, want := range map[string]string{
+		"postgres://u:hunter2@h:5433/db?sslmode=verify-full&password=hunter2": "postgres://u@h:5433/db?sslmode=verify-full",
+		"postgres:///db?host=%2Frun%2Fpg":                                     "postgres:///db?host=%2Frun%2Fpg",
+	} {
+		if got := (&Store{URL: Secret{address}}).Address(); got != want {
+			t.Errorf("%s is %s", address, got)
+		}
+	}
+	if got := new(Store).Address(); got != "postgres://…" {
+		t.Error(got)
+	}
+}
+
 // A credential stays behind after a move back to files, and comes before a move to PostgreSQL.
 func TestACredentialForTheOtherEngineIsAWarning(t *testing.T) {
 	dir := t.TempDir()

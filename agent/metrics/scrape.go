@@ -79,6 +79,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	c.backup(status.Backup)
+	c.shared(status.Store)
 	counts, err := r.Store.Counts()
 	if err != nil {
 		r.failed.Inc()
@@ -129,6 +130,20 @@ func (c *reading) conditions(hold []condition.Condition, unread error) {
 				return h.Name == k.Name && h.Severity == severity
 			}), k.Name, severity)
 		}
+	}
+}
+
+// shared says of a store that several agents share what its server does.
+func (c *reading) shared(s *condition.Store) {
+	if s == nil {
+		return
+	}
+	c.truth("personasync_store_writer", s.Role == "writer")
+	if s.Error == "" {
+		c.gauge("personasync_store_term", float64(s.Term))
+		c.gauge("personasync_store_doors", float64(len(s.Doors)))
+		c.gauge("personasync_store_round_trip_seconds", s.RoundTrip)
+		c.gauge("personasync_store_horizon_age_seconds", s.HorizonAge)
 	}
 }
 

@@ -20,6 +20,12 @@ var Table = []Metric{
 	{"personasync_ready", "gauge", nil, "1 while events are accepted, as in /readyz."},
 	{"personasync_condition", "gauge", []string{"name", "severity"}, "1 while a condition holds, as in `status`. docs/operating.md has a section for each. The alerts use it."},
 
+	{"personasync_store_writer", "gauge", nil, "With PostgreSQL: 1 of the agent that writes, 0 of one that receives for it. The sum over the agents is 1, but for a moment of a take-over."},
+	{"personasync_store_term", "gauge", nil, "With PostgreSQL: the number of the term, which grows with each take-over; 0 while no agent writes."},
+	{"personasync_store_doors", "gauge", nil, "With PostgreSQL: agents that are connected, the writer's too."},
+	{"personasync_store_round_trip_seconds", "gauge", nil, "With PostgreSQL: how long one statement takes. Every transaction of the writer makes several."},
+	{"personasync_store_horizon_age_seconds", "gauge", nil, "With PostgreSQL: age of the oldest open transaction, behind which removed rows keep their room."},
+
 	{"personasync_ingest_requests_total", "counter", []string{"route", "code"}, "Requests received, by route (webhook, tracking, other) and status of the answer."},
 	{"personasync_ingest_request_duration_seconds", "histogram", []string{"route"}, "Duration of these requests, including the fsync."},
 	{"personasync_requests_rejected_total", "counter", nil, "Requests refused for good, across restarts: every 4xx except 408, after which a request is sent again."},

@@ -1,0 +1,43 @@
+package upkeep
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"personasync/agent/condition"
+	"personasync/cli/internal/term"
+	"personasync/store/domain"
+)
+
+// ByPostgres says what does the work of a command on files where PostgreSQL keeps the data. address is without its password.
+func ByPostgres(work, address, schema string) string {
+	at, s := domain.ShellWord(address), domain.ShellWord(schema)
+	switch work {
+	case "compact":
+		return fmt.Sprintf("the data is in PostgreSQL, which uses the room of removed rows again by itself. To give it back to the file system, stop the agents and type "+
+			"psql %s -c %s", at, domain.ShellWord(fmt.Sprintf("vacuum (full, analyze) %q.rows", schema)))
+	case "backup":
+		return fmt.Sprintf("the data is in PostgreSQL: pg_basebackup, or its provider, backs up the whole server. For this data alone type "+
+			"pg_dump --format=custom --schema=%s --file=FILE %s", s, at)
+	}
+	return fmt.Sprintf("the data is in PostgreSQL: to restore a file of pg_dump, stop the agents and type pg_restore --clean --if-exists --dbname=%s FILE && "+
+		"psql %[1]s -c %[2]s, which has change ids go on under another epoch", at, domain.ShellWord(fmt.Sprintf("update %q.meta set v = 'restored' where k = 'home'", schema)))
+}
+
+// StoreText says which agent writes a store that several share.
+func StoreText(w *term.Terminal, s *condition.Store) string {
+	who := w.Paint.Red("no agent writes")
+	switch {
+	case s.Error != "":
+		return w.Paint.Red("PostgreSQL does not answer") + ": " + term.Plain(s.Error)
+	case s.Writer != "" && s.Role == "writer":
+		who = "this agent writes"
+	case s.Writer != "":
+		who = term.Plain(s.Writer) + " writes, and this agent receives for it"
+	}
+	if s.TermSince != nil {
+		who += fmt.Sprintf(" (term %d, since %s)", s.Term, s.TermSince.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("PostgreSQL: %s; connected: %s; a statement takes %s", who, term.Plain(strings.Join(s.Doors, ", ")), Roughly(time.Duration(s.RoundTrip*1e9)))
+}

@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Health is what a store depends on at its server. Some of it a server tells only to members of pg_monitor.
+type Health struct {
+	Version  string // of the server
+	TLS      string // "" without
+	Commit   string // synchronous_commit, as the sessions of an agent have it
+	Standbys string // synchronous_standby_names
+	Unsafe   string // fsync or full_page_writes, if it is off
+	Size     int64  // of the tables of the schema in bytes
+
+	Streaming, Synchronous, Unseen int // standbys; of Unseen the server tells nothing
+
+	RoundTrip time.Duration // of one statement
+	ClockOff  time.Duration // how much the clock of the server is ahead of this machine's
+	Horizon   time.Duration // how long the oldest transaction has been open, behind which no dead row can be removed
+	Pooled    bool          // something stands between, which gives out sessions of the server
+	Creates   bool          // this user may make tables in the schema, and the schema if it is missing
+	Holder    Holder
+	Doors     []Door
+}
+
+// Health asks the server. It works without a store.
+func (db *DB) Health(ctx context.Context) (h Health, err error) {
+	c, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return h, explain(err)
+	}
+	defer c.Release()
+	conn, begun := c.Conn().PgConn(), time.Now()
+	if err := send(ctx, conn, nil, statement{sql: "select 1"}); err != nil {
+		return h, explain(err)
+	}
+	h.RoundTrip, begun = time.Since(begun), time.Now()
+	err = send(ctx, conn, func(n int, v [][]byte) {
+		switch n {
+		case 2:
+			h.ClockOff = time.Until(time.UnixMicro(integer(v[0]))) + time.Since(begun)/2
+		case 3:
+			h.Version, h.Commit, h.Standbys, h.TLS = string(v[0]), string(v[1]), string(v[2]), string(v[3])
+			h.Pooled, h.Unsafe = integer(v[4]) != int64(conn.PID()), string(v[5])
+		case 4:
+			h.Streaming, h.Synchronous, h.Unseen = int(integer(v[0])), int(integer(v[1])), int(integer(v[2]))
+		case 5:
+			h.Horizon = time.Duration(integer(v[0])) * time.Microsecond
+		case 6:
+			h.Size, h.Creates = integer(v[0]), v[1][0] != 0
+		}
+	}, statement{sql: "begin read only"}, statement{sql: "select " + settings},
+		statement{sql: "select (extract(epoch from clock_timestamp()) * 1e6)::bigint"},
+		statement{sql: `select current_setting('server_version'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+	coalesce((select s.version || ', ' || s.cipher from pg_stat_ssl s where s.pid = pg_backend_pid() and s.ssl), ''), pg_backend_pid()::bigint,
+	case when current_setting('fsync') = 'off' then 'fsync' when current_setting('full_page_writes') = 'off' then 'full_page_writes' else '' end`},
+		statement{sql: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
+		statement{sql: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0) from (
+	select xact_start from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() union all select prepared from pg_prepared_xacts) open (at)`},
+		statement{`select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
+	case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end
+	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(db.Schema)}, []uint32{typeText}},
+		statement{sql: "rollback"})
+	if err != nil {
+		return h, fmt.Errorf("ask PostgreSQL of its state: %w", err)
+	}
+	if h.Holder, err = db.Holder(ctx); err != nil {
+		if s := code(err); s == stateUndefined || s == stateNoSchema {
+			return h, nil
+		}
+		return h, err
+	}
+	h.Doors, err = db.Doors(ctx)
+	return h, err
+}

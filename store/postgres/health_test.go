@@ -1,0 +1,76 @@
+package postgres
+
+import (
+	"context"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"personasync/store/postgres/pgtest"
+)
+
+func TestTheHealthOfAServer(t *testing.T) {
+	db := agents(t, pgtest.URL(t), time.Hour, 1)[0]
+	h, err := db.Health(t.Context())
+	must(t, err)
+	if h.Version == "" || h.Commit != "on" || h.TLS != "" || h.RoundTrip <= 0 || h.ClockOff.Abs() > time.Minute || h.Pooled || !h.Creates || h.Size != 0 ||
+		h.Holder.Term != 0 || h.Unsafe != "fsync" || h.Synchronous != 0 {
+		t.Errorf("before there is a store: %+v", h)
+	}
+	term := created(t, db)
+	h, err = db.Health(t.Context())
+	must(t, err)
+	if h.Size == 0 || h.Holder.Term != term.Number() || h.Holder.Host != db.Host || h.Holder.Left <= 0 || len(h.Doors) != 1 || h.Doors[0].Host != db.Host {
+		t.Errorf("of a store with a writer: %+v", h)
+	}
+
+	// Another transaction keeps removed rows from giving their room back.
+	c, err := db.connect(t.Context())
+	must(t, err)
+	defer c.Close(t.Context())
+	_, err = c.Exec(t.Context(), "begin isolation level repeatable read; select count(*) from pg_class")
+	must(t, err)
+	eventually(t, "the open transaction is seen", func() bool {
+		h, err = db.Health(t.Context())
+		must(t, err)
+		return h.Horizon > 0
+	})
+}
+
+func TestTheHealthOfAPair(t *testing.T) {
+	pair := pgtest.NewPair(t)
+	db := agent(t, Config{URL: pair.URL(), Replicated: "standby"})
+	eventually(t, "the standby counts as synchronous", func() bool {
+		h, err := db.Health(t.Context())
+		must(t, err)
+		return h.Standbys != "" && h.Streaming == 1 && h.Synchronous == 1 && h.Unseen == 0
+	})
+}
+
+// A user without rights learns what is missing.
+func TestTheHealthForAUserWithoutRights(t *testing.T) {
+	db := agents(t, pgtest.URL(t), time.Hour, 1)[0]
+	created(t, db)
+	ctx := t.Context()
+	if _, err := db.pool.Exec(ctx, "create role stranger_to_health login"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, err := db.pool.Exec(context.Background(), "drop owned by stranger_to_health; drop role stranger_to_health", pgx.QueryExecModeSimpleProtocol)
+		must(t, err)
+	})
+	if _, err := db.pool.Exec(ctx, `grant usage on schema personasync to stranger_to_health; grant select on all tables in schema personasync to stranger_to_health`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(db.URL)
+	must(t, err)
+	u.User = url.User("stranger_to_health")
+	strange := agent(t, Config{URL: u.String()})
+	h, err := strange.Health(ctx)
+	must(t, err)
+	if h.Creates || h.Holder.Term == 0 {
+		t.Errorf("%+v", h)
+	}
+}
