@@ -86,8 +86,14 @@ function tiles(s) {
     tile('Delivered a minute', number(s.delivered_per_minute), `${number(st.delivered)} ever`),
     tile('MoEngage answers in', answered ? millis(s.latency_p50_ms) : '–', answered ? `95 % within ${millis(s.latency_p95_ms)}` : ''),
     ...(st.notify ? [notifyTile(st.notify.receivers)] : []),
-    tile('Disk lasts', s.forecast.disk, `data ${bytes(s.space.data_bytes)}${s.space.max_data_bytes ? ' of ' + bytes(s.space.max_data_bytes) : ''}, ${bytes(s.space.free_bytes)} free`, 'words'),
+    st.store ? storeTile(st.store) : tile('Disk lasts', s.forecast.disk, `data ${bytes(s.space.data_bytes)}${s.space.max_data_bytes ? ' of ' + bytes(s.space.max_data_bytes) : ''}, ${bytes(s.space.free_bytes)} free`, 'words'),
   ]
+}
+
+function storeTile(p) {
+  const who = p.error ? 'no answer' : !p.writer ? 'nobody writes' : p.role === 'writer' ? 'writes here' : 'another writes'
+  const more = p.error || `${p.role === 'writer' || !p.writer ? '' : p.writer + ', '}term ${p.term}, ${p.doors.length} agents connected, a statement takes ${(p.round_trip_seconds * 1000).toFixed(1)} ms`
+  return tile('PostgreSQL', who, more, p.error || !p.writer ? 'words alarm' : 'words good')
 }
 
 function notifyTile(receivers) {
