@@ -65,3 +65,17 @@ func TestAnotherAgentTakesOver(t *testing.T) {
 		}
 	}
 }
+
+// TestASharedStoreNeedsNoFolderBefore: data_dir is made at the first start, for the socket, as that of files is.
+func TestASharedStoreNeedsNoFolderBefore(t *testing.T) {
+	url, schema := pgtest.Schema(t)
+	s := newSite(t)
+	one, start := sharing(s, url, schema)
+	if err := os.RemoveAll(one.load().DataDir); err != nil {
+		t.Fatal(err)
+	}
+	start().stop()
+	if info, err := os.Stat(one.load().DataDir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("data_dir: %v, %v", info, err)
+	}
+}

@@ -54,8 +54,11 @@ func (h *Shared) Close() {
 }
 
 // Open opens the store: as its writer if nobody else is, and as a door otherwise. A store that does not exist is made.
-// scratch is a folder for what an order must sort.
+// scratch is a folder for what an order must sort, made if it is missing.
 func (h *Shared) Open(ctx context.Context, scratch string, options Options) (*Store, error) {
+	if err := datadir.MakeDir(scratch); err != nil {
+		return nil, err
+	}
 	t, err := h.acquire(ctx)
 	if err != nil {
 		return nil, err
