@@ -19,6 +19,7 @@ type readiness struct {
 	now func() time.Time
 
 	refusal func() error // why the store takes no events now; nil func: it always does
+	away    func() error // why the database of the store cannot be used now; nil func: the store has none
 
 	missed string // why deliveries may not arrive in this process at all, see host.Inheritance
 
@@ -86,6 +87,11 @@ func (r *readiness) reason() string {
 	}
 	if r.refusal != nil {
 		if err := r.refusal(); err != nil {
+			return err.Error()
+		}
+	}
+	if r.away != nil {
+		if err := r.away(); err != nil {
 			return err.Error()
 		}
 	}

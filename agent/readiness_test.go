@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,5 +86,18 @@ func TestAStoreWithoutRoomIsUnreadyAsLongAsItSaysSo(t *testing.T) {
 	full = nil
 	if got := r.unready(); got != "" {
 		t.Errorf("there is room again, and unready says %q", got)
+	}
+}
+
+// TestADoorWithoutItsDatabaseIsUnready: for as long as that lasts, though nobody delivers.
+func TestADoorWithoutItsDatabaseIsUnready(t *testing.T) {
+	var away error
+	r := &readiness{now: time.Now, away: func() error { return away }}
+	if why := r.unready(); why != "" {
+		t.Errorf("unready: %s", why)
+	}
+	away = errors.New("PostgreSQL cannot be used")
+	if r.unready() != away.Error() {
+		t.Errorf("unready says %q", r.unready())
 	}
 }

@@ -139,7 +139,7 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 	if p.linesDropped == nil {
 		p.linesDropped = func() uint64 { return 0 }
 	}
-	p.readiness = &readiness{refusal: data.Refusal, missed: o.Missed, now: time.Now, phase: condition.Starting}
+	p.readiness = &readiness{refusal: data.Refusal, away: data.Away, missed: o.Missed, now: time.Now, phase: condition.Starting}
 	p.ingest = ingest.New(ingestConfig(c), data, o.Log.With("part", "ingest"))
 	p.ingest.Clock, p.ingest.Appended, p.ingest.Observe = ingest.NewClock(data.Written()), p.readiness.note, p.metrics.Ingest
 	p.ingest.SetUnready(condition.Starting)

@@ -135,6 +135,7 @@ type term struct {
 	held  *postgres.Term // nil: a door
 	since time.Time      // when this process was given it
 	over  chan struct{}  // of a door: closed once this process is to be the writer
+	away  func() error   // why PostgreSQL cannot be used
 }
 
 // handOver bounds how long the end of a term may take.
@@ -182,6 +183,14 @@ func (s *Store) RoleEnded() <-chan struct{} {
 	return s.term.held.Over()
 }
 
+// Away says why the database cannot be used now, so that an append would fail. It is nil while it can be, and costs nothing.
+func (s *Store) Away() error {
+	if s.term == nil {
+		return nil
+	}
+	return s.term.away()
+}
+
 // Writes returns nil where this process writes the store, and otherwise ErrNotWriter with the one that does.
 func (s *Store) Writes() error {
 	if s.Role().Writer {
@@ -227,6 +236,7 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 		return nil, err
 	}
 	s.term, s.rules.log = o.term, o.Log
+	o.term.away = records.Away
 	if o.term.held == nil {
 		s.r.Refused, s.r.Parkings = nil, nil // the writer's
 		s.writer.Absent(func() error { return o.db.NotWriter() })

@@ -31,6 +31,7 @@ type DB struct {
 	Config
 	pool *pgxpool.Pool
 	term atomic.Int64 // number of the term of this process, 0 without one; see sameHistory
+	met  atomic.Bool  // the schema has been there: one that is gone is not made again
 }
 
 const oldest = 130000 // server_version_num
@@ -70,7 +71,7 @@ func (db *DB) connect(ctx context.Context) (*pgx.Conn, error) {
 // one was promoted, and goes on beside it. The next server of the address is tried.
 func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 	mine := db.term.Load()
-	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil || mine == 0 {
+	if err := takesWrites(ctx, conn); err != nil || mine == 0 {
 		return err
 	}
 	there := int64(0)
@@ -99,6 +100,9 @@ func (db *DB) check(ctx context.Context) error {
 	return nil
 }
 
+const readOnlyAdvice = "name every server of the cluster in the address (host1,host2), so that the one that takes writes is found; " +
+	"if this one should take them, see default_transaction_read_only there"
+
 // explain says what to do about an error of a connection. pgx leaves the password out of its own.
 func explain(err error) error {
 	if err == nil {
@@ -112,8 +116,13 @@ func explain(err error) error {
 		advice = "create the database there: CREATE DATABASE ..., as its administrator"
 	case stateTooMany:
 		advice = "raise max_connections there, or lower pool_max_conns in the address"
+	case stateNoRight:
+		advice = "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., or GRANT ALL ON SCHEMA ... TO ..."
 	case stateReadOnly:
-		advice = "name every server of the cluster in the address (host1,host2), so that the one that takes writes is found"
+		advice = readOnlyAdvice
+	}
+	if errors.Is(err, errReadOnlyServer) {
+		advice = readOnlyAdvice
 	}
 	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", err, advice)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"personasync/store/engine"
 	"personasync/store/postgres/pgtest"
 )
@@ -85,7 +87,7 @@ func TestAServerThatCannotKeepAStoreSaysWhatToDo(t *testing.T) {
 			"user and password"},
 		"a standby": {Config{URL: with(func(u *url.URL) {
 			u.RawQuery += "&default_transaction_read_only=on"
-		}), Replicated: "no"}, "read only"},
+		}), Replicated: "no"}, "name every server"},
 	} {
 		db, err := Connect(t.Context(), c.Config)
 		if err == nil {
@@ -130,5 +132,29 @@ func TestTwoAgentsMakeTheSchemaAtOnce(t *testing.T) {
 	}
 	if found, err := db.Exists(t.Context()); found || err != nil {
 		t.Errorf("a store exists: %v, %v", found, err)
+	}
+}
+
+// TestAReadOnlyDatabaseSaysWhatToDo: a standby answers as a database does that was made read-only. The firewall is not the
+// reason.
+func TestAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
+	c := Config{URL: pgtest.URL(t), Replicated: "no", Log: slog.New(slog.DiscardHandler)}
+	db, err := Connect(t.Context(), c)
+	must(t, err)
+	defer db.Close()
+	var name string
+	must(t, db.pool.QueryRow(t.Context(), "select current_database()").Scan(&name))
+	_, err = db.pool.Exec(t.Context(), "alter database "+name+" set default_transaction_read_only = on")
+	must(t, err)
+	if _, err := Connect(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no writes") || !strings.Contains(err.Error(), "name every server") {
+		t.Errorf("a new connection: %v", err)
+	}
+}
+
+// TestARightThatWasTakenAwaySaysWhatToDo: by an administrator, while the agent runs.
+func TestARightThatWasTakenAwaySaysWhatToDo(t *testing.T) {
+	err := explain(&pgconn.PgError{Code: stateNoRight, Message: "permission denied for schema personasync"})
+	if !strings.Contains(err.Error(), "GRANT ALL ON SCHEMA") || strings.Contains(err.Error(), "firewall") {
+		t.Error(err)
 	}
 }

@@ -333,7 +333,7 @@ func TestAServerThatTurnsReadOnlyIsLeft(t *testing.T) {
 	if err := s.Update(put("k", "w")); code(err) != stateReadOnly || s.conn != nil {
 		t.Errorf("a server that is read only: %v", err)
 	}
-	if err := s.Update(put("k", "w")); err == nil || !strings.Contains(err.Error(), "read only") {
+	if err := s.Update(put("k", "w")); err == nil || !strings.Contains(err.Error(), "name every server") {
 		t.Errorf("a connection to it: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 // empty where this user may not ask.
 func (db *DB) Home(ctx context.Context) (home []byte, err error) {
 	var text string
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	err = db.pool.QueryRow(ctx, "select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
 		db.Schema).Scan(&text)
 	if code(err) == stateNoRight {
@@ -18,12 +20,15 @@ func (db *DB) Home(ctx context.Context) (home []byte, err error) {
 	return []byte(text), explain(err)
 }
 
-// askPatience bounds a question about the writer.
-const askPatience = 2 * time.Second
+// askPatience bounds a question about the writer, on a connection that is there.
+const askPatience = 5 * time.Second
+
+// tellPatience bounds how long a person waits for the name of the writer.
+const tellPatience = 2 * time.Second
 
 // NotWriter returns ErrNotWriter, with the agent that holds the term.
 func (db *DB) NotWriter() error {
-	ctx, cancel := context.WithTimeout(context.Background(), askPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), tellPatience)
 	defer cancel()
 	h, err := db.Holder(ctx)
 	if err != nil || h.Left <= 0 {

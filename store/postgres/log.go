@@ -30,10 +30,11 @@ import (
 type Log struct {
 	*groupcommit.Committer
 	db   *DB
-	term atomic.Pointer[Term] // nil: another agent looks after the partitions
-	stop sync.Once            // of Stop
-	end  context.CancelFunc   // ends watch
-	over chan struct{}        // closed when watch has ended
+	term atomic.Pointer[Term]  // nil: another agent looks after the partitions
+	stop sync.Once             // of Stop
+	end  context.CancelFunc    // ends watch
+	over chan struct{}         // closed when watch has ended
+	away atomic.Pointer[error] // see Away
 
 	conn *pgx.Conn // of the appends, whom no reader must keep waiting; nil: none. It and buf are under the commit lock
 	buf  []byte
@@ -217,7 +218,7 @@ func (in *Log) watch(ctx context.Context) {
 			return
 		}
 		before, t := in.Last(), in.leading()
-		err := in.look(ctx)
+		err := in.lookOnce(ctx)
 		if err == nil && t != nil {
 			err = in.extend(ctx, t)
 		}
@@ -230,6 +231,30 @@ func (in *Log) watch(ctx context.Context) {
 			pause = pollIdle
 		}
 	}
+}
+
+// lookOnce is look for the watch. A server that stands still must not end it, nor keep records of others out of sight.
+func (in *Log) lookOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, appendPatience)
+	defer cancel()
+	err := in.look(ctx)
+	switch {
+	case err == nil:
+		in.away.Store(nil)
+	case ctx.Err() == nil:
+		err := explain(err)
+		in.away.Store(&err)
+	}
+	return err
+}
+
+// Away says why PostgreSQL cannot be used: the last look at the inbox failed, at most about a second ago. It is nil while
+// it can be, and also while it only answers slowly: that may be the readers' doing, whom no append waits for.
+func (in *Log) Away() error {
+	if err := in.away.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // look asks for the newest row.

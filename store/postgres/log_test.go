@@ -545,3 +545,20 @@ func TestRecordsThatTheServerLostAreNotReadForEver(t *testing.T) {
 		t.Errorf("read %v", got)
 	}
 }
+
+// TestADoorKnowsThatTheDatabaseIsAway without any append, so that a load balancer leaves it out.
+func TestADoorKnowsThatTheDatabaseIsAway(t *testing.T) {
+	address := pgtest.URL(t)
+	created(t, agents(t, address, time.Hour, 1)[0])
+	p := newProxy(t, address)
+	door := openLog(t, agent(t, Config{URL: p.URL(), Host: "door"}), 0, nil)
+	if err := door.Away(); err != nil {
+		t.Fatal(err)
+	}
+	p.listener.Close()
+	p.Break()
+	eventually(t, "the door says that the database is away", func() bool { return door.Away() != nil })
+	if err := door.Away(); !strings.Contains(err.Error(), "PostgreSQL cannot be used") {
+		t.Error(err)
+	}
+}

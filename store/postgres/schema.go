@@ -94,6 +94,8 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 
 // Exists reports whether the schema has a store.
 func (db *DB) Exists(ctx context.Context) (found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	err = db.pool.QueryRow(ctx, "select to_regclass($1) is not null", db.quoted(string(engine.BucketMeta))).Scan(&found)
 	return found, explain(err)
 }

@@ -57,25 +57,40 @@ const (
 	failedPoll = time.Second            // after a failure
 )
 
-// Holder returns the agent that has the term. It fails if the schema has no term yet.
+// Holder returns the agent that has the term. It fails if the schema has no term yet, and when no answer comes: an agent
+// that waited for a server that stands still would never take over, though another server may be the primary by now.
 func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
-	err = db.ask(ctx, func(_ int, v [][]byte) {
+	c, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return h, err
+	}
+	defer c.Release()
+	asking, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	err = send(asking, c.Conn().PgConn(), func(_ int, v [][]byte) {
 		h.Term, h.Host, h.Version = integer(v[0]), string(v[1]), string(v[2])
 		h.Since, h.Left = time.UnixMicro(integer(v[3])), time.Duration(integer(v[4]))*time.Microsecond
 	}, statement{sql: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
 	coalesce((extract(epoch from until - clock_timestamp()) * 1e6)::bigint, 0) from %s, %s`, db.quoted("term"), db.quoted("holder"))})
+	if asking.Err() != nil {
+		db.pool.Reset() // a server that stands still does so on the other connections, too
+	}
 	return h, err
 }
 
 // Acquire takes the term if no agent has it. It returns a *HeldError otherwise. It makes the schema and the table of the
-// term if there are none. Release gives the term back.
+// term if there have been none. Release gives the term back.
 func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 	h, err := db.Holder(ctx)
 	if c := code(err); c == stateUndefined || c == stateNoSchema {
+		if db.met.Load() {
+			return nil, db.gone()
+		}
 		if err = db.ensureTerm(ctx); err == nil {
 			h, err = db.Holder(ctx)
 		}
 	}
+	db.met.CompareAndSwap(false, err == nil)
 	switch {
 	case err != nil:
 		return nil, explain(err)
@@ -103,6 +118,12 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 	}
 	go t.renew(conn)
 	return t, nil
+}
+
+// gone is the error of a store that was there and is not any more. An agent that made another one would answer 200, and
+// what it took would go when the backup comes back.
+func (db *DB) gone() error {
+	return fmt.Errorf("the store in the schema %s is gone, as after DROP SCHEMA: have an administrator restore it from a backup of PostgreSQL; to begin a new store instead, restart every agent", db.Schema)
 }
 
 // take writes the next term. It locks the row of the holder, which each renewal writes, and then the fence, which a

@@ -332,3 +332,53 @@ func TestAServerThatLacksTheTermIsLeftAlone(t *testing.T) {
 	must(t, err) // a backup may have been restored
 	closeNow(c)
 }
+
+// TestADoorTakesOverFromAServerThatStandsStill: its question about the term is never answered, and no connection ends.
+func TestADoorTakesOverFromAServerThatStandsStill(t *testing.T) {
+	address := pgtest.URL(t)
+	p := newProxy(t, address)
+	writer := leads(t, agents(t, address, 3*time.Second, 1)[0])
+	door := agent(t, Config{URL: p.URL(), Host: "door", TTL: 3 * time.Second})
+	waited := make(chan *Term, 1)
+	asked := make(chan struct{})
+	var once sync.Once
+	p.Watch(func(b []byte) bool {
+		question := strings.Contains(string(b), "until - clock_timestamp()")
+		if question {
+			once.Do(func() { close(asked) })
+		}
+		return !question
+	})
+	go func() {
+		if term, err := door.Wait(t.Context()); err == nil {
+			waited <- term
+		}
+	}()
+	<-asked
+	p.Watch(nil) // new connections reach a server that works
+	must(t, writer.Release(t.Context()))
+	select {
+	case term := <-waited:
+		releases(t, term)
+	case <-time.After(time.Minute):
+		t.Fatal("the door never took over")
+	}
+}
+
+// TestASchemaThatIsGoneIsNotMadeAgain: what a new store took would go when the backup comes back.
+func TestASchemaThatIsGoneIsNotMadeAgain(t *testing.T) {
+	both := agents(t, pgtest.URL(t), time.Hour, 2)
+	leads(t, both[0])
+	if _, err := both[1].Acquire(t.Context()); !errors.Is(err, ErrHeld) {
+		t.Fatal(err)
+	}
+	must(t, both[0].ask(t.Context(), nil, statement{sql: "drop schema personasync cascade"}))
+	for _, db := range both {
+		if _, err := db.Acquire(t.Context()); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
+			t.Errorf("agent %s: %v", db.Host, err)
+		}
+	}
+	if found, err := both[0].Exists(t.Context()); found || err != nil {
+		t.Errorf("a store is there: %v, %v", found, err)
+	}
+}

@@ -58,6 +58,7 @@ func parse(address string) (*pgxpool.Config, error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}
+	c.PingTimeout = askPatience // of a connection that was idle; then another is taken
 	if !query.Has("pool_max_conns") {
 		c.MaxConns = poolSize
 	}
@@ -78,6 +79,21 @@ func giveUpSending(network, _ string, c syscall.RawConn) error {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(sendTimeout.Milliseconds()))
 	})
 	return errors.Join(controlled, err)
+}
+
+// errReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
+var errReadOnlyServer = errors.New("this server takes no writes")
+
+// takesWrites refuses the connection of a server that takes no writes, so that the next one of the address is asked.
+func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
+	r := conn.ExecParams(ctx, "select current_setting('transaction_read_only')", nil, nil, nil, nil).Read()
+	switch {
+	case r.Err != nil:
+		return r.Err
+	case len(r.Rows) == 1 && string(r.Rows[0][0]) == "off":
+		return nil
+	}
+	return errReadOnlyServer
 }
 
 // haveServerProbe has the server find out within seconds that this machine is gone. Otherwise it would keep the locks of a
