@@ -38,7 +38,7 @@ func (r *readiness) note(ctx context.Context, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil || r.refusal != nil && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrMoved)) { // refusal says that for as long as it lasts
+	if err == nil || r.refusal != nil && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrMoved)) && r.refusal() != nil { // for as long as it lasts
 		r.fault = ""
 		return
 	}

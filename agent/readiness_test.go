@@ -101,3 +101,12 @@ func TestADoorWithoutItsDatabaseIsUnready(t *testing.T) {
 		t.Errorf("unready says %q", r.unready())
 	}
 }
+
+// TestAFullDatabaseIsUnready: its disk is not the one that refusal looks at.
+func TestAFullDatabaseIsUnready(t *testing.T) {
+	r := &readiness{now: time.Now, refusal: func() error { return nil }}
+	r.note(t.Context(), store.ErrFull)
+	if r.unready() == "" {
+		t.Error("every delivery is refused, and it is ready")
+	}
+}
