@@ -451,6 +451,7 @@ func (m *deletionModel) send(o domain.TakeOptions, v domain.Verdict) bool {
 // TestASalvageKeepsTheWaitOfAUserWhoCameBack: the pending index is made anew, and what came after a delete left at once, for
 // MoEngage to delete it with the user.
 func TestASalvageKeepsTheWaitOfAUserWhoCameBack(t *testing.T) {
+	onFiles(t)
 	r := deleting(10)
 	b := open(t, r)
 	now := time.Now()

@@ -54,6 +54,7 @@ func contentsOf(t *testing.T, dir string) string {
 }
 
 func TestAStoreIsMovedThereAndBack(t *testing.T) {
+	onFiles(t)
 	b, was := busyStore(t)
 	to := filepath.Join(t.TempDir(), "new")
 	r, err := moveDir(t, b.dir, to)
@@ -101,6 +102,7 @@ func TestAStoreIsMovedThereAndBack(t *testing.T) {
 }
 
 func TestAMoveIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	onFiles(t)
 	b, was := busyStore(t)
 	other, _ := busyStore(t)
 	empty := t.TempDir()
@@ -121,6 +123,7 @@ func TestAMoveIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 }
 
 func TestAMoveThatFailsLeavesTheStoreWhereItWas(t *testing.T) {
+	onFiles(t)
 	b, was := busyStore(t)
 	to := filepath.Join(t.TempDir(), "new")
 	gone := errors.New("the caller went away")
@@ -148,6 +151,7 @@ func TestAMoveThatFailsLeavesTheStoreWhereItWas(t *testing.T) {
 // TestKilledDuringAMove kills a process at every step. At no moment can both places be opened, and the same command comes to
 // the end.
 func TestKilledDuringAMove(t *testing.T) {
+	onFiles(t)
 	for _, step := range []crashpoint.Point{crashpoint.MoveCopied, crashpoint.MoveLeft, crashpoint.MovePlaced} {
 		for _, back := range []bool{false, true} {
 			t.Run(string(step), func(t *testing.T) { killMove(t, step, back) })
@@ -210,6 +214,7 @@ func TestMoveChild(t *testing.T) {
 
 // A restore puts a store in place again, whatever became of the one before. Undone, that one is moved away again.
 func TestARestoreWhereAStoreWasMovedAway(t *testing.T) {
+	onFiles(t)
 	b, _ := busyStore(t)
 	again := adopt(t, b.dir)
 	path := backUp(t, again)

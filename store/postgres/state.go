@@ -66,7 +66,10 @@ func (s *State) View(f func(engine.Tx) error) error {
 	if err = r.run(f, r); r.err != nil {
 		return r.err
 	}
-	return errors.Join(err, roundTrip(r.life, r.conn, nil, statement{sql: "rollback"}))
+	if ended := roundTrip(r.life, r.conn, nil, statement{sql: "rollback"}); ended != nil {
+		return errors.Join(err, ended)
+	}
+	return err
 }
 
 // reader begins a reader on a connection of the pool. After a failover those that were idle lead to a server that is
