@@ -58,6 +58,7 @@ func moveTo(t *testing.T, dir string, to Destination) (MoveReport, error) {
 }
 
 func TestAStoreIsMovedToADatabase(t *testing.T) {
+	onFiles(t)
 	url := pgtest.URL(t)
 	b, _ := busyStore(t)
 	r, err := moveTo(t, b.dir, Database(database(url)))
@@ -89,6 +90,7 @@ func TestAStoreIsMovedToADatabase(t *testing.T) {
 }
 
 func TestAMoveToADatabaseWhoseTermIsHeldIsRefused(t *testing.T) {
+	onFiles(t)
 	url := pgtest.URL(t)
 	b, was := busyStore(t)
 	term, err := connected(t, url).Acquire(t.Context())
@@ -104,6 +106,7 @@ func TestAMoveToADatabaseWhoseTermIsHeldIsRefused(t *testing.T) {
 
 // TestKilledDuringAMoveToADatabase is TestKilledDuringAMove for a database.
 func TestKilledDuringAMoveToADatabase(t *testing.T) {
+	onFiles(t)
 	for _, step := range []crashpoint.Point{crashpoint.MoveCopied, crashpoint.MoveLeft} {
 		t.Run(string(step), func(t *testing.T) {
 			url := pgtest.URL(t)
@@ -175,6 +178,7 @@ func moveBack(t *testing.T, h *Shared, dir string) (MoveReport, error) {
 }
 
 func TestAStoreIsMovedToADatabaseAndBack(t *testing.T) {
+	onFiles(t)
 	url := pgtest.URL(t)
 	b, was := busyStore(t)
 	there, err := moveTo(t, b.dir, Database(database(url)))
@@ -227,6 +231,7 @@ func TestAStoreIsMovedToADatabaseAndBack(t *testing.T) {
 
 // TestAMoveAwayFromAgentsAtWorkIsRefused: a door acknowledges what the move would leave behind.
 func TestAMoveAwayFromAgentsAtWorkIsRefused(t *testing.T) {
+	onFiles(t)
 	url := pgtest.URL(t)
 	b, _ := busyStore(t)
 	_, err := moveTo(t, b.dir, Database(database(url)))
@@ -252,6 +257,7 @@ func TestAMoveAwayFromAgentsAtWorkIsRefused(t *testing.T) {
 
 // TestAPlaceThatIsBeingFilledIsNoSource: what is there may be half of a store, or an old one.
 func TestAPlaceThatIsBeingFilledIsNoSource(t *testing.T) {
+	onFiles(t)
 	url := pgtest.URL(t)
 	b, _ := busyStore(t)
 	must(t, datadir.MarkMoved(b.dir, MovedError{From: "elsewhere"}))
