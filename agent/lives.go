@@ -23,7 +23,12 @@ import (
 
 // errRoleEnded ends one life of the process. It is syncer.ErrTakenOver, so that no request goes on beside those of the next
 // writer.
-var errRoleEnded = fmt.Errorf("the role of this agent ended: %w", syncer.ErrTakenOver)
+var errRoleEnded error = roleEnded{}
+
+type roleEnded struct{}
+
+func (roleEnded) Error() string { return "the role of this agent ended" }
+func (roleEnded) Unwrap() error { return syncer.ErrTakenOver }
 
 // lifeRetry is the pause before a life that could not begin is tried again, as while a standby is promoted.
 const lifeRetry = time.Second
@@ -120,6 +125,9 @@ func (p *process) endWithRole(ctx context.Context) error {
 		return nil
 	case <-p.store.RoleEnded():
 		p.unready("the agent changes its role")
+		if why := p.store.RoleEndedBy(); why != nil {
+			return fmt.Errorf("%w: %w", errRoleEnded, why)
+		}
 		return errRoleEnded
 	}
 }

@@ -191,6 +191,14 @@ func (s *Store) Away() error {
 	return s.term.away()
 }
 
+// RoleEndedBy says why the term of a writer is over; nil of a door, which is given one.
+func (s *Store) RoleEndedBy() error {
+	if s.term == nil || s.term.held == nil {
+		return nil
+	}
+	return context.Cause(s.term.held.Context())
+}
+
 // Writes returns nil where this process writes the store, and otherwise ErrNotWriter with the one that does.
 func (s *Store) Writes() error {
 	if s.Role().Writer {

@@ -31,7 +31,10 @@ func (db *DB) NotWriter() error {
 	ctx, cancel := context.WithTimeout(context.Background(), tellPatience)
 	defer cancel()
 	h, err := db.Holder(ctx)
-	if err != nil || h.Left <= 0 {
+	if err != nil {
+		return fmt.Errorf("%w, and which one is cannot be asked now: %w", ErrNotWriter, err)
+	}
+	if h.Left <= 0 {
 		return fmt.Errorf("%w, and no other one is at the moment: try again in a few seconds", ErrNotWriter)
 	}
 	return fmt.Errorf("%w: that is the one on %s: give the command there", ErrNotWriter, h.Host)

@@ -54,8 +54,8 @@ const (
 	// ahead is how many partitions there are behind the one that is written to.
 	ahead = 2
 
-	// appendPatience is how long an append may take. It is longer than one waits for the lock, so that none of which
-	// nothing is known any more is committed behind a later one.
+	// appendPatience is how long an append may take. It is longer than one waits for the lock. An append whose answer was
+	// lost may still be committed behind a later one; its sender was told to send it again, and the times of events decide.
 	appendPatience = 15 * time.Second
 
 	// A writer looks for the records of others this often: while records come, and while none do. Other agents need
