@@ -10,9 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Config says how to reach a store. The password is part of URL and is never printed.
@@ -29,7 +27,7 @@ type Config struct {
 // DB is a way to the server. Its methods may be called concurrently.
 type DB struct {
 	Config
-	pool *pgxpool.Pool
+	pool *pool
 	term atomic.Int64 // number of the term of this process, 0 without one; see sameHistory
 	met  atomic.Bool  // the schema has been there: one that is gone is not made again
 }
@@ -40,16 +38,16 @@ const oldest = 130000 // server_version_num
 // do, without the password.
 func Connect(ctx context.Context, c Config) (*DB, error) {
 	c.Schema, c.TTL, c.Replicated = cmp.Or(c.Schema, "personasync"), cmp.Or(c.TTL, 5*time.Second), cmp.Or(c.Replicated, "standby")
-	config, err := parse(c.URL)
+	config, most, err := parse(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	config.ConnConfig.OnNotice = noteWarning
-	config.ConnConfig.RuntimeParams["application_name"] = application(c.Schema, c.Host)
+	config.OnNotice = noteWarning
+	config.RuntimeParams["application_name"] = application(c.Schema, c.Host)
 	db := &DB{Config: c}
-	config.ConnConfig.ValidateConnect = db.sameHistory
-	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, fmt.Errorf("the address of the store cannot be used: %w", err)
+	config.ValidateConnect = db.sameHistory
+	if db.pool, err = newPool(config, most); err != nil {
+		return nil, err
 	}
 	if err := db.check(ctx); err != nil {
 		db.pool.Close()
@@ -62,8 +60,8 @@ func Connect(ctx context.Context, c Config) (*DB, error) {
 func (db *DB) Close() { db.pool.Close() }
 
 // connect opens a connection beside the pool, for what must not wait for readers.
-func (db *DB) connect(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
+func (db *DB) connect(ctx context.Context) (*pgconn.PgConn, error) {
+	conn, err := pgconn.ConnectConfig(ctx, db.pool.config)
 	return conn, explain(err)
 }
 
@@ -84,9 +82,8 @@ func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 
 // check asks the server what it is.
 func (db *DB) check(ctx context.Context) error {
-	var version, standbys, commit string
-	err := db.pool.QueryRow(ctx, `select current_setting('server_version_num'), current_setting('synchronous_standby_names'), current_setting('synchronous_commit')`).
-		Scan(&version, &standbys, &commit)
+	var version, standbys string
+	err := db.row(ctx, []*string{&version, &standbys}, "select current_setting('server_version_num'), current_setting('synchronous_standby_names')")
 	if err != nil {
 		return explain(err)
 	}

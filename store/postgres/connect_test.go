@@ -39,7 +39,7 @@ func TestAnAddressThatCannotBeUsedSaysWhatToDoWithoutThePassword(t *testing.T) {
 		"postgres://u:secret@db/x?pool_max_conns=secretly":            "cannot be used",
 		"postgres://u:secret@db/x?sslrootcert=/no/such/file/anywhere": "/no/such/file",
 	} {
-		_, err := parse(address)
+		_, _, err := parse(address)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "u:sec") {
 			t.Errorf("%s: %v, want %q", address, err, want)
 		}
@@ -56,12 +56,12 @@ func TestTheWayToAnotherMachineIsVerified(t *testing.T) {
 		"postgres://u@localhost/x?sslmode=allow": false,
 		"postgres://u@/x?host=/run/postgresql":   false,
 	} {
-		c, err := parse(address)
+		c, _, err := parse(address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
 			continue
 		}
-		tls := c.ConnConfig.TLSConfig
+		tls := c.TLSConfig
 		if got := tls != nil && !tls.InsecureSkipVerify && tls.ServerName != ""; got != verified {
 			t.Errorf("%s: verified %v, want %v", address, got, verified)
 		}
@@ -113,9 +113,9 @@ func TestNothingStaysPrepared(t *testing.T) {
 	if _, err := db.Exists(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var n int
-	if err := db.pool.QueryRow(t.Context(), "select count(*) from pg_prepared_statements where name <> ''").Scan(&n); n != 0 || err != nil {
-		t.Errorf("%d prepared statements: %v", n, err)
+	var n string
+	if err := db.row(t.Context(), []*string{&n}, "select count(*) from pg_prepared_statements where name <> ''"); n != "0" || err != nil {
+		t.Errorf("%s prepared statements: %v", n, err)
 	}
 }
 
@@ -143,8 +143,8 @@ func TestAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
 	must(t, err)
 	defer db.Close()
 	var name string
-	must(t, db.pool.QueryRow(t.Context(), "select current_database()").Scan(&name))
-	_, err = db.pool.Exec(t.Context(), "alter database "+name+" set default_transaction_read_only = on")
+	must(t, db.row(t.Context(), []*string{&name}, "select current_database()"))
+	err = db.run(t.Context(), "alter database "+name+" set default_transaction_read_only = on")
 	must(t, err)
 	if _, err := Connect(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no writes") || !strings.Contains(err.Error(), "name every server") {
 		t.Errorf("a new connection: %v", err)

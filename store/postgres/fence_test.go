@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/postgres/pgtest"
@@ -98,7 +96,7 @@ func TestNobodyTakesOverWithinATransaction(t *testing.T) {
 	taken := make(chan error, 1)
 	err := s.Update(func(tx engine.Tx) error {
 		go func() {
-			_, err := db.pool.Exec(context.Background(), "update personasync.term set number = number + 1")
+			err := db.run(context.Background(), "update personasync.term set number = number + 1")
 			taken <- err
 		}()
 		waitFor(t, db, "select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
@@ -118,11 +116,11 @@ func TestNobodyTakesOverWithinATransaction(t *testing.T) {
 func waitFor(t *testing.T, db *DB, query string) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		var n int
-		if err := db.pool.QueryRow(t.Context(), query).Scan(&n); err != nil {
+		var n string
+		if err := db.row(t.Context(), []*string{&n}, query); err != nil {
 			t.Fatal(err)
 		}
-		if n > 0 {
+		if n != "0" {
 			return
 		}
 	}
@@ -147,13 +145,13 @@ func (w way) Read(b []byte) (int, error) {
 func TestACommitWhoseAnswerIsLostIsReadBack(t *testing.T) {
 	db, s := create(t)
 	var deaf atomic.Bool
-	config := db.pool.Config()
-	dial := config.ConnConfig.DialFunc
-	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+	config := db.pool.config.Copy()
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dial(ctx, network, address)
 		return way{c, &deaf}, err
 	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	pool, err := newPool(config, poolSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,17 +182,17 @@ func TestAReadBackWaitsForTheTransactionBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer before.Close(context.Background())
-	if err := s.fence(t.Context(), before.PgConn()); err != nil {
+	if err := s.fence(t.Context(), before); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := before.Exec(t.Context(), "insert into personasync.rows values ('k', 'v')"); err != nil {
+	if err := before.Exec(t.Context(), "insert into personasync.rows values ('k', 'v')").Close(); err != nil {
 		t.Fatal(err)
 	}
 	s.doubt.Store(true)
 	read := make(chan string)
 	go func() { read <- get(t, s, "k") }()
 	waitFor(t, db, "select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
-	if _, err := before.Exec(t.Context(), "commit"); err != nil {
+	if err := before.Exec(t.Context(), "commit").Close(); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-read; got != "v" {
@@ -209,7 +207,7 @@ func TestAReadThatFailsFailsTheTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	fail := func(tx engine.Tx) {
-		if _, err := db.pool.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'"); err != nil {
+		if err := db.run(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'"); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, db, "select (count(*) = 0)::int from pg_stat_activity where state = 'idle in transaction'")
@@ -324,7 +322,7 @@ func TestAServerThatTurnsReadOnlyIsLeft(t *testing.T) {
 	}
 	u, _ := url.Parse(db.URL)
 	name := strings.Trim(u.Path, "/")
-	if _, err := db.pool.Exec(t.Context(), "alter database "+name+" set default_transaction_read_only = on"); err != nil {
+	if err := db.run(t.Context(), "alter database "+name+" set default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
 	if err := roundTrip(t.Context(), s.conn, nil, statement{sql: "set default_transaction_read_only = on"}); err != nil {

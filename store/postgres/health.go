@@ -33,7 +33,7 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 		return h, explain(err)
 	}
 	defer c.Release()
-	conn, begun := c.Conn().PgConn(), time.Now()
+	conn, begun := c.Value(), time.Now()
 	if err := send(ctx, conn, nil, statement{sql: "select 1"}); err != nil {
 		return h, explain(err)
 	}

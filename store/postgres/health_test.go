@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"personasync/store/postgres/pgtest"
 )
 
@@ -30,8 +28,7 @@ func TestTheHealthOfAServer(t *testing.T) {
 	c, err := db.connect(t.Context())
 	must(t, err)
 	defer c.Close(t.Context())
-	_, err = c.Exec(t.Context(), "begin isolation level repeatable read; select count(*) from pg_class")
-	must(t, err)
+	must(t, c.Exec(t.Context(), "begin isolation level repeatable read; select count(*) from pg_class").Close())
 	eventually(t, "the open transaction is seen", func() bool {
 		h, err = db.Health(t.Context())
 		must(t, err)
@@ -54,14 +51,14 @@ func TestTheHealthForAUserWithoutRights(t *testing.T) {
 	db := agents(t, pgtest.URL(t), time.Hour, 1)[0]
 	created(t, db)
 	ctx := t.Context()
-	if _, err := db.pool.Exec(ctx, "create role stranger_to_health login"); err != nil {
+	if err := db.run(ctx, "create role stranger_to_health login"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := db.pool.Exec(context.Background(), "drop owned by stranger_to_health; drop role stranger_to_health", pgx.QueryExecModeSimpleProtocol)
+		err := db.run(context.Background(), "drop owned by stranger_to_health; drop role stranger_to_health")
 		must(t, err)
 	})
-	if _, err := db.pool.Exec(ctx, `grant usage on schema personasync to stranger_to_health; grant select on all tables in schema personasync to stranger_to_health`, pgx.QueryExecModeSimpleProtocol); err != nil {
+	if err := db.run(ctx, `grant usage on schema personasync to stranger_to_health; grant select on all tables in schema personasync to stranger_to_health`); err != nil {
 		t.Fatal(err)
 	}
 	u, err := url.Parse(db.URL)

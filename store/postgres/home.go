@@ -12,8 +12,8 @@ func (db *DB) Home(ctx context.Context) (home []byte, err error) {
 	var text string
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = db.pool.QueryRow(ctx, "select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
-		db.Schema).Scan(&text)
+	err = db.row(ctx, []*string{&text}, "select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
+		db.Schema)
 	if code(err) == stateNoRight {
 		return nil, nil
 	}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"personasync/store/domain"
@@ -36,7 +35,7 @@ type Log struct {
 	over chan struct{}         // closed when watch has ended
 	away atomic.Pointer[error] // see Away
 
-	conn *pgx.Conn // of the appends, whom no reader must keep waiting; nil: none. It and buf are under the commit lock
+	conn *pgconn.PgConn // of the appends, whom no reader must keep waiting; nil: none. It and buf are under the commit lock
 	buf  []byte
 
 	mu     sync.Mutex
@@ -134,7 +133,7 @@ func (in *Log) commit(group groupcommit.Group) error {
 		}
 		in.conn = conn
 	}
-	conn, first := in.conn.PgConn(), uint64(0)
+	conn, first := in.conn, uint64(0)
 	_ = warned(conn) // of before
 	err := send(ctx, conn, func(_ int, v [][]byte) { first = uint64(integer(v[0])) }, statement{
 		"select " + in.db.quoted("append_1") + "($1, $2, $3, $4)",

@@ -244,7 +244,7 @@ func (in *Log) tables(t testing.TB) (list []int64) {
 	c, err := in.db.pool.Acquire(t.Context())
 	must(t, err)
 	defer c.Release()
-	sizes, err := in.partitions(t.Context(), c.Conn().PgConn())
+	sizes, err := in.partitions(t.Context(), c.Value())
 	must(t, err)
 	for _, s := range sizes {
 		list = append(list, s.number)

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -53,7 +52,7 @@ func (db *DB) Moved(ctx context.Context) (m Move, found bool, err error) {
 
 // Empty removes the store of the schema, of which no agent may open what comes in its place before Arrived.
 func (t *Term) Empty(ctx context.Context, from string) error {
-	schema := pgx.Identifier{t.db.Schema}.Sanitize()
+	schema := quote(t.db.Schema)
 	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
 		return send(ctx, conn, nil, statement{sql: fmt.Sprintf(movedTable, schema)}, statement{sql: fmt.Sprintf(dropStore, schema)}, t.db.move(false, from))
 	})
@@ -81,7 +80,7 @@ func (t *Term) Leave(ctx context.Context, to string, last uint64) error {
 			if n == 2 {
 				found = integer(v[0])
 			}
-		}, statement{sql: fmt.Sprintf(movedTable, pgx.Identifier{t.db.Schema}.Sanitize())}, statement{sql: "delete from " + t.db.quoted("append_lock")}, // waits for an append
+		}, statement{sql: fmt.Sprintf(movedTable, quote(t.db.Schema))}, statement{sql: "delete from " + t.db.quoted("append_lock")}, // waits for an append
 			statement{sql: "select coalesce(max(last), 0) from " + t.db.quoted("records")}, t.db.move(true, to))
 		if err == nil && uint64(found) > last {
 			err = fmt.Errorf("an agent has received records behind %d meanwhile: stop every agent of this store", last)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"personasync/store/engine"
 )
 
@@ -63,46 +61,46 @@ var fill = map[string]int{"meta": 50, "jobs": 50, "fields": 50, "flights": 50,
 func inside(bucket string) string { return bucket + " inside" }
 
 // quoted returns the name of a table of the schema, as SQL has it.
-func (db *DB) quoted(table string) string { return pgx.Identifier{db.Schema, table}.Sanitize() }
+func (db *DB) quoted(table string) string { return quote(db.Schema) + "." + quote(table) }
 
 // ensureTerm makes the schema, and the tables that a term needs, where they are missing.
 func (db *DB) ensureTerm(ctx context.Context) error {
-	schema := pgx.Identifier{db.Schema}.Sanitize()
-	var err error
+	schema := quote(db.Schema)
+	var failed error
 	for range 2 { // two agents may start at once: the one that comes second finds what the other made
-		var found bool
-		if err := db.pool.QueryRow(ctx, "select to_regclass($1) is not null", db.quoted("holder")).Scan(&found); err != nil || found {
+		found, err := db.exists(ctx, "select to_regclass($1) is not null", db.quoted("holder"))
+		if err != nil || found {
 			return explain(err)
 		}
-		if err := db.pool.QueryRow(ctx, "select to_regnamespace($1) is not null", schema).Scan(&found); err != nil {
+		if found, err = db.exists(ctx, "select to_regnamespace($1) is not null", schema); err != nil {
 			return explain(err)
 		}
 		create := fmt.Sprintf(termTables, schema)
 		if !found {
 			create = "create schema " + schema + ";" + create
 		}
-		if _, err = db.pool.Exec(ctx, create, pgx.QueryExecModeSimpleProtocol); err == nil {
+		if failed = db.run(ctx, create); failed == nil {
 			return nil
 		}
 	}
-	if code(err) == stateNoRight {
+	if code(failed) == stateNoRight {
 		return fmt.Errorf("the schema %s cannot be made: %w: have an administrator of the database run: CREATE SCHEMA %s AUTHORIZATION %s",
-			db.Schema, err, schema, pgx.Identifier{db.pool.Config().ConnConfig.User}.Sanitize())
+			db.Schema, failed, schema, quote(db.pool.config.User))
 	}
-	return fmt.Errorf("the schema %s cannot be made: %w", db.Schema, err)
+	return fmt.Errorf("the schema %s cannot be made: %w", db.Schema, failed)
 }
 
 // Exists reports whether the schema has a store.
 func (db *DB) Exists(ctx context.Context) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = db.pool.QueryRow(ctx, "select to_regclass($1) is not null", db.quoted(string(engine.BucketMeta))).Scan(&found)
+	found, err = db.exists(ctx, "select to_regclass($1) is not null", db.quoted(string(engine.BucketMeta)))
 	return found, explain(err)
 }
 
 // tables is the SQL that makes the tables of a store.
 func (db *DB) tables(buckets [][]byte) string {
-	schema := pgx.Identifier{db.Schema}.Sanitize()
+	schema := quote(db.Schema)
 	var sql strings.Builder
 	fmt.Fprintf(&sql, inboxTables, schema)
 	for _, name := range append([]string{string(engine.BucketMeta)}, texts(buckets)...) {
@@ -112,7 +110,7 @@ func (db *DB) tables(buckets [][]byte) string {
 		}
 		for _, table := range []string{name, inside(name)} {
 			if table == name || name == "messages" {
-				fmt.Fprintf(&sql, bucketTable, schema, pgx.Identifier{table}.Sanitize(), full)
+				fmt.Fprintf(&sql, bucketTable, schema, quote(table), full)
 			}
 		}
 	}

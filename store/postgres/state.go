@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
@@ -74,12 +73,12 @@ func (s *State) View(f func(engine.Tx) error) error {
 
 // reader begins a reader on a connection of the pool. After a failover those that were idle lead to a server that is
 // gone, so a second attempt has a new one.
-func (s *State) reader(ctx context.Context) (c *pgxpool.Conn, r *reader, err error) {
+func (s *State) reader(ctx context.Context) (c *lease, r *reader, err error) {
 	for range 2 {
 		if c, err = s.db.pool.Acquire(ctx); err != nil {
 			return nil, nil, explain(err)
 		}
-		if r, err = s.begin(c.Conn().PgConn()); err == nil {
+		if r, err = s.begin(c.Value()); err == nil {
 			return c, r, nil
 		}
 		broken := r.conn.IsClosed()
@@ -151,7 +150,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		if err != nil {
 			return err
 		}
-		s.conn = c.PgConn()
+		s.conn = c
 		s.db.pool.Reset() // its connections may lead to another server, which was the primary
 	}
 	if err := s.fence(s.life, s.conn); err != nil {
@@ -223,12 +222,12 @@ func (s *State) settle() error {
 		return err
 	}
 	defer closeNow(c)
-	if err := s.fence(ctx, c.PgConn()); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
+	if err := s.fence(ctx, c); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
 		return err
 	} else if err == nil {
-		_ = warned(c.PgConn()) // of before the commit
-		err = roundTrip(ctx, c.PgConn(), nil, statement{sql: "update " + s.db.quoted("term") + " set number = number"}, statement{sql: "commit"})
-		if err = errors.Join(err, warned(c.PgConn())); err != nil {
+		_ = warned(c) // of before the commit
+		err = roundTrip(ctx, c, nil, statement{sql: "update " + s.db.quoted("term") + " set number = number"}, statement{sql: "commit"})
+		if err = errors.Join(err, warned(c)); err != nil {
 			return fmt.Errorf("see what became of a write to PostgreSQL: %w", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,7 +40,12 @@ func newTerm(t testing.TB, db *DB) *Term {
 		t.Fatal(err)
 	}
 	term := &Term{db: db, life: context.Background()}
-	if err := db.pool.QueryRow(context.Background(), "update personasync.term set number = number + 1 returning number").Scan(&term.number); err != nil {
+	var n string
+	err := db.row(context.Background(), []*string{&n}, "update personasync.term set number = number + 1 returning number")
+	if err == nil {
+		term.number, err = strconv.ParseInt(n, 10, 64)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return term

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -67,7 +66,7 @@ func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
 	defer c.Release()
 	asking, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	err = send(asking, c.Conn().PgConn(), func(_ int, v [][]byte) {
+	err = send(asking, c.Value(), func(_ int, v [][]byte) {
 		h.Term, h.Host, h.Version = integer(v[0]), string(v[1]), string(v[2])
 		h.Since, h.Left = time.UnixMicro(integer(v[3])), time.Duration(integer(v[4]))*time.Microsecond
 	}, statement{sql: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
@@ -101,10 +100,10 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := db.take(ctx, conn.PgConn())
+	t, err := db.take(ctx, conn)
 	if code(err) == stateLockTimeout { // a transaction is open, and nobody goes on with it
 		if err = db.disconnect(ctx, h); err == nil {
-			t, err = db.take(ctx, conn.PgConn())
+			t, err = db.take(ctx, conn)
 		}
 	}
 	if err != nil {
@@ -235,7 +234,7 @@ func (t *Term) Release(ctx context.Context) error {
 
 // renew renews the term every third of its TTL, on a connection of its own, which no reader can keep busy. After a failure
 // it tries again soon, on another connection.
-func (t *Term) renew(conn *pgx.Conn) {
+func (t *Term) renew(conn *pgconn.PgConn) {
 	defer close(t.renewed)
 	pause, failing := t.db.TTL/3, false
 	for {
@@ -250,7 +249,7 @@ func (t *Term) renew(conn *pgx.Conn) {
 			conn, err = t.db.connect(t.life)
 		}
 		if err == nil {
-			err = t.renewOnce(conn.PgConn())
+			err = t.renewOnce(conn)
 		}
 		switch {
 		case err == nil:
@@ -293,7 +292,7 @@ func (db *DB) ttl() string { return fmt.Sprintf("interval '%d microseconds'", db
 func (db *DB) trust(sent time.Time) time.Duration { return time.Until(sent.Add(db.TTL - db.TTL/5)) }
 
 // closeNow closes a connection without waiting for its server. nil is none.
-func closeNow(conn *pgx.Conn) {
+func closeNow(conn *pgconn.PgConn) {
 	if conn != nil {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -309,7 +308,7 @@ func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
 		return explain(err)
 	}
 	defer c.Release() // which closes it, unless its transaction has ended
-	conn, held := c.Conn().PgConn(), false
+	conn, held := c.Value(), false
 	err = send(ctx, conn, func(int, [][]byte) { held = true }, statement{sql: "begin isolation level read committed"}, statement{
 		"select " + settings + ", set_config('lock_timeout', '500ms', true) from " + t.db.quoted("term") + " where id = 1 and number = $1 for update",
 		[][]byte{number(t.number)}, []uint32{typeNumber}})
@@ -336,7 +335,7 @@ func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s
 		return err
 	}
 	defer c.Release()
-	return send(ctx, c.Conn().PgConn(), each, s)
+	return send(ctx, c.Value(), each, s)
 }
 
 // integer decodes a bigint of an answer.

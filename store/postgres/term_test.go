@@ -314,7 +314,7 @@ func TestAServerThatLacksTheTermIsLeftAlone(t *testing.T) {
 	term, err := db.Acquire(t.Context())
 	must(t, err)
 	set := func(n int64) {
-		_, err := db.pool.Exec(t.Context(), "update personasync.term set number = $1", n)
+		err := db.run(t.Context(), fmt.Sprint("update personasync.term set number = ", n))
 		must(t, err)
 	}
 	set(term.Number() - 1)

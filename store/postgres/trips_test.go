@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
@@ -72,13 +70,13 @@ func (c *counter) taken() int {
 // count has db count what it sends.
 func count(t testing.TB, db *DB) *counter {
 	c := &counter{kinds: map[string]int{}}
-	config := db.pool.Config()
-	dial := config.ConnConfig.DialFunc
-	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+	config := db.pool.config.Copy()
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		return counted{conn, c}, err
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	pool, err := newPool(config, poolSize)
 	if err != nil {
 		t.Fatal(err)
 	}

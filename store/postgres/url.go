@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,10 +23,10 @@ const (
 )
 
 // parse reads the URL of a Config. No error has a part of the URL that could be a password.
-func parse(address string) (*pgxpool.Config, error) {
+func parse(address string) (c *pgconn.Config, most int32, err error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return nil, fmt.Errorf("the address of the store is not of the form %s: write it so; a password with characters such as / or @ has them as %%2F and %%40", form)
+		return nil, 0, fmt.Errorf("the address of the store is not of the form %s: write it so; a password with characters such as / or @ has them as %%2F and %%40", form)
 	}
 	query := u.Query()
 	hosts := query.Get("host")
@@ -36,33 +35,46 @@ func parse(address string) (*pgxpool.Config, error) {
 	}
 	switch {
 	case hosts == "":
-		return nil, fmt.Errorf("the address of the store names no host: write %s, or ?host=/DIRECTORY for a unix socket", form)
+		return nil, 0, fmt.Errorf("the address of the store names no host: write %s, or ?host=/DIRECTORY for a unix socket", form)
 	case strings.Trim(u.Path, "/") == "" && query.Get("dbname") == "":
-		return nil, fmt.Errorf("the address of the store names no database: write %s", form)
+		return nil, 0, fmt.Errorf("the address of the store names no database: write %s", form)
 	case u.User.Username() == "" && query.Get("user") == "":
-		return nil, fmt.Errorf("the address of the store names no user: write %s", form)
+		return nil, 0, fmt.Errorf("the address of the store names no user: write %s", form)
 	}
 	if err := requireTLS(u, query, hosts); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	c, err := pgxpool.ParseConfig(u.String())
-	if err != nil {
-		return nil, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
+	if most, err = connections(u); err != nil {
+		return nil, 0, err
 	}
-	c.ConnConfig.DialFunc = (&net.Dialer{
+	if c, err = pgconn.ParseConfig(u.String()); err != nil {
+		return nil, 0, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
+	}
+	c.DialFunc = (&net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 		Control:         giveUpSending,
 	}).DialContext
-	c.ConnConfig.AfterConnect = haveServerProbe
-	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // prepares nothing that a pooler would give to another session
-	if c.ConnConfig.ConnectTimeout == 0 {
-		c.ConnConfig.ConnectTimeout = connectTimeout
+	c.AfterConnect = haveServerProbe
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectTimeout
 	}
-	c.PingTimeout = askPatience // of a connection that was idle; then another is taken
-	if !query.Has("pool_max_conns") {
-		c.MaxConns = poolSize
+	return c, most, nil
+}
+
+// connections takes pool_max_conns out of a URL, which is none of PostgreSQL's settings.
+func connections(u *url.URL) (most int32, err error) {
+	query := u.Query()
+	text := query.Get("pool_max_conns")
+	if text == "" {
+		return poolSize, nil
 	}
-	return c, nil
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n < 1 {
+		return 0, errors.New("the address of the store cannot be used: pool_max_conns is no number from 1 on")
+	}
+	query.Del("pool_max_conns")
+	u.RawQuery = query.Encode()
+	return int32(n), nil
 }
 
 // sendTimeout is how long a host may leave unconfirmed what was sent to it.

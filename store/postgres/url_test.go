@@ -18,7 +18,7 @@ func TestAConnectionToALostHostEndsSoon(t *testing.T) {
 	c, err := db.connect(t.Context())
 	must(t, err)
 	defer closeNow(c)
-	raw, err := c.PgConn().Conn().(*net.TCPConn).SyscallConn()
+	raw, err := c.Conn().(*net.TCPConn).SyscallConn()
 	must(t, err)
 	must(t, raw.Control(func(fd uintptr) {
 		if ms, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || ms != int(sendTimeout.Milliseconds()) {
