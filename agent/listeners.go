@@ -33,9 +33,21 @@ type listeners struct {
 // errStopping ends the orders that are being carried out at a stop.
 var errStopping = fmt.Errorf("the agent is stopping: %w", store.ErrClosed)
 
+// inherited are sockets that are open already: of the service manager, or of an earlier life of this process. Of those that are nil
+// the configuration says where to listen.
+type inherited struct{ ingest, admin net.Listener }
+
+// close closes those of a start that failed.
+func (i inherited) close() {
+	for _, l := range []net.Listener{i.ingest, i.admin} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
 // open opens the socket first, so that a command that finds the data locked finds the agent, and ingest last.
-// inherited is the socket that the service manager opened for ingest; nil: it listens at ingest.listen.
-func (s *listeners) open(ctx context.Context, c *config.Config, inherited net.Listener, deliveries http.Handler, side *api.Server) error {
+func (s *listeners) open(ctx context.Context, c *config.Config, given inherited, deliveries http.Handler, side *api.Server) error {
 	forIngest, forAdmin := host.ConnectionLimits()
 	socket, err := host.ListenSocket(c.Socket(os.Getenv))
 	if err != nil {
@@ -48,14 +60,16 @@ func (s *listeners) open(ctx context.Context, c *config.Config, inherited net.Li
 	s.socket.HTTP.BaseContext = func(net.Listener) context.Context { return orders }
 	s.socket.HTTP.RegisterOnShutdown(func() { end(errStopping) })
 	if c.Admin.Listen != "" {
-		l, err := host.Listen(ctx, "admin.listen", c.Admin.Listen)
-		if err != nil {
-			return err
+		l := given.admin
+		if l == nil {
+			if l, err = host.Listen(ctx, "admin.listen", c.Admin.Listen); err != nil {
+				return err
+			}
+			s.keep(l, false)
 		}
-		s.keep(l, false)
 		s.admin = host.NewServer(s.log, "admin", l, forAdmin, side.Listener(c.Admin.Listen))
 	}
-	l := inherited
+	l := given.ingest
 	if l == nil {
 		if l, err = host.Listen(ctx, "ingest.listen", c.Ingest.Listen); err != nil {
 			return err

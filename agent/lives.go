@@ -18,8 +18,8 @@ import (
 
 // Where several agents share a store in PostgreSQL, one of them is its writer, and the others are doors. When the role of an
 // agent ends, the process ends all its parts in order and makes them anew for the other role, as a restart would. So a
-// take-over is nothing but a start: it settles what the last writer left under way, and cron catches up. The socket of
-// ingest stays open meanwhile, and deliveries wait in its queue.
+// take-over is nothing but a start: it settles what the last writer left under way, and cron catches up. The sockets of
+// ingest and admin stay open meanwhile, and deliveries wait in the queue.
 
 // errRoleEnded ends one life of the process. It is syncer.ErrTakenOver, so that no request goes on beside those of the next
 // writer.
@@ -45,12 +45,22 @@ func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) 
 	}
 	defer kept.Close()
 	o.kept = o.Ingest == nil
+	admin := &host.Kept{}
+	if c.Admin.Listen != "" {
+		if admin, err = host.Keep(ctx, "admin.listen", c.Admin.Listen, nil); err != nil {
+			return err
+		}
+	}
+	defer admin.Close()
 	if announce := o.Ready; announce != nil {
 		var once sync.Once
 		o.Ready = func(at Addresses) { once.Do(func() { announce(at) }) }
 	}
 	for begun := false; ; begun = true {
 		if o.Ingest, err = kept.Again(); err != nil {
+			return err
+		}
+		if o.admin, err = admin.Again(); err != nil {
 			return err
 		}
 		c, err = live(ctx, c, o)

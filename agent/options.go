@@ -44,6 +44,7 @@ type RunOptions struct {
 
 	shared *store.Shared // the store that several agents share; nil: it is in files
 	kept   bool          // Ingest is of this process, which keeps it while it changes its role
+	admin  net.Listener  // the socket of admin.listen, kept likewise; nil: it listens itself
 
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)

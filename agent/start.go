@@ -43,8 +43,8 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 // then.
 func live(ctx context.Context, c *config.Config, o RunOptions) (*config.Config, error) {
 	p, err := start(ctx, c, o)
-	if err != nil && o.Ingest != nil {
-		_ = o.Ingest.Close()
+	if err != nil {
+		inherited{o.Ingest, o.admin}.close()
 	}
 	stopped := context.Cause(ctx)
 	if err != nil && stopped != nil && (o.shared != nil || errors.Is(err, stopped)) { // a database may fail first, and ctx end then
@@ -189,7 +189,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 		Setup: func() page.Setup { return setup(p.config.Load()) },
 	})
 	p.listeners.unreachable = p.readiness.miss
-	if err := p.listeners.open(ctx, c, p.o.Ingest, p.ingest, p.adminSide(questions, shown)); err != nil {
+	if err := p.listeners.open(ctx, c, inherited{p.o.Ingest, p.o.admin}, p.ingest, p.adminSide(questions, shown)); err != nil {
 		return err
 	}
 	if p.listeners.admin != nil {
