@@ -53,6 +53,6 @@ func (p *parts) senderConfig(c *config.Config, endpoint domain.Endpoint) syncer.
 		p.metrics.Post(r)
 		p.recorder.Answered(r)
 	}
-	s.Accepted = p.metrics.Accepted
+	s.Accepted, s.Allowed = p.metrics.Accepted, p.store.MaySend
 	return s
 }

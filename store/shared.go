@@ -191,6 +191,15 @@ func (s *Store) Away() error {
 	return s.term.away()
 }
 
+// MaySend returns an error once the term of a writer is over by this machine's clock. A process that stood still learns it here before
+// RoleEnded is closed.
+func (s *Store) MaySend() error {
+	if s.term == nil || s.term.held == nil || s.term.held.Trusted() {
+		return nil
+	}
+	return postgres.ErrTermOver
+}
+
 // RoleEndedBy says why the term of a writer is over; nil of a door, which is given one.
 func (s *Store) RoleEndedBy() error {
 	if s.term == nil || s.term.held == nil {

@@ -50,6 +50,7 @@ type client struct {
 	timeout   time.Duration
 	secrets   *strings.Replacer // masks secrets in an answer
 	deletes   bool              // posts deletes: an unknown user is gone already
+	allowed   func() error      // of Config; nil allows all
 }
 
 func newClient(c Config, transport http.RoundTripper) *client {
@@ -61,6 +62,7 @@ func newClient(c Config, transport http.RoundTripper) *client {
 		timeout:   c.Timeout,
 		secrets:   masking(c.APIKey, auth),
 		deletes:   c.Endpoint == domain.EndpointDelete,
+		allowed:   c.Allowed,
 	}
 }
 
@@ -115,6 +117,11 @@ func (c *client) post(ctx context.Context, body []byte) answer {
 // exchange is post that also returns the text of the answer, up to limit bytes. It uses RoundTrip instead of
 // Do, so it follows no redirect and retries only if nothing of the first attempt was sent.
 func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answer, text []byte) {
+	if c.allowed != nil {
+		if err := c.allowed(); err != nil {
+			return failure(err, false, time.Now()), nil
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var way departure

@@ -54,6 +54,16 @@ func TestARequestBearsWhatMoEngageAsksFor(t *testing.T) {
 	}
 }
 
+// TestARequestThatIsNotAllowedDoesNotLeave: the agent's term is over by its clock, and nobody has told it yet.
+func TestARequestThatIsNotAllowedDoesNotLeave(t *testing.T) {
+	asked, came := 0, 0
+	c := serve(t, func(http.ResponseWriter, *http.Request) { came++ })
+	c.allowed = func() error { asked++; return ErrTakenOver }
+	if a := c.post(t.Context(), []byte("{}")); a.act == actAccept || came != 0 || asked != 1 {
+		t.Errorf("%d requests came, asked %d times: %+v", came, asked, a)
+	}
+}
+
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	followed := false
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -46,6 +46,10 @@ type Config struct {
 	// Transport makes the requests. Nil means the network.
 	Transport http.RoundTripper
 
+	// Allowed is asked right before a request leaves, and its error keeps it from leaving. Nil allows all. It must be fast
+	// and safe for concurrent use.
+	Allowed func() error
+
 	// Observe is called after every request, answered or not. It runs on the goroutine of the request, so it
 	// must be fast and safe for concurrent use.
 	Observe func(Report)

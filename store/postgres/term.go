@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,8 +25,9 @@ type Term struct {
 	number   int64 // in the table term; the fence
 	life     context.Context
 	end      context.CancelCauseFunc
-	deadline *time.Timer   // ends life, unless a renewal moves it
-	renewed  chan struct{} // closed when the goroutine that renews has ended
+	deadline *time.Timer               // ends life, unless a renewal moves it
+	trusted  atomic.Pointer[time.Time] // when deadline strikes
+	renewed  chan struct{}             // closed when the goroutine that renews has ended
 }
 
 // Holder is the agent that has the term, or had it last.
@@ -162,7 +164,7 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (*Term, error) {
 	db.term.Store(t.number)
 	db.pool.Reset() // its connections may lead to another server, which was the primary
 	t.life, t.end = context.WithCancelCause(context.Background())
-	t.deadline = time.AfterFunc(db.trust(sent), func() {
+	t.deadline = time.AfterFunc(t.trust(sent), func() {
 		t.end(fmt.Errorf("%w: it could not be renewed for %v", ErrTermOver, db.TTL))
 	})
 	return t, nil
@@ -253,7 +255,7 @@ func (t *Term) renew(conn *pgconn.PgConn) {
 		}
 		switch {
 		case err == nil:
-			t.deadline.Reset(t.db.trust(sent)) // if it has ended the term already, it does so again
+			t.deadline.Reset(t.trust(sent)) // if it has ended the term already, it does so again
 			pause, failing = t.db.TTL/3, false
 			continue
 		case errors.Is(err, ErrTermOver):
@@ -288,8 +290,16 @@ func (t *Term) holder() []byte { return strconv.AppendInt(nil, t.number, 10) }
 // ttl returns the TTL in SQL.
 func (db *DB) ttl() string { return fmt.Sprintf("interval '%d microseconds'", db.TTL.Microseconds()) }
 
-// trust returns for how much longer a renewal counts that was sent then.
-func (db *DB) trust(sent time.Time) time.Duration { return time.Until(sent.Add(db.TTL - db.TTL/5)) }
+// trust notes until when a renewal counts that was sent then, and returns for how much longer that is.
+func (t *Term) trust(sent time.Time) time.Duration {
+	until := sent.Add(t.db.TTL - t.db.TTL/5)
+	t.trusted.Store(&until)
+	return time.Until(until)
+}
+
+// Trusted reports whether the term counts, by the monotonic clock of this machine. After a process stood still it says so before
+// Context, which a timer ends.
+func (t *Term) Trusted() bool { return t.life.Err() == nil && time.Now().Before(*t.trusted.Load()) }
 
 // closeNow closes a connection without waiting for its server. nil is none.
 func closeNow(conn *pgconn.PgConn) {

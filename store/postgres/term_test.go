@@ -317,6 +317,15 @@ func TestAServerThatLacksTheTermIsLeftAlone(t *testing.T) {
 		err := db.run(t.Context(), fmt.Sprint("update personasync.term set number = ", n))
 		must(t, err)
 	}
+	if !term.Trusted() {
+		t.Error("a term that was just taken does not count")
+	}
+	past := time.Now().Add(-time.Second)
+	now := term.trusted.Swap(&past)
+	if term.Trusted() || term.Context().Err() != nil {
+		t.Error("a term that is over by the clock counts until its timer strikes")
+	}
+	term.trusted.Store(now)
 	set(term.Number() - 1)
 	if c, err := db.connect(t.Context()); err == nil || !strings.Contains(err.Error(), "no longer the primary") {
 		closeNow(c)
