@@ -142,13 +142,16 @@ func (p *process) endWithRole(ctx context.Context) error {
 	}
 }
 
+// knowEvery is the pause between two looks at the computations.
+const knowEvery = time.Minute
+
 // knowComputations has the ingest of a door know the computations, as the housekeeper of a writer does.
 func (p *process) knowComputations(ctx context.Context) error {
 	for {
 		if seen, err := p.store.Computations(); err == nil {
 			p.ingest.Know(seen)
 		}
-		if pause(ctx, housekeepingEvery) != nil {
+		if pause(ctx, knowEvery) != nil {
 			return nil
 		}
 	}

@@ -20,9 +20,6 @@ func (db *DB) Home(ctx context.Context) (home []byte, err error) {
 	return []byte(text), explain(err)
 }
 
-// askPatience bounds a question about the writer, on a connection that is there.
-const askPatience = 5 * time.Second
-
 // tellPatience bounds how long a person waits for the name of the writer.
 const tellPatience = 2 * time.Second
 

@@ -60,9 +60,6 @@ var fill = map[string]int{"meta": 50, "jobs": 50, "fields": 50, "flights": 50,
 // inside is the table of what is in the inner buckets of a bucket. A key there begins with the name of its inner bucket.
 func inside(bucket string) string { return bucket + " inside" }
 
-// quoted returns the name of a table of the schema, as SQL has it.
-func (db *DB) quoted(table string) string { return quote(db.Schema) + "." + quote(table) }
-
 // ensureTerm makes the schema, and the tables that a term needs, where they are missing.
 func (db *DB) ensureTerm(ctx context.Context) error {
 	schema := quote(db.Schema)

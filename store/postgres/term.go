@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -346,12 +345,4 @@ func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s
 	}
 	defer c.Release()
 	return send(ctx, c.Value(), each, s)
-}
-
-// integer decodes a bigint of an answer.
-func integer(v []byte) int64 {
-	if len(v) != 8 {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint64(v))
 }
