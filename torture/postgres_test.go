@@ -76,7 +76,7 @@ func TestPostgres(t *testing.T) {
 // builds have neither, or a clock that stood still, too, as that of a virtual machine which is paused.
 var (
 	noClock = edit{"../store/postgres/term.go", "until := sent.Add(t.db.TTL - t.db.TTL/5)", "until := sent.Add(time.Hour)"}
-	noFence = []edit{noClock, {"../store/postgres/state.go", "\theld := false\n", "\theld := true\n"},
+	noFence = []edit{noClock, {"../store/postgres/term.go", "\tlocked := false\n", "\tlocked := true\n"},
 		{"../store/postgres/term.go", "if err == nil && !held {\n\t\terr = fmt", "if err == nil && !held && t == nil {\n\t\terr = fmt"}}
 )
 

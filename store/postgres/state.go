@@ -188,18 +188,15 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 	return nil
 }
 
-// fence begins a transaction that locks the term. While it is open nobody takes over.
+// fence is that of the term, for as long as a round trip may take.
 func (s *State) fence(ctx context.Context, conn *pgconn.PgConn) error {
-	held := false
-	err := roundTrip(ctx, conn, func(int, [][]byte) { held = true }, statement{sql: "begin"},
-		statement{"select " + settings + " from " + s.db.quoted("term") + " where id = 1 and number = $1 for update", [][]byte{number(s.term.number)}, []uint32{typeNumber}})
-	if err != nil {
-		return fmt.Errorf("begin to write to PostgreSQL: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := s.term.fence(ctx, conn, settings)
+	if err != nil && !errors.Is(err, ErrTermOver) {
+		err = fmt.Errorf("begin to write to PostgreSQL: %w", err)
 	}
-	if !held {
-		return ErrTermOver
-	}
-	return nil
+	return err
 }
 
 // settle waits until a transaction whose outcome is unknown has ended: it holds the fence for as long as it may still

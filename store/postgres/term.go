@@ -309,6 +309,18 @@ func closeNow(conn *pgconn.PgConn) {
 	}
 }
 
+// fence begins a transaction with these settings, and locks the term. While it is open nobody takes over. It returns ErrTermOver
+// when another agent has.
+func (t *Term) fence(ctx context.Context, conn *pgconn.PgConn, settings string) error {
+	locked := false
+	err := send(ctx, conn, func(int, [][]byte) { locked = true }, statement{sql: "begin isolation level read committed"}, statement{
+		"select " + settings + " from " + t.db.quoted("term") + " where id = 1 and number = $1 for update", [][]byte{number(t.number)}, []uint32{typeNumber}})
+	if err == nil && !locked {
+		err = ErrTermOver
+	}
+	return err
+}
+
 // fenced runs f in a transaction that begins with the fence, and commits it unless f fails. It waits for no lock of a table
 // longer than half a second: everything that comes after it would wait too.
 func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
@@ -317,14 +329,8 @@ func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
 		return explain(err)
 	}
 	defer c.Release() // which closes it, unless its transaction has ended
-	conn, held := c.Value(), false
-	err = send(ctx, conn, func(int, [][]byte) { held = true }, statement{sql: "begin isolation level read committed"}, statement{
-		"select " + settings + ", set_config('lock_timeout', '500ms', true) from " + t.db.quoted("term") + " where id = 1 and number = $1 for update",
-		[][]byte{number(t.number)}, []uint32{typeNumber}})
-	if err == nil && !held {
-		err = ErrTermOver
-	}
-	if err == nil {
+	conn := c.Value()
+	if err = t.fence(ctx, conn, settings+", set_config('lock_timeout', '500ms', true)"); err == nil {
 		err = f(conn)
 	}
 	if err != nil {
