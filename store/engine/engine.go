@@ -64,12 +64,17 @@ type Cursor interface {
 	Prev() (key, value []byte)
 }
 
-// The buckets that Check is about, and the key of the first under which the epoch of the store stands, as 4 bytes.
+// The buckets that Check is about, and the keys of the first under which the epoch of the store and the version of its
+// format stand, as 4 bytes each.
 var (
 	BucketMeta = []byte("meta")
 	BucketJobs = []byte("jobs")
 	MetaEpoch  = []byte("epoch")
+	MetaFormat = []byte("format")
 )
+
+// Format is the version of the data, whichever engine keeps it. It is raised when an older program could not read it.
+const Format = 2
 
 // BucketJournal only grows at its end, so an engine need not leave room in its pages.
 var BucketJournal = []byte("journal")

@@ -230,9 +230,9 @@ func TestAReadThatFailsFailsTheTransaction(t *testing.T) {
 	}
 }
 
-// TestWhatIsReadBackIsConfirmed: a commit whose wait for the standby was cut short is not taken for written before the
-// standby has it. Here it never gets it.
-func TestWhatIsReadBackIsConfirmed(t *testing.T) {
+// createOnPair makes a store on a primary whose standby confirms every commit.
+func createOnPair(t *testing.T) (*pgtest.Pair, *DB, *State) {
+	t.Helper()
 	p := pgtest.NewPair(t)
 	db, err := Connect(t.Context(), Config{URL: p.URL(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -245,6 +245,13 @@ func TestWhatIsReadBackIsConfirmed(t *testing.T) {
 	}
 	s := db.State(term)
 	t.Cleanup(func() { s.Close() })
+	return p, db, s
+}
+
+// TestWhatIsReadBackIsConfirmed: a commit whose wait for the standby was cut short is not taken for written before the
+// standby has it. Here it never gets it.
+func TestWhatIsReadBackIsConfirmed(t *testing.T) {
+	p, db, s := createOnPair(t)
 	if err := s.Update(put("k", "v")); err != nil {
 		t.Fatal(err)
 	}
@@ -277,18 +284,7 @@ func TestWhatIsReadBackIsConfirmed(t *testing.T) {
 }
 
 func TestACommitThatTheStandbyDoesNotConfirmIsNoSuccess(t *testing.T) {
-	p := pgtest.NewPair(t)
-	db, err := Connect(t.Context(), Config{URL: p.URL(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	term := newTerm(t, db)
-	if err := db.Create(t.Context(), term, 7, buckets, func(engine.Tx) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	s := db.State(term)
-	t.Cleanup(func() { s.Close() })
+	p, db, s := createOnPair(t)
 	p.Standby.Stop(t)
 	written := make(chan error, 1)
 	go func() { written <- s.Update(put("k", "v")) }()
@@ -347,7 +343,7 @@ func TestFormats(t *testing.T) {
 	if found, err := s.db.Exists(t.Context()); !found || err != nil {
 		t.Errorf("exists: %v, %v", found, err)
 	}
-	if err := s.Update(func(tx engine.Tx) error { return tx.Bucket(engine.BucketMeta).Put(metaFormat, []byte{0, 0, 0, 99}) }); err != nil {
+	if err := s.Update(func(tx engine.Tx) error { return tx.Bucket(engine.BucketMeta).Put(engine.MetaFormat, []byte{0, 0, 0, 99}) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Epoch(); err == nil || !strings.Contains(err.Error(), "format 99") {

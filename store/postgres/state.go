@@ -272,12 +272,6 @@ func (s *State) tables(buckets [][]byte) func(*pgconn.PgConn) error {
 	}
 }
 
-// metaFormat is where the version of the format stands, as in a file.
-var metaFormat = []byte("format")
-
-// Format is the version of what is in the tables. It is raised when an older program could not read them.
-const format = 2
-
 // Create makes the tables of a store, with its epoch and what fill writes: all of it or nothing.
 func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byte, fill func(engine.Tx) error) error {
 	s := db.State(t)
@@ -285,10 +279,10 @@ func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byt
 	defer s.Close()
 	err := s.transact(s.tables(buckets), func(tx engine.Tx) error {
 		meta := tx.Bucket(engine.BucketMeta)
-		if meta.Get(metaFormat) != nil {
+		if meta.Get(engine.MetaFormat) != nil {
 			return fmt.Errorf("the schema %s has a store already", db.Schema)
 		}
-		return errors.Join(meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, format)),
+		return errors.Join(meta.Put(engine.MetaFormat, binary.BigEndian.AppendUint32(nil, engine.Format)),
 			meta.Put(engine.MetaEpoch, binary.BigEndian.AppendUint32(nil, epoch)), fill(tx))
 	})
 	return translate(err)
@@ -298,11 +292,11 @@ func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byt
 func (s *State) Epoch() (epoch uint32, err error) {
 	err = s.View(func(tx engine.Tx) error {
 		meta := tx.Bucket(engine.BucketMeta)
-		if len(meta.Get(metaFormat)) != 4 || len(meta.Get(engine.MetaEpoch)) != 4 {
+		if len(meta.Get(engine.MetaFormat)) != 4 || len(meta.Get(engine.MetaEpoch)) != 4 {
 			return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
 		}
-		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > format {
-			return fmt.Errorf("%w: the store in PostgreSQL has format %d, this program knows %d: install the newer version again", wire.ErrNewer, v, format)
+		if v := binary.BigEndian.Uint32(meta.Get(engine.MetaFormat)); v > engine.Format {
+			return fmt.Errorf("%w: the store in PostgreSQL has format %d, this program knows %d: install the newer version again", wire.ErrNewer, v, engine.Format)
 		}
 		epoch = binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))
 		return nil

@@ -37,7 +37,7 @@ func NotOurs(path string) error {
 }
 
 // Format is the version of the files. It is raised when an older binary could not read them.
-const Format = 2
+const Format = engine.Format
 
 // StateFile is the name of the state file. The inbox files are in the same directory.
 const StateFile = "state.db"
@@ -48,7 +48,7 @@ var ErrInUse = errors.New("the data directory is in use by another process")
 // Every file has the bucket meta with these keys. The state file has more of them.
 var (
 	BucketMeta = engine.BucketMeta
-	MetaFormat = []byte("format")
+	MetaFormat = engine.MetaFormat
 	MetaEpoch  = engine.MetaEpoch
 	MetaSeal   = []byte("seal")
 
