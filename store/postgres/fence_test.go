@@ -343,7 +343,9 @@ func TestFormats(t *testing.T) {
 	if found, err := s.db.Exists(t.Context()); !found || err != nil {
 		t.Errorf("exists: %v, %v", found, err)
 	}
-	if err := s.Update(func(tx engine.Tx) error { return tx.Bucket(engine.BucketMeta).Put(engine.MetaFormat, []byte{0, 0, 0, 99}) }); err != nil {
+	if err := s.Update(func(tx engine.Tx) error {
+		return tx.Bucket(engine.BucketMeta).Put(engine.MetaFormat, []byte{0, 0, 0, 99})
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Epoch(); err == nil || !strings.Contains(err.Error(), "format 99") {
