@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -107,23 +108,52 @@ func explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	advice := "see that PostgreSQL runs there, and that a firewall lets this machine through"
-	switch code(err) {
-	case stateWrongPassword, stateNoLogin:
-		advice = "see that user and password of the address are right, and that pg_hba.conf there lets this user in from here"
-	case stateNoDatabase:
-		advice = "create the database there: CREATE DATABASE ..., as its administrator"
-	case stateTooMany:
-		advice = "raise max_connections there, or lower pool_max_conns in the address"
-	case stateNoRight:
-		advice = "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., or GRANT ALL ON SCHEMA ... TO ..."
-	case stateReadOnly:
-		advice = readOnlyAdvice
+	advice := wayAdvice(err)
+	if s := code(err); s != "" {
+		advice = serverAdvice[s]
 	}
 	if errors.Is(err, errReadOnlyServer) {
 		advice = readOnlyAdvice
 	}
+	if advice == "" {
+		return fmt.Errorf("PostgreSQL cannot be used: %w", err)
+	}
 	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", err, advice)
+}
+
+const loginAdvice = "see that user and password of the address are right, and that pg_hba.conf there lets this user in from here; " +
+	"where it asks for encryption write sslmode=verify-full, and where it asks for a certificate of this user sslcert and sslkey, one that its ssl_ca_file has signed"
+
+// serverAdvice is what to do about what a server answers, by SQLSTATE. A firewall is the reason of none of them.
+var serverAdvice = map[string]string{
+	stateWrongPassword: loginAdvice,
+	stateNoLogin:       loginAdvice,
+	stateNoDatabase:    "create the database there: CREATE DATABASE ..., as its administrator",
+	stateTooMany:       "raise max_connections there, or the limit of this user (ALTER ROLE ... CONNECTION LIMIT), or lower pool_max_conns in the address",
+	stateNoRight: "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., " +
+		"or GRANT ALL ON SCHEMA ... TO ..., and GRANT CONNECT ON DATABASE ... TO ...",
+	stateReadOnly:       readOnlyAdvice,
+	stateUnknownSetting: "correct or remove that part of the address: what is behind the ? are settings of the connection and of PostgreSQL",
+}
+
+// wayAdvice is what to do about an error that no server sent.
+func wayAdvice(err error) string {
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return "name the server in the address as its certificate does, or have a certificate issued for this name; what answers may not be your server"
+	case errors.As(err, &authority):
+		return "add &sslrootcert=/path/to/ca.pem to the address, with the certificate of the authority that signed for your server; what answers may not be your server"
+	case errors.As(err, &invalid):
+		return "have the certificate of the server renewed there, and see that the clock of this machine is right"
+	case strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls has no type for it
+		return "see that sslcert and sslkey in the address name a certificate of this user that is valid, and that ssl_ca_file there knows who signed it"
+	case strings.Contains(err.Error(), "server refused TLS connection"): // nor has pgx
+		return "have an administrator set ssl = on there, with a certificate"
+	}
+	return "see that PostgreSQL runs there, and that a firewall lets this machine through"
 }
 
 // warning is where a connection keeps the last warning of its server, see noteWarning.

@@ -20,16 +20,18 @@ type Move struct {
 // movedTable has a Move. A schema without the table has none.
 const movedTable = `create table if not exists %[1]s.moved (id int primary key check (id = 1), away boolean not null, place text not null, at timestamptz not null)`
 
-// dropStore removes everything of a store but the term, under which that is done.
+// dropStore removes everything of a store but the term, under which that is done. A schema such as public may have tables of
+// others, which stay: those of a store, of any version, are told by their columns.
 const dropStore = `do $$
 declare
 	one record;
 begin
 	for one in select c.oid::regclass as name from pg_class c where c.relnamespace = '%[1]s'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
-		and c.relname not in ('term', 'holder', 'moved') loop
+		and (select string_agg(a.attname || ' ' || a.atttypid::regtype, ', ' order by a.attnum) from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)
+			in ('k bytea, v bytea', 'first bigint, last bigint, newest bigint, chunk bytea', case c.relname when 'append_lock' then 'id integer' end) loop
 		execute 'drop table ' || one.name;
 	end loop;
-	for one in select p.oid::regprocedure as name from pg_proc p where p.pronamespace = '%[1]s'::regnamespace and p.proname like 'append\_%%' loop
+	for one in select p.oid::regprocedure as name from pg_proc p where p.pronamespace = '%[1]s'::regnamespace and p.proname ~ '^append_[0-9]+$' loop
 		execute 'drop function ' || one.name;
 	end loop;
 end $$`

@@ -86,3 +86,20 @@ func TestAPlaceHasNoPassword(t *testing.T) {
 		}
 	}
 }
+
+// TestTheTablesOfOthersStayWhenASchemaIsEmptied: a move into the schema public dropped every table that was there.
+func TestTheTablesOfOthersStayWhenASchemaIsEmptied(t *testing.T) {
+	db := agent(t, Config{URL: pgtest.URL(t), Schema: "public"})
+	must(t, db.run(t.Context(), `create table orders (id int); create table records_of_ours (first bigint); create table ids (id int); insert into orders values (1);
+		create function append_to(a int) returns int language sql as 'select a'`))
+	term := created(t, db)
+	in := openLog(t, db, 1, term)
+	must(t, in.Append(t.Context(), event("ann")))
+	must(t, term.Empty(t.Context(), "/data"))
+	var left string
+	must(t, db.row(t.Context(), []*string{&left}, "select string_agg(relname, ' ' order by relname) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"))
+	if want := "holder ids moved orders records_of_ours term"; left != want {
+		t.Errorf("left are %q, want %q", left, want)
+	}
+	must(t, db.run(t.Context(), "select append_to(id) from orders"))
+}

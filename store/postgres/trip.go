@@ -109,19 +109,20 @@ var (
 
 // States of PostgreSQL that mean something here, by SQLSTATE.
 const (
-	stateReadOnly      = "25006" // a standby, or a primary that became one
-	stateDiskFull      = "53100"
-	stateUndefined     = "42P01" // table
-	stateNoSchema      = "3F000"
-	stateNoPartition   = "23514" // of a table of ours nothing else
-	stateLockTimeout   = "55P03"
-	stateDuplicate     = "42P07" // table
-	stateUnique        = "23505"
-	stateNoRight       = "42501"
-	stateWrongPassword = "28P01"
-	stateNoLogin       = "28000"
-	stateNoDatabase    = "3D000"
-	stateTooMany       = "53300"
+	stateReadOnly       = "25006" // a standby, or a primary that became one
+	stateDiskFull       = "53100"
+	stateUndefined      = "42P01" // table
+	stateNoSchema       = "3F000"
+	stateNoPartition    = "23514" // of a table of ours nothing else
+	stateLockTimeout    = "55P03"
+	stateDuplicate      = "42P07" // table
+	stateUnique         = "23505"
+	stateNoRight        = "42501"
+	stateWrongPassword  = "28P01"
+	stateNoLogin        = "28000"
+	stateNoDatabase     = "3D000"
+	stateTooMany        = "53300"
+	stateUnknownSetting = "42704"
 )
 
 // code returns the SQLSTATE of an error, "" if the server did not send it.

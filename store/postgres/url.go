@@ -48,7 +48,11 @@ func parse(address string) (c *pgconn.Config, most int32, err error) {
 		return nil, 0, err
 	}
 	if c, err = pgconn.ParseConfig(u.String()); err != nil {
-		return nil, 0, fmt.Errorf("the address of the store cannot be used: %w", withoutURL(err))
+		err = withoutURL(err)
+		if query.Has("sslrootcert") || query.Has("sslcert") {
+			err = fmt.Errorf("%w (its sslrootcert, sslcert and sslkey name files in PEM form that the agent may read)", err)
+		}
+		return nil, 0, fmt.Errorf("the address of the store cannot be used: %w", err)
 	}
 	c.DialFunc = (&net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},

@@ -2,11 +2,13 @@ package pgtest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +68,7 @@ func program(name string) (string, error) {
 // Server is one PostgreSQL on this machine, for tests. Its methods may be called concurrently.
 type Server struct {
 	dir    string   // has the folder data, the socket and the log
+	port   int      // of a server of NewServer
 	keeper *os.File // its end, by Close or with this process, stops the server and removes dir
 }
 
@@ -78,10 +81,15 @@ func start(settings ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.run("initdb", "-D", s.data(), "--no-sync", "--no-instructions", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"); err != nil {
+	if err := s.initialize(); err != nil {
 		return nil, err
 	}
-	return s, s.configure(append([]string{"fsync = off", "full_page_writes = off", "shared_buffers = 32MB", "max_connections = 400", "listen_addresses = ''"}, settings...))
+	return s, s.configure(append([]string{"max_connections = 400", "listen_addresses = ''"}, settings...))
+}
+
+// initialize makes the files of a cluster.
+func (s *Server) initialize() error {
+	return s.run("initdb", "-D", s.data(), "--no-sync", "--no-instructions", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C")
 }
 
 // newServer makes the folder of a server, and has somebody look after it.
@@ -116,7 +124,7 @@ func (s *Server) configure(settings []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "unix_socket_directories = '%s'\n%s\n", s.dir, strings.Join(settings, "\n"))
+	_, err = fmt.Fprintf(f, "fsync = off\nfull_page_writes = off\nshared_buffers = 32MB\nunix_socket_directories = '%s'\n%s\n", s.dir, strings.Join(settings, "\n"))
 	if f.Close(); err != nil {
 		return err
 	}
@@ -133,7 +141,7 @@ func (s *Server) url(database string) string {
 // SQL has the superuser run a statement outside of any test's database, and returns what it prints.
 func (s *Server) SQL(t testing.TB, statement string) string {
 	t.Helper()
-	out, err := s.output("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-U", "postgres", "-d", "postgres", "-c", statement)
+	out, err := s.output("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(cmp.Or(s.port, 5432)), "-U", "postgres", "-d", "postgres", "-c", statement)
 	if err != nil {
 		t.Fatal(err)
 	}
