@@ -68,19 +68,19 @@ func dbMove(env *command.Env, c *urfave.Context) error {
 // destination reads where the data is to go.
 func destination(env *command.Env, c *urfave.Context) (to store.Destination, isDatabase bool, err error) {
 	address := c.Args().First()
-	if address != "-" && !strings.HasPrefix(address, "postgres:") && !strings.HasPrefix(address, "postgresql:") {
-		dir, err := filepath.Abs(address)
-		return store.Dir(dir), false, err
-	}
-	if u, err := url.Parse(address); err == nil {
-		if _, given := u.User.Password(); given || u.Query().Has("password") {
-			return nil, true, exit.Usage("a password on the command line is seen by other users of this host: change it, and give - in place of the URL")
-		}
-	}
-	if address == "-" {
+	switch {
+	case address == "-":
 		if address, err = secret.Read(env, "store.url"); err != nil {
 			return nil, true, err
 		}
+	case hasPassword(address):
+		return nil, true, exit.Usage("a password on the command line is seen by other users of this host: change it, write the URL to a file that only you can read, and give `personasync db move - < FILE`; without < FILE the URL is asked for")
+	case !strings.Contains(address, "://") && !strings.Contains(address, "dbname="):
+		dir, err := filepath.Abs(address)
+		return store.Dir(dir), false, err
+	}
+	if err := config.CheckSchema(c.String("schema")); err != nil {
+		return nil, true, exit.Usage("--schema %w", err)
 	}
 	values, err := config.ParseSecret("store.url", address)
 	if err != nil {
@@ -90,4 +90,15 @@ func destination(env *command.Env, c *urfave.Context) (to store.Destination, isD
 	return store.Database(store.SharedConfig{
 		URL: values.Current(), Schema: c.String("schema"), Host: cmp.Or(host, "a host without a name") + " (db move)", Version: env.Version, Log: slog.New(slog.DiscardHandler),
 	}), true, err
+}
+
+// hasPassword reports whether an address has a password. One that cannot be read may have one with characters that must be
+// escaped.
+func hasPassword(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return strings.Contains(address, "@")
+	}
+	_, given := u.User.Password()
+	return given || u.Query().Has("password") || strings.Contains(address, "password=")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"personasync/store/engine"
 	"personasync/store/internal/move"
@@ -46,15 +47,30 @@ func (h *Shared) OpenToMove(ctx context.Context, scratch string, o Options) (*St
 	if err != nil || !found {
 		return nil, errors.Join(ErrNoData, err)
 	}
-	o.moving = true
-	s, err := h.Open(ctx, scratch, o)
-	if err != nil {
+	if h.next, err = acquireToMove(ctx, h.db); err != nil {
 		return nil, err
 	}
-	if err := s.Writes(); err != nil {
-		return nil, errors.Join(err, s.Close())
+	o.moving = true
+	return h.Open(ctx, scratch, o)
+}
+
+// acquireToMove acquires the term for a move. That of a process that was killed runs out and is waited for, so that the same
+// command can be given again at once. One that is renewed meanwhile is of an agent at work.
+func acquireToMove(ctx context.Context, db *postgres.DB) (*postgres.Term, error) {
+	t, err := db.Acquire(ctx)
+	held := new(postgres.HeldError)
+	if !errors.As(err, &held) {
+		return t, err
 	}
-	return s, nil
+	select {
+	case <-time.After(held.Left + 100*time.Millisecond):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if t, err = db.Acquire(ctx); errors.Is(err, postgres.ErrHeld) {
+		err = fmt.Errorf("%s: %w: stop every agent of this database first", db.Place(), err)
+	}
+	return t, err
 }
 
 // checkMoved returns a *MovedError if no agent may open the store in db. moving lets one be opened that was moved away.
@@ -88,7 +104,7 @@ func (d *databaseDestination) begin(ctx context.Context, from string, epoch uint
 	if err != nil || found && !marked {
 		return nil, errors.Join(err, fmt.Errorf("%v has a store already, which nobody moved away: name another schema", d))
 	}
-	if d.term, err = d.db.Acquire(ctx); err != nil {
+	if d.term, err = acquireToMove(ctx, d.db); err != nil {
 		return nil, err
 	}
 	if err = d.term.Empty(ctx, from); err == nil {

@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -91,11 +93,15 @@ func TestAStoreIsMovedToADatabase(t *testing.T) {
 
 func TestAMoveToADatabaseWhoseTermIsHeldIsRefused(t *testing.T) {
 	onFiles(t)
-	url := pgtest.URL(t)
-	b, was := busyStore(t)
-	term, err := connected(t, url).Acquire(t.Context())
+	c := database(pgtest.URL(t))
+	c.Replicated, c.TTL = "no", time.Second
+	db, err := postgres.Connect(t.Context(), c)
 	must(t, err)
-	if _, err := moveTo(t, b.dir, Database(database(url))); !errors.Is(err, postgres.ErrHeld) {
+	defer db.Close()
+	b, was := busyStore(t)
+	term, err := db.Acquire(t.Context())
+	must(t, err)
+	if _, err := moveTo(t, b.dir, Database(c)); !errors.Is(err, postgres.ErrHeld) || !strings.Contains(err.Error(), "stop every agent of this database first") {
 		t.Error(err)
 	}
 	must(t, term.Release(t.Context()))
@@ -104,25 +110,19 @@ func TestAMoveToADatabaseWhoseTermIsHeldIsRefused(t *testing.T) {
 	}
 }
 
-// TestKilledDuringAMoveToADatabase is TestKilledDuringAMove for a database.
+// TestKilledDuringAMoveToADatabase is TestKilledDuringAMove for a database. The same command may come before the term of the
+// killed one has run out.
 func TestKilledDuringAMoveToADatabase(t *testing.T) {
 	onFiles(t)
 	for _, step := range []crashpoint.Point{crashpoint.MoveCopied, crashpoint.MoveLeft} {
 		t.Run(string(step), func(t *testing.T) {
 			url := pgtest.URL(t)
 			b, _ := busyStore(t)
-			child := exec.Command(os.Args[0], "-test.run=^TestMoveToDatabaseChild$")
-			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step), "STORE_URL="+url)
-			out, err := child.CombinedOutput()
-			var died *exec.ExitError
-			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("the child was to be killed: %v\n%s", err, out)
-			}
+			killDatabaseMove(t, step, url, "STORE_DIR="+b.dir)
 			db := connected(t, url)
 			if m, found, err := db.Moved(t.Context()); !found || m.From != b.dir || err != nil {
 				t.Errorf("the new place: %+v, %v", m, err)
 			}
-			awaitTerm(t, db)
 			r, err := moveTo(t, b.dir, Database(database(url)))
 			must(t, err)
 			if diff := cmp.Diff(r.Parts, sumsIn(t, db)); diff != "" {
@@ -132,15 +132,53 @@ func TestKilledDuringAMoveToADatabase(t *testing.T) {
 	}
 }
 
-// awaitTerm waits until the term of a process that was killed has run out.
-func awaitTerm(t *testing.T, db *postgres.DB) {
-	t.Helper()
-	term, err := db.Wait(t.Context())
-	must(t, err)
-	must(t, term.Release(t.Context()))
+// TestKilledDuringAMoveBackFromADatabase: at no moment can agents open both places, nobody is told that the folder never had
+// data, and the same command comes to the end.
+func TestKilledDuringAMoveBackFromADatabase(t *testing.T) {
+	onFiles(t)
+	for _, step := range []crashpoint.Point{crashpoint.MoveCopied, crashpoint.MoveLeft, crashpoint.MovePlaced} {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			url, to := pgtest.URL(t), filepath.Join(t.TempDir(), "new")
+			b, was := busyStore(t)
+			_, err := moveTo(t, b.dir, Database(database(url)))
+			must(t, err)
+			killDatabaseMove(t, step, url, "STORE_TO="+to)
+			if _, err := OpenReadOnly(to); !errors.Is(err, ErrMovedAway) || !strings.Contains(err.Error(), "did not come to its end") {
+				t.Errorf("the new place: %v", err)
+			}
+			v, old := share(t, url).OpenReadOnly(t.Context())
+			if old == nil {
+				must(t, v.Close())
+			}
+			if errors.Is(old, ErrMovedAway) != (step != crashpoint.MoveCopied) {
+				t.Errorf("the old place: %v", old)
+			}
+			_, err = moveBack(t, share(t, url), to)
+			must(t, err)
+			if is := contentsOf(t, to); is != was {
+				t.Error(cmp.Diff(was, is))
+			}
+			moved := adopt(t, to)
+			moved.drain()
+			moved.balance()
+		})
+	}
 }
 
-// TestMoveToDatabaseChild is the process that TestKilledDuringAMoveToADatabase kills.
+// killDatabaseMove has a process begin the move of a folder to a database, or of the database to a folder, and be killed at a step.
+func killDatabaseMove(t *testing.T, step crashpoint.Point, url, folder string) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^TestMoveToDatabaseChild$")
+	child.Env = append(os.Environ(), folder, "STORE_STEP="+string(step), "STORE_URL="+url)
+	out, err := child.CombinedOutput()
+	var died *exec.ExitError
+	if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the child was to be killed: %v\n%s", err, out)
+	}
+}
+
+// TestMoveToDatabaseChild is the process that killDatabaseMove starts.
 func TestMoveToDatabaseChild(t *testing.T) {
 	url, step := os.Getenv("STORE_URL"), os.Getenv("STORE_STEP")
 	if url == "" {
@@ -152,7 +190,12 @@ func TestMoveToDatabaseChild(t *testing.T) {
 			select {}
 		}
 	})
-	_, err := moveTo(t, os.Getenv("STORE_DIR"), Database(database(url)))
+	var err error
+	if dir := os.Getenv("STORE_DIR"); dir != "" {
+		_, err = moveTo(t, dir, Database(database(url)))
+	} else {
+		_, err = moveBack(t, share(t, url), os.Getenv("STORE_TO"))
+	}
 	t.Fatalf("step %q never came: %v", step, err)
 }
 
@@ -239,7 +282,7 @@ func TestAMoveAwayFromAgentsAtWorkIsRefused(t *testing.T) {
 	options := Options{Log: slog.New(slog.DiscardHandler)}
 	writer, err := share(t, url).Open(t.Context(), t.TempDir(), options)
 	must(t, err)
-	if _, err := share(t, url).OpenToMove(t.Context(), t.TempDir(), options); !errors.Is(err, ErrNotWriter) {
+	if _, err := share(t, url).OpenToMove(t.Context(), t.TempDir(), options); !errors.Is(err, postgres.ErrHeld) || !strings.Contains(err.Error(), "stop every agent") {
 		t.Errorf("with a writer: %v", err)
 	}
 	must(t, writer.Close())

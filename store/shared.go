@@ -82,15 +82,15 @@ func (h *Shared) Open(ctx context.Context, scratch string, options Options) (*St
 // OpenReadOnly opens the store for inspection, beside its writer, and closes the connections with the view. It returns
 // ErrNoData when there is no store.
 func (h *Shared) OpenReadOnly(ctx context.Context) (*View, error) {
+	if err := checkMoved(ctx, h.db, false); err != nil { // the place of a move under way has no tables yet
+		return nil, err
+	}
 	found, err := h.db.Exists(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if !found {
 		return nil, ErrNoData
-	}
-	if err := checkMoved(ctx, h.db, false); err != nil {
-		return nil, err
 	}
 	records, err := h.db.Log(0, nil)
 	if err != nil {

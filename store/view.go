@@ -47,13 +47,13 @@ func openReadOnly(dir string) (*View, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("open the data directory: %w", err)
 	}
+	if err := datadir.CheckMoved(dir, false); err != nil { // the place of a move under way has no file yet
+		return nil, err
+	}
 	if err != nil || !found {
 		return nil, errors.Join(datadir.ErrNoData, err)
 	}
 	if err := boltfile.CheckRegular(path); err != nil {
-		return nil, err
-	}
-	if err := datadir.CheckMoved(dir, false); err != nil {
 		return nil, err
 	}
 	db, err := bolt.Open(path, 0, true)

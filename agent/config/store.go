@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"net/url"
 	"regexp"
 	"strings"
@@ -46,6 +47,14 @@ func (s *Store) Address() string {
 // schemaName is a name that needs no quotes in SQL.
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
+// CheckSchema says why a name cannot be that of store.schema, or nil.
+func CheckSchema(name string) error {
+	if !schemaName.MatchString(name) || strings.HasPrefix(name, "pg_") {
+		return errors.New("must be a name of small letters, digits and _, at most 63, that begins with a letter and not with pg_")
+	}
+	return nil
+}
+
 // checkStore refuses settings of the engine that is not used, because each would promise what does not happen.
 func checkStore(r *report) {
 	s := &r.cfg.Store
@@ -56,8 +65,8 @@ func checkStore(r *report) {
 	if err := valid.Database(s.URL.Current()); len(s.URL) > 0 && err != nil {
 		r.refuseKey(keyStoreURL, "%v", err)
 	}
-	if !schemaName.MatchString(s.Schema) || strings.HasPrefix(s.Schema, "pg_") {
-		r.refuseKey("store.schema", `must be a name of small letters, digits and _, at most 63, that begins with a letter and not with pg_`)
+	if err := CheckSchema(s.Schema); err != nil {
+		r.refuseKey("store.schema", "%v", err)
 	}
 	const notHere = `does not apply with store.engine = "postgres"`
 	if r.cfg.Retention.MaxDataBytes > 0 {

@@ -17,7 +17,7 @@ func Database(address string) error {
 	switch {
 	case err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Opaque != "":
 		return errors.New("must be a whole address, like " + databaseForm +
-			": in user and password write @ : / ? # % as %40 %3A %2F %3F %23 %25, and a unix socket as ?host=/run/postgresql")
+			": in user and password write @ : / ? # % and a blank as %40 %3A %2F %3F %23 %25 %20, and a unix socket as ?host=/run/postgresql")
 	case strings.Trim(u.Path, "/") == "" && !u.Query().Has("dbname") && !u.Query().Has("database"):
 		return errors.New("must name a database, like " + databaseForm)
 	case u.Fragment != "":
