@@ -194,7 +194,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		d.find("agent", "fail", "", "%v", err)
 		return
 	case err != nil:
-		d.find("agent", "fail", "`personasync db check` looks at the data", "%v", err)
+		d.find("agent", "fail", d.lookAtData(), "%v", err)
 		return
 	}
 	defer done.Close()
@@ -214,7 +214,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		d.find("data", "fail", "`personasync db check` looks at the data", "%v", err)
+		d.find("data", "fail", d.lookAtData(), "%v", err)
 		d.findings[len(d.findings)-1].Condition = condition.Unreadable
 		return
 	}
@@ -232,12 +232,24 @@ func (d *doctor) checkStatus(s condition.Status) {
 	}
 }
 
+// lookAtData is what to do about data that cannot be read. What is wrong with a database the finding of it says.
+func (d *doctor) lookAtData() string {
+	if d.config.Store.OnPostgres() {
+		return ""
+	}
+	return "`personasync db check` looks at the data"
+}
+
 // statPatience is how long the doctor waits for a folder that may lie on a file system of the network.
 const statPatience = time.Second
 
 // checkBackup looks at the folder of the scheduled backups. A failed or overdue one is a condition of its own.
 func (d *doctor) checkBackup(b *condition.Backup) {
-	if b == nil {
+	switch {
+	case d.config.Store.OnPostgres():
+		d.find("backup", "skip", "", "PostgreSQL makes its own, which cannot be seen from here; docs/high-availability.md says which, and how to restore one")
+		return
+	case b == nil:
 		d.find("backup", "ok", "", "none is scheduled; docs/operating.md says how to set up [backup]")
 		return
 	}

@@ -56,3 +56,13 @@ func TestWhatIsWrongAtPostgreSQLIsFound(t *testing.T) {
 		}
 	}
 }
+
+// TestTheDoctorSendsNobodyToBackupsOfFiles: [backup] is refused with PostgreSQL.
+func TestTheDoctorSendsNobodyToBackupsOfFiles(t *testing.T) {
+	d := &doctor{config: config.Default()}
+	d.config.Store.Engine = "postgres"
+	d.checkBackup(nil)
+	if len(d.findings) != 1 || strings.Contains(d.findings[0].Message, "[backup]") || d.findings[0].State != "skip" {
+		t.Errorf("%+v", d.findings)
+	}
+}
