@@ -189,7 +189,7 @@ func TestTheDoctorWarnsOfADiskThatIsNearlyFull(t *testing.T) {
 		{5*gib - 1, 100 * gib, "warn"},
 		{0, 0, "warn"},
 	} {
-		d := &doctor{}
+		d := &doctor{config: config.Default()}
 		d.checkSpace(tt.free, tt.size)
 		if f := theOne(t, d.findings, "disk"); f.State != tt.state || (f.Do != "") != (tt.state == "warn") {
 			t.Errorf("%d of %d free: %+v", tt.free, tt.size, f)
@@ -292,7 +292,7 @@ func TestTheDoctorJudgesMoEngagesAnswer(t *testing.T) {
 		"not to be reached":  {api.Authentication{Error: "no route to host", Now: now}, "fail", "skip", "no route to host", ""},
 		"refused, and ahead": {api.Authentication{Code: "http_401", Now: now.Add(time.Hour), Date: now}, "fail", "fail", "", ""},
 	} {
-		d := &doctor{}
+		d := &doctor{config: config.Default()}
 		d.judgeAnswer(tt.answer)
 		m, clock := theOne(t, d.findings, "moengage"), theOne(t, d.findings, "clock")
 		if m.State != tt.moengage || clock.State != tt.clock || !strings.Contains(m.Message, tt.says) || !strings.Contains(m.Do, tt.do) {
@@ -315,7 +315,7 @@ func TestTheDoctorPassesConditionsOn(t *testing.T) {
 		{condition.Condition{Name: "of_a_newer_agent", Severity: "info"},
 			[]Finding{{Check: "agent", State: "warn", Condition: "of_a_newer_agent", Severity: "info"}}},
 	} {
-		d := &doctor{}
+		d := &doctor{config: config.Default()}
 		d.findCondition(&tt.condition)
 		if fmt.Sprint(d.findings) != fmt.Sprint(tt.want) {
 			t.Errorf("%s: %+v, want %+v", tt.condition.Name, d.findings, tt.want)
@@ -337,7 +337,7 @@ func TestTheDoctorDoesNotCallAFaultGood(t *testing.T) {
 		"an event missing": {condition.Status{Events: domain.EventLedger{Accepted: 1}}, "", "off: "},
 		"a change missing": {condition.Status{Changes: domain.ChangeLedger{Created: 1}}, "", "off: "},
 	} {
-		d := &doctor{}
+		d := &doctor{config: config.Default()}
 		d.checkStatus(tt.status)
 		data, notify := saidBy(d.findings, "data", "ok"), saidBy(d.findings, "notify", "ok")
 		if data != tt.data || !strings.Contains(notify, tt.notify) || (notify == "") != (tt.notify == "") {
