@@ -46,7 +46,7 @@ func retries(s *store.Store, i api.Inspector) *actor {
 // readAgain reads an event by today's rules with its first receipt time. It never carries out a delete: whether a
 // signature or a token covered its bytes is no longer known.
 func readAgain(e *domain.Event) *domain.Event {
-	how := segment.Reading{Received: e.Received, Ahead: e.ClockAhead, CheckID: syncer.CheckID, Call: e.Call}
+	how := segment.Reading{Received: e.Received, Ahead: e.ClockAhead, CheckID: syncer.CheckID, Call: e.Call, Trace: e.Trace}
 	if e.Tracking || segment.Refuses(e.Fault) { // an older version did not record the route; no other route parks for this
 		how.Route = segment.RouteTracking
 	}

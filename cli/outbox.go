@@ -175,6 +175,7 @@ func printChange(w *term.Terminal, p *api.ChangePage) error {
 	line("left out", strings.Join(p.LeftOut, ", "))
 	line("received", p.ReceivedAt)
 	line("message id", p.MessageID)
+	line("trace", p.Trace)
 	line("attempts", term.Count(p.Attempts))
 	line("next attempt", p.NextAttempt)
 	line("reason", p.Reason)

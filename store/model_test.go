@@ -420,6 +420,8 @@ func ofAllKinds() (events []*domain.Event) {
 			e.Fault, e.Sentence = "undetermined", "no flag"
 		case 4:
 			passThrough(fmt.Sprint(rnd.IntN(20)))(e)
+		case 5:
+			e.Trace = &domain.Trace{ID: [16]byte{1, 15: byte(i)}, Sampled: i%2 == 0}
 		}
 		events = append(events, e)
 	}

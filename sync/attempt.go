@@ -100,10 +100,10 @@ func (a *attempt) post(items []item) answer {
 	if !ok {
 		return answer{Meaning: meanings[codeNotSent], at: time.Now()}
 	}
-	body := a.load.request(items)
+	body, trace := a.load.request(items), a.traceOf(items)
 	crashpoint.Reach(crashpoint.RequestReady)
 	started := time.Now()
-	got := a.client.post(a.lasting, body)
+	got := a.client.within(trace).post(a.lasting, body)
 	crashpoint.Reach(crashpoint.AnswerRead)
 	a.left = a.left || got.mayHaveLeft()
 	a.meter.Settle(cost, got.mayHaveLeft(), got.at)
@@ -115,7 +115,7 @@ func (a *attempt) post(items []item) answer {
 	if got.act == actBisect || got.act == actSplit {
 		a.judged = &got
 	}
-	a.observe(Report{Code: got.Code, Status: got.status, Users: users, Events: events, Bytes: len(body), Took: got.at.Sub(started)})
+	a.observe(Report{Code: got.Code, Status: got.status, Users: users, Events: events, Bytes: len(body), Took: got.at.Sub(started)}, trace)
 	return got
 }
 
@@ -169,8 +169,39 @@ func untried(d domain.UserChanges) bool {
 	return !slices.ContainsFunc(d.Attributes, func(c domain.Change) bool { return c.Attempts > 0 })
 }
 
-func (a *attempt) observe(r Report) {
-	a.log.Debug("request answered", keyCode, r.Code, keyStatus, r.Status, keyUsers, r.Users, keyEvents, r.Events, keyBytes, r.Bytes, keyTook, r.Took)
+// traceOf returns the trace of the oldest change of a request that has one, nil when none has. A request has one trace,
+// and its changes may be of many: `outbox show` names each one's own.
+func (a *attempt) traceOf(items []item) *domain.Trace {
+	var oldest *domain.Change
+	for _, it := range items {
+		d := &a.lease.Users[it.user]
+		if it.event {
+			oldest = olderTraced(oldest, d.Event)
+			continue
+		}
+		for i := range d.Attributes {
+			oldest = olderTraced(oldest, &d.Attributes[i])
+		}
+	}
+	if oldest == nil {
+		return nil
+	}
+	return oldest.Trace
+}
+
+func olderTraced(than, c *domain.Change) *domain.Change {
+	if c.Trace == nil || than != nil && than.ID.Compare(c.ID) < 0 {
+		return than
+	}
+	return c
+}
+
+func (a *attempt) observe(r Report, trace *domain.Trace) {
+	log := a.log
+	if trace != nil {
+		log = log.With(keyTrace, trace.String())
+	}
+	log.Debug("request answered", keyCode, r.Code, keyStatus, r.Status, keyUsers, r.Users, keyEvents, r.Events, keyBytes, r.Bytes, keyTook, r.Took)
 	if a.cfg.Observe != nil {
 		a.cfg.Observe(r)
 	}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/binary"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -51,6 +53,7 @@ type client struct {
 	secrets   *strings.Replacer // masks secrets in an answer
 	deletes   bool              // posts deletes: an unknown user is gone already
 	allowed   func() error      // of Config; nil allows all
+	trace     *domain.Trace     // that its requests are part of; nil: none
 }
 
 func newClient(c Config, transport http.RoundTripper) *client {
@@ -64,6 +67,16 @@ func newClient(c Config, transport http.RoundTripper) *client {
 		deletes:   c.Endpoint == domain.EndpointDelete,
 		allowed:   c.Allowed,
 	}
+}
+
+// within returns a client whose requests are part of a trace, if there is one.
+func (c *client) within(trace *domain.Trace) *client {
+	if trace == nil {
+		return c
+	}
+	with := *c
+	with.trace = trace
+	return &with
 }
 
 func masking(secrets ...string) *strings.Replacer {
@@ -130,6 +143,11 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 		return failure(err, false, time.Now()), nil
 	}
 	req.Header = c.header.Clone()
+	if c.trace != nil {
+		var span [8]byte
+		binary.BigEndian.PutUint64(span[:], max(rand.Uint64(), 1))
+		req.Header.Set("Traceparent", c.trace.Parent(span))
+	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return c.masked(failure(err, way.mayHaveLeft(), time.Now())), nil

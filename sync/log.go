@@ -9,6 +9,7 @@ const (
 	keyEvents = "events"
 	keyBytes  = "bytes"
 	keyTook   = "took"
+	keyTrace  = "trace"
 	keyCount  = "count"
 	keySince  = "since"
 	keyProbe  = "next_probe"

@@ -45,7 +45,7 @@ func (h *Handler) trackingCall(r *request, c *Config, call domain.Call) answer {
 	if !c.mayWrite(r.Request, key) {
 		return badWriteKey
 	}
-	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Call: call, OddTime: h.oddTime})
+	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Call: call, Trace: traceOf(r.Header), OddTime: h.oddTime})
 	if segment.Refuses(e.Fault) {
 		return refuse(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
@@ -78,7 +78,7 @@ func (h *Handler) trackingBatch(r *request, c *Config, _ domain.Call) answer {
 	if !r.memory.take(int64(size)) {
 		return crowded
 	}
-	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, OddTime: h.oddTime}
+	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Trace: traceOf(r.Header), OddTime: h.oddTime}
 	how.SentAt, how.SentAtUnreadable = batch.SentAt(how.OddTime)
 	events := make([]*domain.Event, len(batch.Items))
 	for i, item := range batch.Items {

@@ -30,6 +30,7 @@ func (h *Handler) webhook(r *request, c *Config, _ domain.Call) answer {
 	if !r.memory.take(int64(len(items)*eventCost + len(body))) {
 		return crowded
 	}
+	trace := traceOf(r.Header)
 	events := make([]*domain.Event, len(items))
 	for i, item := range items {
 		events[i] = segment.Read(item, segment.Reading{
@@ -40,6 +41,7 @@ func (h *Handler) webhook(r *request, c *Config, _ domain.Call) answer {
 			Verified: covered == coversAll || i == 0,
 			CheckID:  c.CheckID,
 			Position: i,
+			Trace:    trace,
 			OddTime:  h.oddTime,
 		})
 	}
@@ -55,4 +57,12 @@ func (h *Handler) webhook(r *request, c *Config, _ domain.Call) answer {
 
 func webhookTooLarge(limit int64) answer {
 	return refuse(http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("The body has more than %d bytes. Lower the batch size in Segment's webhook settings, or raise ingest.max_body_bytes.", limit))
+}
+
+// traceOf returns the trace that a delivery is part of, nil when it names none, or several.
+func traceOf(h http.Header) *domain.Trace {
+	if named := h["Traceparent"]; len(named) == 1 {
+		return domain.ParseTrace(named[0])
+	}
+	return nil
 }

@@ -52,6 +52,9 @@ type Reading struct {
 	// Position is the event's index in its delivery, from 0. Events without a time keep that order.
 	Position int
 
+	// Trace is what the delivery is part of; nil: it names none.
+	Trace *domain.Trace
+
 	// SentAt is when the batch was sent, by the client's clock, or zero. It is used on Tracking routes only.
 	// SentAtUnreadable means that the batch has a sentAt that could not be parsed.
 	SentAt           time.Time
@@ -77,7 +80,7 @@ type Reading struct {
 //     computation itself (see computation.go) or Segment's Tracking API would refuse it.
 //   - A CheckID reason never becomes the event's Fault, because another identifier may be usable.
 func Read(raw []byte, how Reading) *domain.Event {
-	e := &domain.Event{Received: how.Received.UTC().Round(0), ClockAhead: how.Ahead, Tracking: how.Route == RouteTracking, Raw: raw}
+	e := &domain.Event{Received: how.Received.UTC().Round(0), ClockAhead: how.Ahead, Tracking: how.Route == RouteTracking, Trace: how.Trace, Raw: raw}
 	if e.Time = e.Received; how.Latest.After(e.Received) {
 		e.Time = how.Latest.UTC().Round(0)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -85,7 +86,8 @@ type world struct {
 	*testing.T
 	dir, config, secret string
 	ingest              string
-	env                 []string // of its processes
+	env                 []string    // of its processes
+	header              http.Header // of deliveries, besides their signature
 	box                 *sandbox.Sandbox
 
 	mu    sync.Mutex
@@ -233,6 +235,7 @@ func (w *world) postOnce(body []byte) (code int) {
 		w.Error(err)
 		return 0
 	}
+	maps.Copy(req.Header, w.header)
 	req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -264,18 +267,24 @@ func (s *status) balance(t *testing.T) {
 // drained waits until nothing is left to send.
 func (w *world) drained() (s status) {
 	w.Helper()
-	w.until("the outbox to drain", func() bool {
-		out, err := w.command("status", "--json", "--config", w.config).Output()
-		if err != nil {
-			return false
-		}
-		s = status{}
-		if err := json.Unmarshal(out, &s); err != nil {
-			w.Fatalf("status --json printed %q: %v", out, err)
-		}
-		return s.Pending+s.Unapplied == 0
+	w.until("the outbox to drain", func() (ok bool) {
+		s, ok = w.status()
+		return ok && s.Pending+s.Unapplied == 0
 	})
 	return s
+}
+
+// status asks the agent how it is, and reports whether it answered.
+func (w *world) status() (s status, ok bool) {
+	w.Helper()
+	out, err := w.command("status", "--json", "--config", w.config).Output()
+	if err != nil {
+		return s, false
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		w.Fatalf("status --json printed %q: %v", out, err)
+	}
+	return s, true
 }
 
 // poster posts for users of its own, one delivery after the other, so that their order is known.

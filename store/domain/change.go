@@ -153,6 +153,7 @@ type Change struct {
 	EventTime time.Time // what the event is sent with: min(event time, receipt - 1 s)
 	Received  time.Time
 	MessageID string
+	Trace     *Trace // of the event that caused it; nil: it named none, or an order did
 
 	TimeSource TimeSource // of the event that caused it, where View.Change shows it and the event is still kept
 	LeftOut    []string   // likewise: names of its values that can be neither kept nor sent

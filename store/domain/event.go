@@ -141,6 +141,7 @@ type Event struct {
 	ClockShift time.Duration // by sentAt, added to the client's time; a retry finds the same time with it
 	ClockAhead time.Duration // how far ahead Received may be, where the clock had jumped a moment before
 	Tracking   bool          // it came by a Tracking route
+	Trace      *Trace        // of its delivery; nil: it named none
 
 	Call      Call
 	MessageID string // never empty: the door gives one to an event that has none

@@ -53,6 +53,7 @@ type ChangeInfo struct {
 	NextAttempt string          `json:"next_attempt"`
 	Reason      string          `json:"reason"`
 	Cause       string          `json:"cause,omitempty"` // of parked items with words of the other side: the reason and these, less what names this change
+	Trace       string          `json:"trace,omitempty"` // id of the trace of the delivery that caused it; "" if that named none
 }
 
 // ComputationInfo is one line of `audience list`.
@@ -238,6 +239,9 @@ func (c *Change) Describe() ChangeInfo {
 	}
 	if cause := c.Cause(); c.State == StateParked && cause != c.Reason {
 		info.Cause = cause
+	}
+	if c.Trace != nil {
+		info.Trace = c.Trace.String()
 	}
 	return info
 }

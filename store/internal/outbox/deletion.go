@@ -29,7 +29,7 @@ func Delete(tx *state.Tx, u *state.User, c *Cause, by string) {
 	ch := &state.Stored{
 		Change: domain.Change{
 			ID: c.next(tx.State.Epochs), Kind: domain.KindDelete, User: u.ID,
-			EventTime: c.Event.Received, Received: c.Event.Received, MessageID: c.Event.MessageID,
+			EventTime: c.Event.Received, Received: c.Event.Received, MessageID: c.Event.MessageID, Trace: c.Event.Trace,
 		},
 		Field: state.FieldNone, Lane: state.LaneDelete, Endpoint: domain.EndpointDelete,
 	}

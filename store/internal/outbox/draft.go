@@ -77,7 +77,7 @@ func draft(ch *state.Stored, tx *state.Tx, u *state.User, f *state.Field, p *dom
 	*ch = state.Stored{
 		Change: domain.Change{
 			ID: c.next(tx.State.Epochs), Kind: kind, User: u.ID, Transition: t,
-			EventTime: SendTime(c.Event), Received: c.Event.Received, MessageID: c.Event.MessageID,
+			EventTime: SendTime(c.Event), Received: c.Event.Received, MessageID: c.Event.MessageID, Trace: c.Event.Trace,
 			State: domain.StatePending,
 		},
 		Endpoint: domain.EndpointTransition,

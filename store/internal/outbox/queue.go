@@ -86,7 +86,7 @@ func Await(tx *state.Tx, u *state.User, e *state.Entry, ch *state.Stored) {
 	tx.Locate(ch)
 	e.Waiting = state.Ticket{
 		ID: ch.ID, Transition: ch.Transition, Lane: ch.Lane, Due: Second(ch.Received),
-		Value: ch.Value, Name: ch.Name, Time: ch.EventTime.UnixNano(), Received: ch.Received.UnixNano(), Message: ch.MessageID,
+		Value: ch.Value, Name: ch.Name, Time: ch.EventTime.UnixNano(), Received: ch.Received.UnixNano(), Message: ch.MessageID, Trace: ch.Trace,
 	}
 	Bar(tx, u)
 	u.Index.SetPending(ch.Field, true)
@@ -320,7 +320,7 @@ func ParkEvent(tx *state.Tx, id domain.ID, frame []byte, e *domain.Event, userID
 		Change: domain.Change{
 			ID: id, Kind: domain.KindReceived, State: domain.StateParked, User: userID,
 			Computation: e.Key, ComputedBy: e.ComputationID, Class: e.Class, Name: e.Name,
-			EventTime: e.Time, Received: e.Received, MessageID: e.MessageID, Reason: reason, Sentence: sentence,
+			EventTime: e.Time, Received: e.Received, MessageID: e.MessageID, Trace: e.Trace, Reason: reason, Sentence: sentence,
 		},
 		Field: state.FieldNone,
 		Raw:   frame,

@@ -47,3 +47,16 @@ func ReadID(r *wire.Reader, epoch Epochs) domain.ID {
 	}
 	return domain.ID{Epoch: epoch.Of(seq), Seq: seq, Slot: uint16(slot)}
 }
+
+// PutTrace appends a trace: its id, and whether it is sampled.
+func PutTrace(b []byte, t *domain.Trace) []byte {
+	return append(append(b, t.ID[:]...), BoolByte(t.Sampled))
+}
+
+// ReadTrace reads what PutTrace wrote.
+func ReadTrace(r *wire.Reader) *domain.Trace {
+	t := new(domain.Trace)
+	copy(t.ID[:], r.Take(uint64(len(t.ID))))
+	t.Sampled = r.Byte() == 1
+	return t
+}

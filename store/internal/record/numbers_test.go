@@ -13,6 +13,7 @@ func TestTheNumbersOnDiskStay(t *testing.T) {
 	for name, kind := range map[string][2]byte{
 		"an event of the first format": {RecordEvent1, 1}, "rules": {recordRules, 2}, "lost": {RecordLost, 3}, "repair": {recordRepair, 4},
 		"action": {recordAction, 5}, "order": {recordOrder, 6}, "erased": {RecordErased, 7}, "event": {recordEvent, 8}, "reread": {recordAgain, 9}, "consenting": {recordConsenting, 10},
+		"order of an operator": {recordOrderBy, 11}, "traced": {recordTraced, 12},
 		"retry": {byte(ActionRetry), 1}, "drop": {byte(ActionDrop), 2},
 	} {
 		if kind[0] != kind[1] {

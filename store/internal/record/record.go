@@ -25,6 +25,7 @@ const (
 
 	recordConsenting byte = 10 // an event that states consent; one that does not stays a recordEvent
 	recordOrderBy    byte = 11 // an order with the operator's login at its end; one without stays a recordOrder
+	recordTraced     byte = 12 // an event of a delivery that named its trace, with or without consent
 )
 
 // Record is one decoded record. One of its pointers is set. None is set for a lost or an erased record.
@@ -72,16 +73,22 @@ func (r *Record) Outsider() bool {
 	return r.Rules != nil || r.Repair != nil || r.Action != nil || r.Order != nil || r.Again != nil
 }
 
-// AppendEvent appends the frame of e. The last two parts are left out when they are empty, except where consent follows.
+// AppendEvent appends the frame of e. The parts of the last line are left out when they are empty. The first two of them
+// are not where a trace or consent follows.
 //
 //	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key,
 //	computation id, flags, columns x (name, off, len), object off, len, fault, sentence, raw,
-//	left-out values x (name, off, len), clock ahead, [categories given]
+//	left-out values x (name, off, len), clock ahead, trace, categories given
 func AppendEvent(buf []byte, e *domain.Event) []byte {
 	start := len(buf)
-	kind := recordEvent
-	if e.Consent != nil {
+	kind, longer := recordEvent, true
+	switch {
+	case e.Trace != nil:
+		kind = recordTraced
+	case e.Consent != nil:
 		kind = recordConsenting
+	default:
+		longer = false
 	}
 	buf = append(buf, kind)
 	buf = wire.AppendTime(buf, e.Received)
@@ -104,11 +111,14 @@ func AppendEvent(buf []byte, e *domain.Event) []byte {
 	buf = wire.AppendString(buf, e.Fault)
 	buf = wire.AppendString(buf, e.Sentence)
 	buf = wire.AppendBytes(buf, e.Raw)
-	if len(e.LeftOut) > 0 || e.ClockAhead != 0 || e.Consent != nil {
+	if len(e.LeftOut) > 0 || e.ClockAhead != 0 || longer {
 		buf = putColumns(buf, e.LeftOut)
 	}
-	if e.ClockAhead != 0 || e.Consent != nil {
+	if e.ClockAhead != 0 || longer {
 		buf = wire.AppendInt(buf, int64(e.ClockAhead))
+	}
+	if e.Trace != nil {
+		buf = PutTrace(buf, e.Trace)
 	}
 	if e.Consent != nil {
 		buf = wire.AppendTexts(buf, e.Consent.Given)
@@ -118,7 +128,7 @@ func AppendEvent(buf []byte, e *domain.Event) []byte {
 
 // RoomFor returns about how long the frame of e becomes: no shorter, unless it has many columns.
 func RoomFor(e *domain.Event) int {
-	n := 128 + len(e.Raw) + len(e.MessageID) + len(e.Name) + len(e.Space) + len(e.Key) + len(e.ComputationID) + len(e.Fault) + len(e.Sentence)
+	n := 160 + len(e.Raw) + len(e.MessageID) + len(e.Name) + len(e.Space) + len(e.Key) + len(e.ComputationID) + len(e.Fault) + len(e.Sentence)
 	n += len(e.User.ID) + len(e.Anonymous.ID) + len(e.Email.ID)
 	if e.Consent != nil {
 		for _, category := range e.Consent.Given {
@@ -192,7 +202,10 @@ func (d *Decoder) readEvent(r *wire.Reader, version byte) *domain.Event {
 	if version != RecordEvent1 && r.Len() > 0 {
 		e.ClockAhead = time.Duration(r.Int())
 	}
-	if version == recordConsenting {
+	if version == recordTraced {
+		e.Trace = ReadTrace(r)
+	}
+	if version == recordConsenting || version == recordTraced && r.Len() > 0 {
 		e.Consent = d.readConsent(r)
 	}
 	return e
@@ -249,7 +262,7 @@ func (d *Decoder) Decode(seq uint64, frame []byte) (Record, error) {
 	}
 	rec := Record{Seq: seq}
 	switch frame[0] {
-	case recordEvent, RecordEvent1, recordConsenting:
+	case recordEvent, RecordEvent1, recordConsenting, recordTraced:
 		rec.Event = d.readEvent(&r, frame[0])
 	case recordRules:
 		rec.Rules = new(domain.Rules)
@@ -292,7 +305,12 @@ func weigh(frame []byte) int {
 
 // ReceiptOf reads the receipt of an event, in ns, without decoding the rest. For other records it returns was.
 func ReceiptOf(frame []byte, was int64) int64 {
-	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != RecordEvent1 && frame[0] != recordConsenting {
+	if len(frame) < 2 {
+		return was
+	}
+	switch frame[0] {
+	case recordEvent, RecordEvent1, recordConsenting, recordTraced:
+	default:
 		return was
 	}
 	r := wire.NewReader(frame[1:])

@@ -58,6 +58,11 @@ func consenting(e *domain.Event, given ...string) *domain.Event {
 	return e
 }
 
+func traced(e *domain.Event) *domain.Event {
+	e.Trace = &domain.Trace{ID: [16]byte{1, 15: 9}, Sampled: true}
+	return e
+}
+
 func leftOut(e *domain.Event) *domain.Event {
 	e.LeftOut = []domain.Column{{Name: "score", Value: domain.Span{Off: 3, Len: 5}}}
 	return e
@@ -73,6 +78,8 @@ func FuzzRecord(f *testing.F) {
 		AppendEvent(nil, trait("a", "1", "b", "2")),
 		AppendEvent(nil, consenting(enter(), "Advertising", "Marketing")),
 		AppendEvent(nil, consenting(enter())),
+		AppendEvent(nil, traced(enter())),
+		AppendEvent(nil, traced(consenting(enter(), "Marketing"))),
 		(&Action{Received: noon, Verb: ActionRetry, IDs: []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).Encode(nil),
 		(&Repair{Received: noon, Missing: []Told{{User: "ann", Field: 3}}}).Encode(nil),
 		AppendOrder(nil, &Order{Received: noon, Time: noon, Verb: OrderImport, Field: 2, Key: "vip", Words: []JobTarget{{User: "ann", In: true}, {User: "bea", In: false}}}),

@@ -23,7 +23,7 @@ func (tx *Tx) Pending(u *User, f *Field, t *Ticket) Stored {
 	ch := Stored{
 		Change: domain.Change{
 			ID: t.ID, Kind: f.Kind(), User: u.ID, Transition: t.Transition, Name: t.Name, Value: t.Value,
-			EventTime: time.Unix(0, t.Time).UTC(), Received: time.Unix(0, t.Received).UTC(), MessageID: t.Message, State: domain.StatePending,
+			EventTime: time.Unix(0, t.Time).UTC(), Received: time.Unix(0, t.Received).UTC(), MessageID: t.Message, Trace: t.Trace, State: domain.StatePending,
 		},
 		Lane: t.Lane, Endpoint: f.Endpoint(),
 	}
@@ -198,8 +198,12 @@ func Find(tx *Tx, id domain.ID) *Stored {
 	return nil
 }
 
-// ChangeVersion 1 did not count the attempts without other users.
-const ChangeVersion byte = 2
+// Version 1 of a change did not count the attempts without other users. One with a trace has ChangeVersion, any other
+// plainChange, so that an older program reads it.
+const (
+	plainChange   byte = 2
+	ChangeVersion byte = 3
+)
 
 // Stored is a change as the queue, the parked, the held and the history keep it. All four use one encoding, so a
 // change moves whole.
@@ -224,7 +228,7 @@ func (c *Stored) InRow() bool {
 // Encode appends the frame of a change.
 func (c *Stored) Encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(buf, ChangeVersion)
+	buf = append(buf, plainChange)
 	buf = record.PutID(buf, c.ID)
 	buf = append(buf, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.Endpoint), record.BoolByte(c.Loose))
 	buf = wire.AppendString(buf, c.User)
@@ -240,7 +244,12 @@ func (c *Stored) Encode(buf []byte) []byte {
 	buf = wire.AppendTime(buf, c.Closed)
 	buf = wire.AppendUint(record.PutID(buf, c.Successor), c.Prev)
 	buf = wire.AppendBytes(buf, c.Raw)
-	return wire.Seal(wire.AppendUint(buf, uint64(c.Alone)), start)
+	buf = wire.AppendUint(buf, uint64(c.Alone))
+	if c.Trace != nil {
+		buf[start] = ChangeVersion
+		buf = record.PutTrace(buf, c.Trace)
+	}
+	return wire.Seal(buf, start)
 }
 
 // DecodeChange reads a change of any version. It copies everything, because the change outlives its transaction.
@@ -252,8 +261,8 @@ func DecodeChange(frame []byte, epoch record.Epochs) (*Stored, error) {
 // valid as long as frame is.
 func PeekChange(frame []byte, epoch record.Epochs) (*Stored, error) {
 	version := ChangeVersion
-	if len(frame) > 0 && frame[0] == 1 {
-		version = 1
+	if len(frame) > 0 && (frame[0] == 1 || frame[0] == plainChange) {
+		version = frame[0]
 	}
 	r, err := wire.Unseal(frame, version)
 	if err != nil {
@@ -277,6 +286,9 @@ func PeekChange(frame []byte, epoch record.Epochs) (*Stored, error) {
 	c.Raw = nilIfEmpty(r.Bytes())
 	if version > 1 {
 		c.Alone = int(r.Uint())
+	}
+	if version == ChangeVersion {
+		c.Trace = record.ReadTrace(&r)
 	}
 	return c, r.Done()
 }

@@ -43,6 +43,7 @@ var (
 func FuzzRow(f *testing.F) {
 	f.Add([]byte{plainVersion, 3, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
 	f.Add([]byte{RowVersion, 3 | withheldBit, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
+	f.Add(unsealed((&block{Entries: []*Entry{{Withheld: true, Waiting: tracedTicket(1), InFlight: tracedTicket(2)}}}).Encode(nil, annsRow)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		row, err := DecodeBlock(annsRow, rekeyed(body, annsRow), epochs)
 		if err != nil {
@@ -57,6 +58,37 @@ func FuzzRow(f *testing.F) {
 			t.Errorf("row %x became %x: %v", body, frame, err)
 		}
 	})
+}
+
+// tracedTicket is a pending change of a record that has a trace.
+func tracedTicket(seq uint64) Ticket {
+	return Ticket{ID: domain.ID{Epoch: 7, Seq: seq}, Value: domain.JSONTrue, Name: "vip", Message: "m", Trace: &domain.Trace{ID: [16]byte{1, 15: 9}, Sampled: true}}
+}
+
+// TestATraceIsKeptWithAChangeAndCostsNothingWithout: an older program reads every row and change without one.
+func TestATraceIsKeptWithAChangeAndCostsNothingWithout(t *testing.T) {
+	failed := tracedTicket(3)
+	failed.Failures = &Failures{Attempts: 2, Alone: 1, Reason: "r"}
+	for _, e := range []*Entry{{Waiting: tracedTicket(1)}, {InFlight: tracedTicket(1), Waiting: tracedTicket(2)}, {Waiting: failed}, {Withheld: true, Waiting: failed}} {
+		frame := (&block{Entries: []*Entry{e}}).Encode(nil, annsRow)
+		again, err := DecodeBlock(annsRow, frame, epochs)
+		if err != nil || frame[0] != RowVersion || !reflect.DeepEqual(again.Entries[0], e) {
+			t.Errorf("%+v became %+v: %v", e, again.Entries[0], err)
+		}
+		e.Waiting.Trace, e.InFlight.Trace = nil, nil
+		without := (&block{Entries: []*Entry{e}}).Encode(nil, annsRow)
+		if want := plainVersion; without[0] != want && !e.Withheld || len(frame)-len(without) < 17 {
+			t.Errorf("without a trace it has version %d and %d bytes, with one %d", without[0], len(without), len(frame))
+		}
+	}
+	c := &Stored{Change: domain.Change{ID: domain.ID{Epoch: 7, Seq: 1}, Kind: domain.KindEvent, User: "ann"}}
+	if frame := c.Encode(nil); frame[0] != plainChange {
+		t.Errorf("a change without a trace has version %d", frame[0])
+	}
+	c.Trace = tracedTicket(1).Trace
+	if again, err := DecodeChange(c.Encode(nil), epochs); err != nil || !reflect.DeepEqual(again, c) {
+		t.Errorf("%+v became %+v: %v", c, again, err)
+	}
 }
 
 func FuzzConsent(f *testing.F) {
@@ -95,6 +127,8 @@ func FuzzHead(f *testing.F) {
 
 func FuzzChange(f *testing.F) {
 	c := &Stored{Change: domain.Change{ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}, Kind: domain.KindEvent, User: "ann"}}
+	f.Add(unsealed(c.Encode(nil)))
+	c.Trace = tracedTicket(1).Trace
 	f.Add(unsealed(c.Encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, err := DecodeChange(resealed(body), epochs)

@@ -19,12 +19,13 @@ import (
 //	entry: column, shape, [assertion] x up to 3, [last sent], [waiting], [in-flight], [loose], [left]
 //
 // The row with block 0xFFFF is the user's PendingIndex, the one with 0xFFFE their consent. Version 1 had no left.
-// A row with a withheld entry has RowVersion, and withheldBit in the column of each. Any other has plainVersion, so that
-// an older program reads it.
+// A row with a withheld entry has at least withheldVersion, and withheldBit in the column of each. One with a ticket that
+// has a trace has RowVersion. Any other has plainVersion, so that an older program reads it.
 const (
-	plainVersion byte = 2
-	RowVersion   byte = 3
-	withheldBit  byte = 1 << 7
+	plainVersion    byte = 2
+	withheldVersion byte = 3
+	RowVersion      byte = 4
+	withheldBit     byte = 1 << 7
 )
 
 // block is one membership row in memory. Nearly every row has an entry or two, so they are a sorted slice.
@@ -93,6 +94,9 @@ func (b *block) Encode(buf, key []byte) []byte {
 		}
 		buf = e.encode(buf)
 		if e.Withheld {
+			buf[start] = max(buf[start], withheldVersion)
+		}
+		if e.Waiting.Trace != nil || e.InFlight.Trace != nil {
 			buf[start] = RowVersion
 		}
 	}
@@ -154,7 +158,7 @@ func (e *Entry) encode(buf []byte) []byte {
 
 func (t *Ticket) encode(buf []byte) []byte {
 	buf = record.PutID(buf, t.ID)
-	buf = append(buf, t.Place, byte(t.Transition), t.Failures.shape())
+	buf = append(buf, t.Place, byte(t.Transition), t.shape())
 	if t.Place != placePending {
 		return buf
 	}
@@ -167,15 +171,27 @@ func (t *Ticket) encode(buf []byte) []byte {
 	if t.Failures != nil {
 		buf = t.Failures.encode(buf)
 	}
+	if t.Trace != nil {
+		buf = record.PutTrace(buf, t.Trace)
+	}
 	return buf
 }
 
-// Whether a ticket has failures, and which parts of them are kept. Numbers are on disk.
+// Whether a ticket has failures, and which parts of them are kept; and whether it has a trace. Numbers are on disk.
 const (
 	failuresNone  byte = 0
 	failuresKept  byte = 1
 	failuresAlone byte = 2 // attempts alone are counted, at its end
+	traceKept     byte = 1 << 7
 )
+
+func (t *Ticket) shape() byte {
+	shape := t.Failures.shape()
+	if t.Trace != nil {
+		shape |= traceKept
+	}
+	return shape
+}
 
 func (t *Failures) shape() byte {
 	switch {
@@ -210,7 +226,7 @@ func DecodeBlock(key, frame []byte, epoch record.Epochs) (*block, error) {
 func (b *block) decode(key, frame []byte, epoch record.Epochs) error {
 	b.stored = true
 	version := RowVersion
-	if len(frame) > 0 && (frame[0] == 1 || frame[0] == plainVersion) {
+	if len(frame) > 0 && frame[0] > 0 && frame[0] < RowVersion {
 		version = frame[0]
 	}
 	r, err := wire.UnsealKeyed(frame, version, key)
@@ -220,7 +236,7 @@ func (b *block) decode(key, frame []byte, epoch record.Epochs) error {
 	r.ShareTexts(shared)
 	for r.Len() > 0 && r.OK() {
 		e := b.newEntry(r.Byte())
-		if version == RowVersion {
+		if version >= withheldVersion {
 			e.Withheld = e.Column&withheldBit != 0
 			e.Column &^= withheldBit
 		}
@@ -282,11 +298,15 @@ func readTicket(r *wire.Reader, epoch record.Epochs) Ticket {
 	t.Time = r.Int()
 	t.Received = t.Time + r.Int()
 	t.Message = r.Text()
-	if shape != failuresNone {
+	traced := shape&traceKept != 0
+	if shape &^= traceKept; shape != failuresNone {
 		t.Failures = &Failures{Attempts: int(r.Uint()), Next: r.Time(), Reason: r.Text(), Sentence: r.Text(), Answer: readAnswer(r)}
 	}
 	if shape == failuresAlone {
 		t.Failures.Alone = int(r.Uint())
+	}
+	if traced {
+		t.Trace = record.ReadTrace(r)
 	}
 	return t
 }
@@ -488,7 +508,8 @@ type Ticket struct {
 	Time       int64  // event time to send, ns
 	Received   int64  // ns
 	Message    string
-	Failures   *Failures // nil before the first failure
+	Trace      *domain.Trace // of the event that caused it; nil: it named none
+	Failures   *Failures     // nil before the first failure
 }
 
 // Pending reports whether the ticket is a pending change, in-flight or not.
