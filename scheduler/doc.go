@@ -1,4 +1,4 @@
-// Package scheduler runs named jobs at the times of a cron spec and on demand.
+// Package scheduler runs named jobs at the times of a cron spec.
 //
 // It has three types. A [Schedule] is a parsed spec that returns the next time after a given one. A [Job] is a
 // name, a schedule and a function. A [Scheduler] runs the jobs and records the last run of each in a [Ledger],
@@ -57,7 +57,6 @@
 // counted by the new spec, so the job may be caught up once for times that were never its own. A job that is
 // removed at one restart and added back at another is treated as if the process had been down.
 //
-// Times due more than a year ago are neither counted nor caught up. A request by [Scheduler.Trigger] is kept in
-// memory until its run begins. A run that kills the process is run again at every start; limiting restarts is
-// the service manager's job.
+// Times due more than a year ago are neither counted nor caught up. A run that kills the process is run again at every
+// start; limiting restarts is the service manager's job.
 package scheduler

@@ -17,12 +17,12 @@ const onTime = 2 * heartbeat
 // A clock that starts at 1970 and is then corrected would give half a century of them.
 const maxLookBack = 366 * 24 * time.Hour
 
-// Job is a function to run at the times of a schedule and on demand.
+// Job is a function to run at the times of a schedule.
 type Job struct {
 	// Name identifies the job, also in the ledger.
 	Name string
 
-	// Schedule is when to run the job. With the zero Schedule it runs only when triggered.
+	// Schedule is when to run the job. With the zero Schedule it never runs.
 	Schedule Schedule
 
 	// CatchUp makes one run follow missed times. Otherwise they are only counted. A time noticed within two
@@ -30,7 +30,7 @@ type Job struct {
 	CatchUp bool
 
 	// Do runs the job. scheduled is the scheduled time that the run stands for: the last one, if it catches up
-	// several. For a triggered run it is the time the run begins. Do must return soon after ctx is done. An
+	// several. Do must return soon after ctx is done. An
 	// error returned then means that the run was interrupted, and it is run again at the next start. Any other
 	// error, and a panic, ends the run and is logged and recorded (see [Run] and [Failure]).
 	Do func(ctx context.Context, scheduled time.Time) error
@@ -42,7 +42,6 @@ type task struct {
 
 	listed  bool      // in the current configuration; otherwise kept for its record only
 	running bool      // a run is in progress
-	asked   bool      // a run was requested and has not begun
 	owed    Run       // the run to begin next, as it will be recorded; Started is zero if there is none
 	last    Run       // the last run that began, as the ledger has it; zero before the job was first seen
 	mark    time.Time // times up to here are settled; zero until the scheduler runs
@@ -113,17 +112,14 @@ func (t *task) owe(scheduled time.Time) {
 	t.owed = Run{Job: t.Name, Started: scheduled, Missed: t.missed}
 }
 
-// begin takes the run to start now, if there is one. The job must be settled up to now.
-func (t *task) begin(now time.Time) (r Run, ok bool) {
-	if t.asked {
-		t.owe(now)
-	}
+// begin takes the run to start, if there is one. The job must be settled up to now.
+func (t *task) begin() (r Run, ok bool) {
 	if t.running || t.owed.Started.IsZero() {
 		return Run{}, false
 	}
 	r = t.owed
 	r.inherit(t.last)
-	t.owed, t.asked = Run{}, false
+	t.owed = Run{}
 	t.last, t.running = r, true
 	return r, true
 }
@@ -141,5 +137,5 @@ func (t *task) enlist(j Job, now time.Time) {
 
 // dismiss removes the job from the configuration, and the run it is owed.
 func (t *task) dismiss() {
-	t.listed, t.asked, t.owed = false, false, Run{}
+	t.listed, t.owed = false, Run{}
 }

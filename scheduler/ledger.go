@@ -12,7 +12,7 @@ import (
 type Run struct {
 	Job string
 
-	// Started is the scheduled time that the run stands for. For a triggered run it is the time the run began.
+	// Started is the scheduled time that the run stands for.
 	// Zero means that the job has never run; Finished is then the time it was first seen.
 	Started time.Time
 

@@ -23,7 +23,7 @@ var (
 var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
 // Schedule computes when a job is due. It is a value and safe for concurrent use. The zero Schedule is never
-// due; use it for jobs that only run on demand.
+// due.
 type Schedule struct {
 	spec  string
 	zone  *time.Location

@@ -69,20 +69,6 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
-// Trigger requests a run of the job as soon as no other run of it is in progress. Requests made before that run
-// begins share it. Trigger reports whether the job exists.
-func (s *Scheduler) Trigger(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tasks[name]
-	if t == nil || !t.listed {
-		return false
-	}
-	t.asked = true
-	s.wakeUp()
-	return true
-}
-
 // Replace replaces the jobs. Runs in progress finish first; a job of the same name does not begin another run
 // before that. A job that stays keeps its record and the run it is owed. Its new schedule counts from now.
 func (s *Scheduler) Replace(jobs ...Job) {
@@ -102,7 +88,7 @@ type Planned struct {
 	Spec    string
 	Last    Run       // Started is zero before the first run; Missed includes times missed since
 	Running bool      // Last is in progress
-	Next    time.Time // in the schedule's zone; zero if the job only runs on demand
+	Next    time.Time // in the schedule's zone; zero if it is never due
 }
 
 // Plan lists the jobs in the given order. Before Run it answers from the ledger, so that a process that only
@@ -225,7 +211,7 @@ func (s *Scheduler) step(ctx context.Context) time.Duration {
 	s.settle(now)
 	sleep := heartbeat
 	for _, t := range s.jobs {
-		if r, ok := t.begin(now); ok {
+		if r, ok := t.begin(); ok {
 			j := t.Job // Replace may change t.Job during the run
 			s.runs.Go(func() { s.perform(ctx, t, j, r) })
 		}

@@ -259,60 +259,6 @@ func TestOneSlowJobDoesNotDelayAnother(t *testing.T) {
 	})
 }
 
-func TestTrigger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := worker{takes: 3 * time.Minute}
-		l := newShelf()
-		s, _ := begin(t, l, w.job(t, "0 12 * * *", false))
-		if s.Trigger("nobody") {
-			t.Error("an unknown job was triggered")
-		}
-
-		sleepUntil(at(1, 0))
-		for range 3 { // requested before the run begins
-			if !s.Trigger("job") {
-				t.Error("the job is not known")
-			}
-		}
-		w.expect(t, promptly(at(1, 0))...)
-
-		for range 3 { // requested during the run; they share one more
-			sleepUntil(time.Now().Add(30 * time.Second))
-			s.Trigger("job")
-		}
-		sleepUntil(at(2, 0))
-		w.expect(t, promptly(at(1, 3))...)
-		want := Run{Job: "job", Started: at(1, 3), Finished: at(1, 6)}
-		if diff := cmp.Diff(want, l.run("job")); diff != "" {
-			t.Error(diff)
-		}
-	})
-}
-
-func TestJobWithoutAScheduleRunsOnDemand(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var w worker
-		s, _ := begin(t, newShelf(), Job{Name: "job", Do: w.Do})
-		sleepUntil(at(9, 0))
-		s.Trigger("job")
-		sleepUntil(at(20, 0))
-		w.expect(t, promptly(at(9, 0))...)
-		if p := s.Plan()[0]; !p.Next.IsZero() || p.Spec != "" {
-			t.Errorf("planned %+v", p)
-		}
-	})
-}
-
-func TestTriggerBeforeRunIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var w worker
-		s := New(quiet, newShelf(), w.job(t, "@daily", false))
-		s.Trigger("job")
-		started(t, s)
-		w.expect(t, promptly(midnight)...)
-	})
-}
-
 func TestStartAfterDowntime(t *testing.T) {
 	last := func(missed uint64) Run {
 		return Run{Job: "job", Started: at(-10, 0), Finished: at(-10, 1), Missed: missed}
@@ -397,10 +343,8 @@ func TestStopCutsOffAndJoinsItsRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := worker{takes: time.Hour}
 		l := newShelf()
-		s, stop := begin(t, l, w.job(t, "0 3 * * *", false))
+		_, stop := begin(t, l, w.job(t, "0 3 * * *", false))
 		sleepUntil(at(3, 10))
-		s.Trigger("job")
-		synctest.Wait()
 		stop()
 		if w.beside != 0 {
 			t.Error("Run returned before its run did")
@@ -615,17 +559,16 @@ func TestReplace(t *testing.T) {
 			s, _ := begin(t, l, w.job(t, "@hourly", true))
 			sleepUntil(at(1, 30))
 			s.Replace()
-			if s.Trigger("job") || len(s.Plan()) != 0 {
+			if len(s.Plan()) != 0 {
 				t.Error("the job is still there")
 			}
 			sleepUntil(at(2, 30))
 			s.Replace(w.job(t, "45 * * * *", false))
-			s.Trigger("job")
 			sleepUntil(at(2, 55))
 			w.expect(t, promptly(at(1, 0))...)
-			sleepUntil(at(3, 1))
-			w.expect(t, promptly(at(3, 0))...)
-			if r := l.run("job"); !r.Started.Equal(at(3, 0)) || r.Missed != 1 { // 2:45 was missed; 2:00 was not in its schedule
+			sleepUntil(at(3, 46))
+			w.expect(t, promptly(at(3, 45))...)
+			if r := l.run("job"); !r.Started.Equal(at(3, 45)) || r.Missed != 1 { // 2:45 was missed; 2:00 was not in its schedule
 				t.Errorf("recorded %+v", r)
 			}
 		})
