@@ -11,12 +11,17 @@ import (
 
 // SetJobRun records a run.
 func (s *Store) SetJobRun(ctx context.Context, r query.JobRun) error {
-	text, err := json.Marshal(r)
+	return s.putRun(ctx, query.RunOfJob+r.Job, r)
+}
+
+// putRun keeps v as the record of a key of the bucket of runs.
+func (s *Store) putRun(ctx context.Context, key string, v any) error {
+	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.RunOfJob+r.Job), text)
+		tx.Put(tx.Bucket(state.BucketRuns), []byte(key), text)
 		return nil
 	}, nil)
 }
@@ -38,40 +43,21 @@ func (s *Store) SetVerification(ctx context.Context, v query.Verification) error
 
 // SetNotices keeps n as the record of its receiver.
 func (s *Store) SetNotices(ctx context.Context, n query.Notices) error {
-	text, err := json.Marshal(n)
-	if err != nil {
-		return err
-	}
-	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.RunOfNotices+n.Receiver), text)
-		return nil
-	}, nil)
+	return s.putRun(ctx, query.RunOfNotices+n.Receiver, n)
 }
 
 // SetGoodBackup keeps b as the last good scheduled backup.
 func (s *Store) SetGoodBackup(ctx context.Context, b query.GoodBackup) error {
-	text, err := json.Marshal(b)
-	if err != nil {
-		return err
-	}
-	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.BackupKey), text)
-		return nil
-	}, nil)
+	return s.putRun(ctx, query.BackupKey, b)
 }
 
 // SetPause keeps p as the pause of sending. A nil p ends it.
 func (s *Store) SetPause(ctx context.Context, p *domain.Pause) error {
-	text, err := json.Marshal(p)
-	if err != nil {
-		return err
+	if p != nil {
+		return s.putRun(ctx, query.PauseKey, p)
 	}
 	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		if runs := tx.Bucket(state.BucketRuns); p == nil {
-			tx.Remove(runs, []byte(query.PauseKey))
-		} else {
-			tx.Put(runs, []byte(query.PauseKey), text)
-		}
+		tx.Remove(tx.Bucket(state.BucketRuns), []byte(query.PauseKey))
 		return tx.Err
 	}, nil)
 }

@@ -1,12 +1,6 @@
 package query
 
-import (
-	"encoding/json"
-	"fmt"
-	"time"
-
-	"personasync/store/engine"
-)
+import "time"
 
 // Notices are what one receiver of notifications was told last. They are kept so that a restart neither repeats nor
 // forgets a message.
@@ -27,16 +21,6 @@ type Notice struct {
 }
 
 // Notices lists what each receiver of notifications was told, by receiver.
-func (v *Reader) Notices() (list []Notices, err error) {
-	err = v.Look(func(tx engine.Tx) error {
-		return forEachRun(tx, RunOfNotices, func(text []byte) error {
-			var n Notices
-			if err := json.Unmarshal(text, &n); err != nil {
-				return fmt.Errorf("the record of notifications: %w", err)
-			}
-			list = append(list, n)
-			return nil
-		})
-	})
-	return list, err
+func (v *Reader) Notices() ([]Notices, error) {
+	return allRuns[Notices](v, RunOfNotices, "notifications")
 }

@@ -40,31 +40,13 @@ type GoodBackup struct {
 
 // GoodBackup returns the last good scheduled backup, or nil.
 func (v *Reader) GoodBackup() (b *GoodBackup, err error) {
-	err = v.Look(func(tx engine.Tx) error {
-		text := tx.Bucket(state.BucketRuns).Get([]byte(BackupKey))
-		if text == nil {
-			return nil
-		}
-		if err := json.Unmarshal(text, &b); err != nil {
-			return fmt.Errorf("the record of the last backup: %w", err)
-		}
-		return nil
-	})
+	err = v.readRun(BackupKey, "the last backup", &b)
 	return b, err
 }
 
 // Pause returns the pause that an operator ordered last, which may be over, or nil.
 func (v *Reader) Pause() (p *domain.Pause, err error) {
-	err = v.Look(func(tx engine.Tx) error {
-		text := tx.Bucket(state.BucketRuns).Get([]byte(PauseKey))
-		if text == nil {
-			return nil
-		}
-		if err := json.Unmarshal(text, &p); err != nil {
-			return fmt.Errorf("the record of the pause: %w", err)
-		}
-		return nil
-	})
+	err = v.readRun(PauseKey, "the pause", &p)
 	return p, err
 }
 
@@ -79,25 +61,40 @@ func (v *Reader) Pauses() (list []domain.Pause, err error) {
 
 // ReadPauses is Reader.Pauses.
 func ReadPauses(tx engine.Tx) (list []domain.Pause, err error) {
-	text := tx.Bucket(state.BucketRuns).Get([]byte(PausesKey))
-	if text == nil {
-		return nil, nil
-	}
-	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, fmt.Errorf("the record of the paused computations: %w", err)
-	}
-	return list, nil
+	err = readRun(tx, PausesKey, "the paused computations", &list)
+	return list, err
 }
 
-// forEachRun calls f with the value of every run of one kind.
-func forEachRun(tx engine.Tx, kind string, f func(text []byte) error) error {
-	c := tx.Bucket(state.BucketRuns).Cursor()
-	for k, text := c.Seek([]byte(kind)); bytes.HasPrefix(k, []byte(kind)); k, text = c.Next() {
-		if err := f(text); err != nil {
-			return err
-		}
+// readRun decodes the record of a key into into, which stays as it is if there is none. what names it in an error.
+func (v *Reader) readRun(key, what string, into any) error {
+	return v.Look(func(tx engine.Tx) error { return readRun(tx, key, what, into) })
+}
+
+func readRun(tx engine.Tx, key, what string, into any) error {
+	text := tx.Bucket(state.BucketRuns).Get([]byte(key))
+	if text == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("the record of %s: %w", what, err)
 	}
 	return nil
+}
+
+// allRuns returns the records of one kind, by key. what names one in an error.
+func allRuns[T any](v *Reader, kind, what string) (list []T, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		c := tx.Bucket(state.BucketRuns).Cursor()
+		for k, text := c.Seek([]byte(kind)); bytes.HasPrefix(k, []byte(kind)); k, text = c.Next() {
+			var one T
+			if err := json.Unmarshal(text, &one); err != nil {
+				return fmt.Errorf("the record of %s: %w", what, err)
+			}
+			list = append(list, one)
+		}
+		return nil
+	})
+	return list, err
 }
 
 // JobRun is the last run of a scheduled job, kept so that a run missed while down is known.
@@ -115,16 +112,4 @@ type JobRun struct {
 }
 
 // JobRuns lists the jobs' last runs, by name.
-func (v *Reader) JobRuns() (runs []JobRun, err error) {
-	err = v.Look(func(tx engine.Tx) error {
-		return forEachRun(tx, RunOfJob, func(text []byte) error {
-			var r JobRun
-			if err := json.Unmarshal(text, &r); err != nil {
-				return fmt.Errorf("the record of a job's run: %w", err)
-			}
-			runs = append(runs, r)
-			return nil
-		})
-	})
-	return runs, err
-}
+func (v *Reader) JobRuns() ([]JobRun, error) { return allRuns[JobRun](v, RunOfJob, "a job's run") }

@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"personasync/store/domain"
-	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -193,16 +190,6 @@ func (v Verification) WithFindings(last Verification) Verification {
 }
 
 // Verifications lists the last verification of every computation that had one, by key.
-func (v *Reader) Verifications() (list []Verification, err error) {
-	err = v.Look(func(tx engine.Tx) error {
-		return forEachRun(tx, RunOfVerification, func(text []byte) error {
-			var r Verification
-			if err := json.Unmarshal(text, &r); err != nil {
-				return fmt.Errorf("the record of a verification: %w", err)
-			}
-			list = append(list, r)
-			return nil
-		})
-	})
-	return list, err
+func (v *Reader) Verifications() ([]Verification, error) {
+	return allRuns[Verification](v, RunOfVerification, "a verification")
 }
