@@ -25,7 +25,7 @@ func (c *Change) Cause() string {
 	var b strings.Builder
 	b.WriteString(c.Reason)
 	b.WriteByte(':')
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		b.WriteByte(' ')
 		b.WriteString(normalWord(word))
 	}

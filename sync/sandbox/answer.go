@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"crypto/tls"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -62,9 +63,7 @@ func (a answer) write(w http.ResponseWriter, wait func(time.Duration), drip time
 		breakOff(w)
 		return
 	}
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	if len(a.body) > 0 {
 		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	}

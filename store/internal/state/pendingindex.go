@@ -339,12 +339,7 @@ func (h *PendingIndex) AwaitsProfileIn(l Lane) bool {
 
 // AwaitsProfile reports whether any cohort change waits for the other endpoint.
 func (h *PendingIndex) AwaitsProfile() bool {
-	for _, l := range h.Endpoint(domain.EndpointCohort).Lanes {
-		if h.AwaitsProfileIn(l) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(h.Endpoint(domain.EndpointCohort).Lanes, h.AwaitsProfileIn)
 }
 
 // ProfileCreated notes that MoEngage accepted an attribute or an event of the user at a unix second. If cohort
