@@ -85,16 +85,12 @@ func (d *doctor) checkServer(h *store.DatabaseHealth) {
 
 // checkTerm says who writes.
 func (d *doctor) checkTerm(h *store.DatabaseHealth) {
-	var doors []string
-	for _, door := range h.Doors {
-		doors = append(doors, door.Host)
-	}
 	switch {
 	case h.Holder.Term == 0:
 		d.find("term", "skip", "", "no agent has written there yet")
 	case h.Holder.Left <= 0:
 		d.find("term", "warn", "start an agent", "no agent writes: events are received if an agent runs, and nothing is sent")
 	default:
-		d.find("term", "ok", "", "%s writes, term %d, since %s; connected: %q", h.Holder.Host, h.Holder.Term, domain.Timestamp(h.Holder.Since), doors)
+		d.find("term", "ok", "", "%s writes, term %d, since %s; connected: %q", h.Holder.Host, h.Holder.Term, domain.Timestamp(h.Holder.Since), h.Doors)
 	}
 }

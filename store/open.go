@@ -159,7 +159,8 @@ func (o *opener) load() error {
 // addBuckets makes the buckets that an older version did not know. It writes nothing where they exist. On a full disk the
 // store goes on without them.
 func (o *opener) addBuckets() error {
-	missing, err := lacksBuckets(o.db)
+	missing := false
+	err := o.db.View(func(tx engine.Tx) error { missing = lacksBuckets(tx); return nil })
 	if err != nil || !missing {
 		return err
 	}
@@ -171,13 +172,9 @@ func (o *opener) addBuckets() error {
 	return err
 }
 
-// lacksBuckets reports whether db lacks buckets that an older version did not know.
-func lacksBuckets(db engine.State) (missing bool, err error) {
-	err = db.View(func(tx engine.Tx) error {
-		missing = slices.ContainsFunc(state.StateBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
-		return nil
-	})
-	return missing, err
+// lacksBuckets reports whether a state lacks buckets that an older version did not know.
+func lacksBuckets(tx engine.Tx) bool {
+	return slices.ContainsFunc(state.StateBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
 }
 
 // openInbox opens the inbox behind the last record applied.

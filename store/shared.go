@@ -286,20 +286,19 @@ func (o *sharedOpener) create(ctx context.Context) error {
 
 // load verifies the format of the state and reads it. A writer adds the buckets that an older version did not know.
 func (o *sharedOpener) load(kv *postgres.State) (st *state.State, err error) {
-	if _, err := kv.Epoch(); err != nil {
-		return nil, err
-	}
-	missing, err := lacksBuckets(kv)
-	if err == nil && missing && o.term.held != nil {
-		err = kv.AddBuckets(state.StateBuckets...)
-	}
-	if err != nil {
-		return nil, err
-	}
-	err = kv.View(func(tx engine.Tx) (err error) {
-		st, err = state.LoadCounted(tx)
+	missing := false
+	read := func(tx engine.Tx) (err error) {
+		if err = postgres.CheckFormat(tx); err == nil {
+			missing = lacksBuckets(tx)
+			st, err = state.LoadCounted(tx)
+		}
 		return err
-	})
+	}
+	if err = kv.View(read); err == nil && missing && o.term.held != nil {
+		if err = kv.AddBuckets(state.StateBuckets...); err == nil {
+			err = kv.View(read)
+		}
+	}
 	return st, err
 }
 

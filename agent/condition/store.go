@@ -35,9 +35,7 @@ func SharedStore(role store.Role, h *store.DatabaseHealth, err error) *Store {
 		since := w.Since.UTC().Truncate(time.Second)
 		s.Writer, s.Term, s.TermSince = w.Host, w.Term, &since
 	}
-	for _, d := range h.Doors {
-		s.Doors = append(s.Doors, d.Host)
-	}
+	s.Doors = append(s.Doors, h.Doors...)
 	s.RoundTrip, s.HorizonAge = h.RoundTrip.Seconds(), h.Horizon.Seconds()
 	return s
 }

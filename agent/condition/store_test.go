@@ -12,13 +12,7 @@ import (
 func TestASharedStoreSaysWhoWrites(t *testing.T) {
 	h := &store.DatabaseHealth{RoundTrip: 2 * time.Millisecond, Horizon: time.Minute}
 	h.Holder.Host, h.Holder.Term, h.Holder.Since, h.Holder.Left = "a", 7, time.Date(2026, 3, 14, 9, 26, 53, 5, time.UTC), time.Second
-	h.Doors = append(h.Doors, struct {
-		Host  string
-		Since time.Time
-	}{Host: "a"}, struct {
-		Host  string
-		Since time.Time
-	}{Host: "b"})
+	h.Doors = []string{"a", "b"}
 	ended := *h
 	ended.Holder.Left = -time.Second
 	for _, c := range []struct {

@@ -68,15 +68,22 @@ func (db *DB) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	return conn, explain(err)
 }
 
+// errReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
+var errReadOnlyServer = errors.New("this server takes no writes")
+
 // sameHistory refuses a server that is read only, and one without the term of this process: it was the primary when another
 // one was promoted, and goes on beside it. The next server of the address is tried.
 func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
-	mine := db.term.Load()
-	if err := takesWrites(ctx, conn); err != nil || mine == 0 {
+	readOnly := ""
+	err := send(ctx, conn, func(_ int, v [][]byte) { readOnly = string(v[0]) }, statement{sql: "select current_setting('transaction_read_only')"})
+	if err == nil && readOnly != "off" {
+		err = errReadOnlyServer
+	}
+	mine, there := db.term.Load(), int64(0)
+	if err != nil || mine == 0 {
 		return err
 	}
-	there := int64(0)
-	err := send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{sql: "select number from " + db.quoted("term")})
+	err = send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{sql: "select number from " + db.quoted("term")})
 	if err == nil && there < mine {
 		err = fmt.Errorf("this server has term %d, and the writer was given term %d: it is no longer the primary", there, mine)
 	}
@@ -86,7 +93,8 @@ func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 // check asks the server what it is.
 func (db *DB) check(ctx context.Context) error {
 	var version, standbys string
-	err := db.row(ctx, []*string{&version, &standbys}, "select current_setting('server_version_num'), current_setting('synchronous_standby_names')")
+	err := db.ask(ctx, func(_ int, v [][]byte) { version, standbys = string(v[0]), string(v[1]) },
+		statement{sql: "select current_setting('server_version_num'), current_setting('synchronous_standby_names')"})
 	if err != nil {
 		return explain(err)
 	}
@@ -256,35 +264,11 @@ func (l *lease) Release() {
 	l.Resource.Release()
 }
 
-// row asks for one row of text and scans it into the strings.
-func (db *DB) row(ctx context.Context, into []*string, sql string, params ...string) error {
-	c, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Release()
-	values := make([][]byte, len(params))
-	for i, p := range params {
-		values[i] = []byte(p)
-	}
-	r := c.Value().ExecParams(ctx, sql, values, nil, nil, nil).Read()
-	if r.Err != nil {
-		return r.Err
-	}
-	if len(r.Rows) != 1 {
-		return fmt.Errorf("PostgreSQL answered %d rows in place of one", len(r.Rows))
-	}
-	for i, s := range into {
-		*s = string(r.Rows[0][i])
-	}
-	return nil
-}
-
-// exists reports whether a question is answered with true.
-func (db *DB) exists(ctx context.Context, sql string, params ...string) (bool, error) {
-	var answer string
-	err := db.row(ctx, []*string{&answer}, sql, params...)
-	return answer == "t", err
+// exists reports whether to, such as to_regclass, finds what has a name, which is quoted.
+func (db *DB) exists(ctx context.Context, to, name string) (found bool, err error) {
+	err = db.ask(ctx, func(_ int, v [][]byte) { found = v[0][0] != 0 },
+		statement{"select " + to + "($1) is not null", [][]byte{[]byte(name)}, []uint32{typeText}})
+	return found, err
 }
 
 // run has the server run statements that answer nothing.

@@ -23,7 +23,7 @@ type Health struct {
 	Pooled    bool          // something stands between, which gives out sessions of the server
 	Creates   bool          // this user may make tables in the schema, and the schema if it is missing
 	Holder    Holder
-	Doors     []Door
+	Doors     []string // hosts of the agents that are connected, as they say it: the writer, and those that receive for it
 }
 
 // Health asks the server. It works without a store.
@@ -75,4 +75,13 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	}
 	h.Doors, err = db.Doors(ctx)
 	return h, err
+}
+
+// Doors returns the hosts of the agents that are connected, as the server names their connections. A pooler may hide some.
+func (db *DB) Doors(ctx context.Context) (doors []string, err error) {
+	err = db.ask(ctx, func(_ int, v [][]byte) { doors = append(doors, string(v[0])) }, statement{
+		`select distinct substr(application_name, length($1) + 1) from pg_stat_activity
+	where datname = current_database() and left(application_name, length($1)) = $1 and length(application_name) > length($1) order by 1`,
+		[][]byte{[]byte(application(db.Schema, ""))}, []uint32{typeText}})
+	return doors, explain(err)
 }

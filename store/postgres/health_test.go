@@ -20,7 +20,7 @@ func TestTheHealthOfAServer(t *testing.T) {
 	term := created(t, db)
 	h, err = db.Health(t.Context())
 	must(t, err)
-	if h.Size == 0 || h.Holder.Term != term.Number() || h.Holder.Host != db.Host || h.Holder.Left <= 0 || len(h.Doors) != 1 || h.Doors[0].Host != db.Host {
+	if h.Size == 0 || h.Holder.Term != term.Number() || h.Holder.Host != db.Host || h.Holder.Left <= 0 || len(h.Doors) != 1 || h.Doors[0] != db.Host {
 		t.Errorf("of a store with a writer: %+v", h)
 	}
 

@@ -3,21 +3,21 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Home names the database and its timeline, which changes when a standby is promoted and when a backup is restored. It is
 // empty where this user may not ask.
 func (db *DB) Home(ctx context.Context) (home []byte, err error) {
-	var text string
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = db.row(ctx, []*string{&text}, "select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
-		db.Schema)
+	err = db.ask(ctx, func(_ int, v [][]byte) { home = slices.Clone(v[0]) }, statement{"select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
+		[][]byte{[]byte(db.Schema)}, []uint32{typeText}})
 	if code(err) == stateNoRight {
 		return nil, nil
 	}
-	return []byte(text), explain(err)
+	return home, explain(err)
 }
 
 // tellPatience bounds how long a person waits for the name of the writer.

@@ -29,7 +29,7 @@ import (
 type Log struct {
 	*groupcommit.Committer
 	db   *DB
-	term atomic.Pointer[Term]  // nil: another agent looks after the partitions
+	term *Term                 // nil: another agent looks after the partitions
 	stop sync.Once             // of Stop
 	end  context.CancelFunc    // ends watch
 	over chan struct{}         // closed when watch has ended
@@ -67,7 +67,7 @@ const (
 // Log opens the inbox. Under a term it makes partitions, and the next record gets number first at least. CloseFiles closes
 // it.
 func (db *DB) Log(first uint64, t *Term) (*Log, error) {
-	in := &Log{db: db, over: make(chan struct{})}
+	in := &Log{db: db, term: t, over: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := in.look(ctx); err != nil {
@@ -81,7 +81,6 @@ func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	if err := in.findOldest(ctx); err != nil {
 		return nil, fmt.Errorf("open the inbox: %w", err)
 	}
-	in.Under(t)
 	in.Committer = groupcommit.New(groupcommit.Config{Commit: in.commit, Apart: true})
 	ctx, in.end = context.WithCancel(context.Background())
 	go in.watch(ctx)
@@ -106,16 +105,12 @@ func (in *Log) begin(ctx context.Context, t *Term, first uint64) error {
 
 func (in *Log) table() string { return in.db.quoted("records") }
 
-// Under has the log look after the partitions while a term lasts. nil ends it.
-func (in *Log) Under(t *Term) { in.term.Store(t) }
-
 // leading returns the term under which this agent looks after the inbox, nil without one.
 func (in *Log) leading() *Term {
-	t := in.term.Load()
-	if t != nil && t.life.Err() != nil {
+	if in.term != nil && in.term.life.Err() != nil {
 		return nil
 	}
-	return t
+	return in.term
 }
 
 // commit appends a group in one round trip. It is durable once the server says so without a warning.

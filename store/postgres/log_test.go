@@ -328,14 +328,15 @@ func TestOnlyTheWriterLooksAfterTheInbox(t *testing.T) {
 
 // TestADoorAheadOfThePartitionsIsBusy: it says why, nothing is lost, and once they are made it goes on.
 func TestADoorAheadOfThePartitionsIsBusy(t *testing.T) {
-	in, term := inbox(t)
-	in.Under(nil)
+	writer, term := inbox(t)
+	writer.CloseFiles()
+	in := openLog(t, writer.db, 1, nil)
 	putRow(t, in, 1, 3*perPartition-1, noon)
 	err := in.Append(t.Context(), event("ann"))
 	if !errors.Is(err, domain.ErrBusy) || !strings.Contains(err.Error(), "before an agent holds the term") {
 		t.Fatalf("it answers %v", err)
 	}
-	in.Under(term)
+	openLog(t, writer.db, 1, term)
 	eventually(t, "partitions are made", func() bool { return in.Append(t.Context(), event("bob")) == nil })
 	if got := usersIn(t, in, 3*perPartition, 1<<20); !slices.Equal(got, []string{"bob"}) {
 		t.Errorf("read %v", got)

@@ -65,11 +65,11 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 	schema := quote(db.Schema)
 	var failed error
 	for range 2 { // two agents may start at once: the one that comes second finds what the other made
-		found, err := db.exists(ctx, "select to_regclass($1) is not null", db.quoted("holder"))
+		found, err := db.exists(ctx, "to_regclass", db.quoted("holder"))
 		if err != nil || found {
 			return explain(err)
 		}
-		if found, err = db.exists(ctx, "select to_regnamespace($1) is not null", schema); err != nil {
+		if found, err = db.exists(ctx, "to_regnamespace", schema); err != nil {
 			return explain(err)
 		}
 		create := fmt.Sprintf(termTables, schema)
@@ -91,7 +91,7 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 func (db *DB) Exists(ctx context.Context) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	found, err = db.exists(ctx, "select to_regclass($1) is not null", db.quoted(string(engine.BucketMeta)))
+	found, err = db.exists(ctx, "to_regclass", db.quoted(string(engine.BucketMeta)))
 	return found, explain(err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,7 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// State is an engine.State. View, Epoch and Close may be called concurrently, Update by one goroutine. A term has one
+// State is an engine.State. View and Close may be called concurrently, Update by one goroutine. A term has one
 // State, by which all is written while it lasts.
 type State struct {
 	db       *DB
@@ -162,9 +163,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		}
 	}
 	r := &reader{state: s, life: s.life, conn: s.conn, tables: make(map[string]*table)}
-	for name, t := range s.kept {
-		r.tables[name] = t
-	}
+	maps.Copy(r.tables, s.kept)
 	tx := overlay.Over(r)
 	if err = r.run(f, tx); r.err != nil {
 		return r.err
@@ -288,18 +287,15 @@ func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byt
 	return translate(err)
 }
 
-// Epoch verifies the format of the store and returns its epoch.
-func (s *State) Epoch() (epoch uint32, err error) {
-	err = s.View(func(tx engine.Tx) error {
-		meta := tx.Bucket(engine.BucketMeta)
-		if len(meta.Get(engine.MetaFormat)) != 4 || len(meta.Get(engine.MetaEpoch)) != 4 {
-			return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
-		}
-		if v := binary.BigEndian.Uint32(meta.Get(engine.MetaFormat)); v > engine.Format {
-			return fmt.Errorf("%w: the store in PostgreSQL has format %d, this program knows %d: install the newer version again", wire.ErrNewer, v, engine.Format)
-		}
-		epoch = binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))
-		return nil
-	})
-	return epoch, err
+// CheckFormat returns an error unless this program can read the store that tx sees.
+func CheckFormat(tx engine.Tx) error {
+	meta := tx.Bucket(engine.BucketMeta)
+	format := meta.Get(engine.MetaFormat)
+	if len(format) != 4 || len(meta.Get(engine.MetaEpoch)) != 4 {
+		return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
+	}
+	if v := binary.BigEndian.Uint32(format); v > engine.Format {
+		return fmt.Errorf("%w: the store in PostgreSQL has format %d, this program knows %d: install the newer version again", wire.ErrNewer, v, engine.Format)
+	}
+	return nil
 }

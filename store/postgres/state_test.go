@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -40,11 +39,8 @@ func newTerm(t testing.TB, db *DB) *Term {
 		t.Fatal(err)
 	}
 	term := &Term{db: db, life: context.Background()}
-	var n string
-	err := db.row(context.Background(), []*string{&n}, "update personasync.term set number = number + 1 returning number")
-	if err == nil {
-		term.number, err = strconv.ParseInt(n, 10, 64)
-	}
+	err := db.ask(context.Background(), func(_ int, v [][]byte) { term.number = integer(v[0]) },
+		statement{sql: "update personasync.term set number = number + 1 returning number"})
 	if err != nil {
 		t.Fatal(err)
 	}

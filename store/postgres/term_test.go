@@ -290,14 +290,7 @@ func TestDoorsAreTheAgentsThatAreConnected(t *testing.T) {
 	agent(t, Config{URL: address, Host: strings.Repeat("long", 30)})
 	doors, err := list[0].Doors(t.Context())
 	must(t, err)
-	names := []string{}
-	for _, d := range doors {
-		names = append(names, d.Host)
-		if time.Since(d.Since).Abs() > 10*time.Minute {
-			t.Errorf("%s is connected since %v", d.Host, d.Since)
-		}
-	}
-	if got := strings.Join(names, " "); got != "a b c "+strings.Repeat("long", 30)[:63-len("personasync@")] {
+	if got := strings.Join(doors, " "); got != "a b c "+strings.Repeat("long", 30)[:63-len("personasync@")] {
 		t.Errorf("doors: %s", got)
 	}
 	list[1].Close()

@@ -97,21 +97,6 @@ func giveUpSending(network, _ string, c syscall.RawConn) error {
 	return errors.Join(controlled, err)
 }
 
-// errReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
-var errReadOnlyServer = errors.New("this server takes no writes")
-
-// takesWrites refuses the connection of a server that takes no writes, so that the next one of the address is asked.
-func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
-	r := conn.ExecParams(ctx, "select current_setting('transaction_read_only')", nil, nil, nil, nil).Read()
-	switch {
-	case r.Err != nil:
-		return r.Err
-	case len(r.Rows) == 1 && string(r.Rows[0][0]) == "off":
-		return nil
-	}
-	return errReadOnlyServer
-}
-
 // haveServerProbe has the server find out within seconds that this machine is gone. Otherwise it would keep the locks of a
 // transaction of which half has arrived for hours: no timeout of its own runs then.
 func haveServerProbe(ctx context.Context, conn *pgconn.PgConn) error {
