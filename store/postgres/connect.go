@@ -273,6 +273,8 @@ func (db *DB) exists(ctx context.Context, to, name string) (found bool, err erro
 
 // run has the server run statements that answer nothing.
 func (db *DB) run(ctx context.Context, sql string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	c, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return err

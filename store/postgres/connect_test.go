@@ -26,13 +26,14 @@ func open(t testing.TB) *DB {
 
 func TestAnAddressThatCannotBeUsedSaysWhatToDoWithoutThePassword(t *testing.T) {
 	for address, want := range map[string]string{
-		"host=db password=secret":                                     "not of the form postgres://USER",
-		"postgres://u:sec%ret@db/x":                                   "not of the form postgres://USER",
-		"mysql://u:secret@db/x":                                       "not of the form postgres://USER",
-		"postgres://u:secret@/x":                                      "names no host",
-		"postgres://u:secret@db":                                      "names no database",
-		"postgres://db/x?password=secret":                             "names no user",
-		"postgres://u:secret@db/x?sslmode=require":                    "sslmode=verify-full",
+		"":                                         "config check",
+		"host=db password=secret":                  "not of the form postgres://USER",
+		"postgres://u:sec%ret@db/x":                "not of the form postgres://USER",
+		"mysql://u:secret@db/x":                    "not of the form postgres://USER",
+		"postgres://u:secret@/x":                   "names no host",
+		"postgres://u:secret@db":                   "names no database",
+		"postgres://db/x?password=secret":          "names no user",
+		"postgres://u:secret@db/x?sslmode=require": "sslmode=verify-full",
 		"postgres://u:secret@localhost,db/x?sslmode=disable":          "does not prove that db is your server",
 		"postgres://u:secret@db/x?connect_timeout=secret":             "cannot be used",
 		"postgres://u:secret@db:port/x":                               "not of the form",

@@ -28,6 +28,8 @@ type Health struct {
 
 // Health asks the server. It works without a store.
 func (db *DB) Health(ctx context.Context) (h Health, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	c, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return h, explain(err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/internal/groupcommit"
 	"personasync/store/internal/record"
@@ -175,9 +174,10 @@ func appendError(err error) error {
 	refused := errors.As(err, &p) && p.SeverityUnlocalized == "ERROR"
 	switch {
 	case refused && p.Code == stateNoPartition:
-		return fmt.Errorf("%w: no partition for more records is made in PostgreSQL, and none will be before an agent holds the term", domain.ErrBusy)
+		return errors.New("write the inbox: no partition for more records is made in PostgreSQL, and none will be before an agent holds the term")
 	case refused && p.Code == stateLockTimeout:
-		return fmt.Errorf("%w: the append of another agent does not end in PostgreSQL: see whether its standby confirms commits", domain.ErrBusy)
+		return errors.New("write the inbox: it has been locked in PostgreSQL for 5 s, by the append of another agent or by a statement of an administrator: see whether the standby confirms commits, " +
+			"and select pid, wait_event, query from pg_stat_activity where wait_event is not null")
 	case refused, pgconn.SafeToRetry(err):
 		return fmt.Errorf("write the inbox: %w", translate(err))
 	}

@@ -326,14 +326,15 @@ func TestOnlyTheWriterLooksAfterTheInbox(t *testing.T) {
 	}
 }
 
-// TestADoorAheadOfThePartitionsIsBusy: it says why, nothing is lost, and once they are made it goes on.
-func TestADoorAheadOfThePartitionsIsBusy(t *testing.T) {
+// TestADoorAheadOfThePartitionsSaysWhy: more events than can be written are not the reason, nothing is lost, and once they are made
+// it goes on.
+func TestADoorAheadOfThePartitionsSaysWhy(t *testing.T) {
 	writer, term := inbox(t)
 	writer.CloseFiles()
 	in := openLog(t, writer.db, 1, nil)
 	putRow(t, in, 1, 3*perPartition-1, noon)
 	err := in.Append(t.Context(), event("ann"))
-	if !errors.Is(err, domain.ErrBusy) || !strings.Contains(err.Error(), "before an agent holds the term") {
+	if err == nil || errors.Is(err, domain.ErrBusy) || !strings.Contains(err.Error(), "before an agent holds the term") {
 		t.Fatalf("it answers %v", err)
 	}
 	openLog(t, writer.db, 1, term)
@@ -341,6 +342,44 @@ func TestADoorAheadOfThePartitionsIsBusy(t *testing.T) {
 	if got := usersIn(t, in, 3*perPartition, 1<<20); !slices.Equal(got, []string{"bob"}) {
 		t.Errorf("read %v", got)
 	}
+}
+
+// TestAnAppendBehindALockSaysWhy: it was reported as more events than can be written.
+func TestAnAppendBehindALockSaysWhy(t *testing.T) {
+	in, _ := inbox(t)
+	must(t, in.Append(t.Context(), event("ann")))
+	c, err := in.db.connect(t.Context())
+	must(t, err)
+	defer closeNow(c)
+	must(t, c.Exec(t.Context(), "begin; lock table "+in.table()+" in access exclusive mode").Close())
+	if err := in.Append(t.Context(), event("bob")); err == nil || errors.Is(err, domain.ErrBusy) || !strings.Contains(err.Error(), "locked in PostgreSQL") {
+		t.Errorf("it answers %v", err)
+	}
+}
+
+// TestAgentsAppendWhateverTheAdministratorHasSet: under another isolation an append does not see what was committed while it waited.
+func TestAgentsAppendWhateverTheAdministratorHasSet(t *testing.T) {
+	in, _ := inbox(t)
+	var database string
+	must(t, in.db.ask(t.Context(), func(_ int, v [][]byte) { database = string(v[0]) }, statement{sql: "select current_database()"}))
+	for _, setting := range []string{"default_transaction_isolation = 'serializable'", "idle_session_timeout = '50ms'", "search_path = 'nowhere'", "bytea_output = 'escape'"} {
+		if err := in.db.run(t.Context(), "alter database "+database+" set "+setting); err != nil && code(err) != stateUnknownSetting { // of a later version
+			t.Fatal(err)
+		}
+	}
+	in.db.pool.Reset()
+	other := openLog(t, agent(t, Config{URL: in.db.URL}), 1, nil)
+	var appends sync.WaitGroup
+	for _, door := range []*Log{in, other} {
+		appends.Go(func() {
+			for range 200 {
+				if err := door.Append(t.Context(), event("ann")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	appends.Wait()
 }
 
 // TestRewrite: the records of a user go, and the others stay as they were.

@@ -127,8 +127,11 @@ func (db *DB) gone() error {
 }
 
 // take writes the next term. It locks the row of the holder, which each renewal writes, and then the fence, which a
-// transaction of the writer before holds until it ends.
+// transaction of the writer before holds until it ends. It waits for each half a second, and a commit that takes longer than the
+// TTL gives no term. So what takes longer than both is a server that stands still, and another one may be the primary by now.
 func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (*Term, error) {
+	ctx, cancel := context.WithTimeout(ctx, db.TTL+time.Second)
+	defer cancel()
 	var held bool
 	var was int64
 	err := send(ctx, conn, func(n int, v [][]byte) {
@@ -345,6 +348,8 @@ func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
 
 // ask sends one statement on a connection of the pool.
 func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s statement) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	c, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return err

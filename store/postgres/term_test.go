@@ -384,3 +384,22 @@ func TestASchemaThatIsGoneIsNotMadeAgain(t *testing.T) {
 		t.Errorf("a store is there: %v, %v", found, err)
 	}
 }
+
+// TestATermIsNotWaitedForWhereTheServerStandsStill: another server may be the primary by now, and nobody would ask it.
+func TestATermIsNotWaitedForWhereTheServerStandsStill(t *testing.T) {
+	p := newProxy(t, pgtest.URL(t))
+	db := agent(t, Config{URL: p.URL(), TTL: 200 * time.Millisecond})
+	must(t, leads(t, db).Release(t.Context()))
+	p.Watch(func(toServer []byte) bool {
+		return !bytes.Contains(toServer, []byte("until > clock_timestamp(), false)"))
+	})
+	if term, err := db.Acquire(t.Context()); err == nil {
+		t.Errorf("it has term %d", term.Number())
+	}
+	p.Watch(nil)
+	p.Heal()
+	eventually(t, "the term is taken", func() bool {
+		term, err := db.Acquire(t.Context())
+		return err == nil && term.Release(t.Context()) == nil
+	})
+}

@@ -24,6 +24,9 @@ const (
 
 // parse reads the URL of a Config. No error has a part of the URL that could be a password.
 func parse(address string) (c *pgconn.Config, most int32, err error) {
+	if address == "" {
+		return nil, 0, errors.New("the address of the store could not be read: `personasync config check` says why; be the user of the agent, or give it in PERSONASYNC_STORE_URL")
+	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return nil, 0, fmt.Errorf("the address of the store is not of the form %s: write it so; a password with characters such as / or @ has them as %%2F and %%40", form)
@@ -58,7 +61,7 @@ func parse(address string) (c *pgconn.Config, most int32, err error) {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 		Control:         giveUpSending,
 	}).DialContext
-	c.AfterConnect = haveServerProbe
+	c.AfterConnect = settleSession
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
@@ -97,10 +100,19 @@ func giveUpSending(network, _ string, c syscall.RawConn) error {
 	return errors.Join(controlled, err)
 }
 
-// haveServerProbe has the server find out within seconds that this machine is gone. Otherwise it would keep the locks of a
-// transaction of which half has arrived for hours: no timeout of its own runs then.
-func haveServerProbe(ctx context.Context, conn *pgconn.PgConn) error {
-	return conn.Exec(ctx, "set tcp_keepalives_idle = 4; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3").Close()
+// sessionSettings hold whatever an administrator has set for the user or the database.
+//
+// The server finds out within seconds that this machine is gone. Otherwise it would keep the locks of a transaction of which
+// half has arrived for hours: no timeout of its own runs then. A statement alone, such as an append, sees what was committed
+// while it waited for a lock. The connections of an agent are idle for as long as nothing comes.
+const sessionSettings = `set tcp_keepalives_idle = 4; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
+	set default_transaction_isolation = 'read committed';
+	select set_config(name, '0', false) from pg_settings where name in ('idle_session_timeout', 'transaction_timeout')`
+
+func settleSession(ctx context.Context, conn *pgconn.PgConn) error {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	return conn.Exec(ctx, sessionSettings).Close()
 }
 
 // requireTLS has the server's certificate verified wherever the way to it leaves this machine, and refuses less.
