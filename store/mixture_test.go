@@ -13,15 +13,15 @@ import (
 )
 
 // mixture is the model of a day on which everything is in use that keeps a change from MoEngage: consent, a share, a
-// holdout, deletes at MoEngage, and the guard. A nil one is of a day without.
+// holdout, a pause, deletes at MoEngage, and the guard. A nil one is of a day without.
 type mixture struct {
 	sure    map[string]bool      // by user.key: MoEngage was told, or may have been
 	until   map[string]time.Time // by user: MoEngage deletes them until then
 	dropped bool                 // an operator dropped something
 }
 
-// TestNoMixtureLetsOutWhatOnePartForbids has consent, shares, holdouts, deletes, the guard, operators, restarts and
-// overlapping requests meet. No lease has what any of them forbids at that moment, the books balance after each step, and
+// TestNoMixtureLetsOutWhatOnePartForbids has consent, shares, holdouts, pauses, deletes, the guard, operators, restarts
+// and overlapping requests meet. No lease has what any of them forbids at that moment, the books balance after each step, and
 // once everything is allowed MoEngage holds what is true here.
 func TestNoMixtureLetsOutWhatOnePartForbids(t *testing.T) {
 	sends := []domain.SendMethods{
@@ -39,13 +39,14 @@ func newMixedDay(t *testing.T, seed int, sends []domain.SendMethods) *everyday {
 	e := newEveryday(t, seed, sends)
 	e.them.guarded = true // what is held goes when it may
 	e.consents = &consents{of: map[string]*agreement{}, tried: map[string]bool{}}
+	e.paused = map[string]bool{}
 	e.mixed = &mixture{sure: map[string]bool{}, until: map[string]time.Time{}}
 	e.rules.Deletes = domain.Deletes{Send: true, PerDay: 2}
 	e.rules.Lists = map[string]domain.UserList{"pilot": domain.NewUserList([]string{"user0", "user3", "user7"})}
 	e.orders = []orderKind{
 		ordersImport, ordersBaseline, ordersReconcile, ordersReconcile, ordersClose, ordersDiscard, ordersRelease, ordersRetry, ordersCollapse, ordersForget, ordersStatement,
 		ordersStatement, ordersStatement, ordersStatement, ordersAsk, ordersAsk, ordersShare, ordersShare, ordersShare, ordersDelete, ordersDelete, ordersDrop, ordersDrop,
-		ordersAllow, ordersNight,
+		ordersAllow, ordersNight, ordersPause, ordersPause, ordersPause,
 	}
 	for i := range 3 {
 		e.ask(fmt.Sprint("aud", i))
@@ -173,6 +174,7 @@ func (e *everyday) allow() {
 	e.rules.Sections = nil
 	must(e, e.SetRules(context.Background(), e.rules))
 	must(e, e.Applied(context.Background()))
+	e.resumes()
 	e.comply()
 	delivered := domain.Delivered
 	for {

@@ -167,3 +167,38 @@ func TestAPauseByIDHoldsOneOfSeveralUntilTheyAreOne(t *testing.T) {
 		t.Errorf("resumed %+v, %v", was, err)
 	}
 }
+
+// TestAnOlderRemovalDoesNotLeaveBehindANewerValue: it was held by a pause, and values do not collapse. When the pause had
+// ended, a new consent queued the newer value, and the guard took the removal for an exit: released later, it told MoEngage
+// "no member" of a member.
+func TestAnOlderRemovalDoesNotLeaveBehindANewerValue(t *testing.T) {
+	r := rules(domain.SendAttribute)
+	r.Defaults.Collapse, r.Defaults.Consent = false, []string{"Marketing"}
+	r.Guard = domain.Guard{Share: 0.3, Count: 2, Window: time.Hour}
+	b, them, ctx := open(t, r), newMoengage(), t.Context()
+	states := func(minute int, given ...string) {
+		b.receive(event("ann", "big", true, minute, func(e *domain.Event) { e.Consent = &domain.Preferences{Given: given} }))
+	}
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("cid", "vip", true, 1))
+	states(2, "Marketing")
+	b.tell(them)
+	_, err := b.PauseComputation(ctx, "vip", domain.Pause{Why: "freeze"})
+	must(t, err)
+	states(3)
+	if n := len(b.ids(domain.StateHeld)); n != 1 || them.attributes["ann.vip"] != "true" {
+		t.Fatalf("%d are held, and MoEngage holds %q: this shows nothing", n, them.attributes["ann.vip"])
+	}
+	b.receive(event("bob", "vip", false, 3), event("cid", "vip", false, 3))
+	_, err = b.ResumeComputation(ctx, "vip")
+	must(t, err)
+	states(4, "Marketing")
+	_, err = b.CompareConsent(ctx)
+	must(t, err)
+	b.tell(them)
+	release(b, "vip")
+	b.tell(them)
+	if got := them.attributes["ann.vip"]; got != "true" {
+		t.Errorf("MoEngage holds %q of a member with consent", got)
+	}
+	recount(t, b)
+}

@@ -42,7 +42,11 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		HoldExit(tx, u, f, ch, e)
 		return
 	}
-	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.Loose > 0) && (allowed || !unheard(e, want)) && (!untold(e, ch, p) || setAside(tx, u, f)) { // changes queued before collapse was turned on leave first
+	held := isSelected(tx, e)
+	if ch.Kind == domain.KindAttribute && (!p.Collapse && !held || e.Loose > 0) && (allowed || !unheard(e, want)) && (!untold(e, ch, p) || setAside(tx, u, f)) { // changes queued before collapse was turned on leave first
+		if held {
+			supersede(tx, u, f, e, ch.ID)
+		}
 		ch.Loose = true
 		e.Loose++
 		Enqueue(tx, u, ch)
@@ -58,6 +62,16 @@ func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 	if parked != nil {
 		RepeatCohorts(tx, c, parked)
 	}
+}
+
+// isSelected reports whether a rollout, or a pause, held the open change of e. Once neither does, a newer one replaces it
+// whether values collapse or not: let go later, it would leave behind the newer one.
+func isSelected(tx *state.Tx, e *state.Entry) bool {
+	if e.Waiting.Place != state.PlaceHeld {
+		return false
+	}
+	ch := tx.Fetch(tx.Held, state.IDKey(e.Waiting.ID))
+	return ch != nil && domain.IsSelection(ch.Reason)
 }
 
 // draftWanted makes ch the change by which field f becomes want.
