@@ -120,3 +120,43 @@ func TestInnerBuckets(t *testing.T) {
 		t.Error("a bucket that was dropped and made again has keys")
 	}
 }
+
+// TestChangesAreAllThatWasWritten: in the order of buckets and keys. A bucket that replaces another one begins with its end.
+func TestChangesAreAllThatWasWritten(t *testing.T) {
+	base := Empty([]byte("a"), name)
+	for _, key := range []string{"k1", "k2", "k3"} {
+		_ = base.Bucket(name).Put([]byte(key), []byte("below"))
+	}
+	for _, day := range []string{"d1", "d2", "d3"} {
+		inner, _ := base.Bucket(name).MakeInner([]byte(day))
+		_ = inner.Put([]byte("k"), []byte("below"))
+	}
+	over := Over(base)
+	_ = over.Bucket([]byte("a")).Put([]byte("z"), []byte("1"))
+	b := over.Bucket(name)
+	_ = b.Put([]byte("k2"), []byte("2"))
+	_ = b.Delete([]byte("k1"))
+	_ = b.Put([]byte("k0"), []byte("3"))
+	_ = b.Inner([]byte("d1")).Put([]byte("l"), []byte("4"))
+	_ = b.DropInner([]byte("d2"))
+	_ = b.DropInner([]byte("d3"))
+	for _, day := range []string{"d3", "d4"} {
+		inner, _ := b.MakeInner([]byte(day))
+		_ = inner.Put([]byte("k"), []byte("5"))
+	}
+	var got []string
+	for c := range over.Changes() {
+		value := string(c.Value)
+		if c.Value == nil {
+			value = "gone"
+		}
+		got = append(got, fmt.Sprintf("%s/%s/%s=%s", c.Bucket, c.Inner, c.Key, value))
+	}
+	want := []string{"a//z=1", "b/d1/l=4", "b//d2=gone", "b//d3=gone", "b//d3=", "b/d3/k=5", "b//d4=gone", "b//d4=", "b/d4/k=5", "b//k0=3", "b//k1=gone", "b//k2=2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("changes\n%q\nwant\n%q", got, want)
+	}
+	for range over.Changes() {
+		break
+	}
+}

@@ -193,23 +193,60 @@ func TestACallerOfACommitApartCanGo(t *testing.T) {
 	l.Stop()
 }
 
+// wakes fails unless Written has received, and takes that.
+func wakes(t *testing.T, l *log, why string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); len(l.Written()) == 0; time.Sleep(time.Millisecond) { // after the answer
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody was told of %s", why)
+		}
+	}
+	<-l.Written()
+}
+
+// TestACommitThatFailsIsAnsweredToAll: nothing of it counts as written, and the next one is tried.
+func TestACommitThatFailsIsAnsweredToAll(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	fails := true
+	c := New(Config{Commit: func(Group) error {
+		if fails {
+			return broken
+		}
+		return nil
+	}})
+	for _, append := range []func(context.Context, ...[]byte) error{c.Append, c.AppendOther} {
+		if err := append(t.Context(), []byte("ann")); !errors.Is(err, broken) {
+			t.Errorf("answered %v", err)
+		}
+	}
+	must(t, c.Probe(t.Context())) // it asks whether commits end, not how
+	c.Hold()                      // the last commit has ended
+	c.Release()
+	if c.Events() != 0 || c.Others() != 0 || c.Commits() != 0 || c.Finished() != 3 || len(c.Written()) != 0 {
+		t.Errorf("%d events, %d orders, %d commits of %d are counted, told %d times", c.Events(), c.Others(), c.Commits(), c.Finished(), len(c.Written()))
+	}
+	fails = false
+	must(t, c.Append(t.Context(), []byte("ann")))
+	c.Stop()
+	if err := c.Probe(t.Context()); !errors.Is(err, domain.ErrClosed) {
+		t.Errorf("a closed log answers a probe with %v", err)
+	}
+}
+
 // TestRecordsOfOthersAreCountedUntilTheyAreApplied: and applying those of another process does not make the count negative.
 func TestRecordsOfOthersAreCountedUntilTheyAreApplied(t *testing.T) {
 	l := open(t, Config{})
 	defer l.Stop()
 	must(t, l.AppendOther(t.Context(), []byte("an order"), []byte("rules")))
+	wakes(t, l, "a commit")
 	l.Arrived(5)
+	wakes(t, l, "a commit of another process")
 	if l.Others() != 2 || l.Events() != 5 {
 		t.Errorf("%d orders are not applied and %d events came, want 2 and 5", l.Others(), l.Events())
 	}
 	l.OthersApplied(7)
 	if l.Others() != 0 {
 		t.Errorf("%d orders are not applied, want none", l.Others())
-	}
-	select {
-	case <-l.Written():
-	default:
-		t.Error("nobody was told of what was written")
 	}
 }
 

@@ -213,6 +213,38 @@ func TestAnInboxWithAGapIsCopiedFromBehindIt(t *testing.T) {
 	}
 }
 
+// TestTheLastRecordIsCopiedThoughItIsReadAlone: records larger than a portion come one by one.
+func TestTheLastRecordIsCopiedThoughItIsReadAlone(t *testing.T) {
+	from, to := inbox(t, t.TempDir(), 1), inbox(t, t.TempDir(), 1)
+	for range 3 {
+		must(t, from.Append(t.Context(), make([]byte, portionBytes+1)))
+	}
+	must(t, copied(t, from, to, 1))
+	if to.Last() != 3 {
+		t.Errorf("the last of 3 records is number %d", to.Last())
+	}
+}
+
+// TestPortionsAreBounded: a transaction that read all of a bucket would need memory for all of it.
+func TestPortionsAreBounded(t *testing.T) {
+	s, entries := stocked(t), 0
+	for _, name := range [][]byte{state.BucketRows, state.BucketMessages} {
+		must(t, walk(t.Context(), s, name, func(list []entry) error {
+			bytes := int64(0)
+			for i := range list {
+				bytes += list[i].size()
+			}
+			if entries += len(list); bytes > portionBytes+2000 || len(list) > portionBytes/64 {
+				t.Errorf("%s: a portion has %d entries of %d bytes", name, len(list), bytes)
+			}
+			return nil
+		}))
+	}
+	if want := 5000 + 5 + 40_004; entries != want { // 5 inner buckets come as entries of their own
+		t.Errorf("%d entries, want %d", entries, want)
+	}
+}
+
 func TestAnEmptyInbox(t *testing.T) {
 	from, to := inbox(t, t.TempDir(), 50), inbox(t, t.TempDir(), 50)
 	first, err := Contiguous(t.Context(), from)
