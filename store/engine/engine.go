@@ -1,6 +1,9 @@
 package engine
 
-import "iter"
+import (
+	"bytes"
+	"iter"
+)
 
 // State is an ordered key-value store. One caller at a time may call Update; View may be called concurrently.
 type State interface {
@@ -39,9 +42,9 @@ type Bucket interface {
 	Delete(key []byte) error
 	// Cursor returns a cursor that stands nowhere yet. A cursor is lost when its bucket changes.
 	Cursor() Cursor
-	// Want is a hint that keys with these prefixes will be read, for an engine to which each read is a long way. One that
-	// has no use for it calls nothing.
-	Want(prefixes iter.Seq[[]byte])
+	// Want is a hint that the keys from the first of each two up to the second, which is not among them, will be read: at
+	// least the first few. It is for an engine to which each read is a long way. One that has no use for it calls nothing.
+	Want(ranges iter.Seq2[[]byte, []byte])
 	// ForEach calls f for every key in order, until f fails. The value of an inner bucket is nil.
 	ForEach(f func(key, value []byte) error) error
 
@@ -62,6 +65,9 @@ type Cursor interface {
 	Seek(key []byte) (found, value []byte)
 	Next() (key, value []byte)
 	Prev() (key, value []byte)
+	// Within is a hint for Seek and Next, until the next one: keys behind all that begin with this prefix are of no use, and
+	// may be missing. The prefix must not change meanwhile.
+	Within(prefix []byte)
 }
 
 // The buckets that Check is about, and the keys of the first under which the epoch of the store and the version of its
@@ -78,6 +84,28 @@ const Format = 2
 
 // BucketJournal only grows at its end, so an engine need not leave room in its pages.
 var BucketJournal = []byte("journal")
+
+// Beginning returns the ranges of the keys that begin with prefixes; see Bucket.Want.
+func Beginning(prefixes iter.Seq[[]byte]) iter.Seq2[[]byte, []byte] {
+	return func(yield func(from, to []byte) bool) {
+		for p := range prefixes {
+			if !yield(p, Beyond(p)) {
+				return
+			}
+		}
+	}
+}
+
+// Beyond returns the first key behind all that begin with a prefix; nil: there is none.
+func Beyond(prefix []byte) []byte {
+	end := bytes.TrimRight(prefix, "\xff")
+	if len(end) == 0 {
+		return nil
+	}
+	end = bytes.Clone(end)
+	end[len(end)-1]++
+	return end
+}
 
 // Count returns how many keys a bucket has. It visits them all.
 func Count(b Bucket) (n int) {

@@ -42,11 +42,15 @@ func (b *bucket) MakeInner([]byte) (engine.Bucket, error) { return nil, errReadO
 func (b *bucket) DropInner([]byte) error                  { return errReadOnly }
 
 // Want implements engine.Bucket.
-func (b *bucket) Want(prefixes iter.Seq[[]byte]) {
-	var list [][]byte
-	for p := range prefixes {
-		if key := slices.Concat(b.prefix, p); b.t.known.at(key) == nil {
-			list = append(list, key)
+func (b *bucket) Want(ranges iter.Seq2[[]byte, []byte]) {
+	var list []span
+	for from, to := range ranges {
+		s := span{from: slices.Concat(b.prefix, from), to: slices.Concat(b.prefix, to)}
+		if to == nil {
+			s.to = engine.Beyond(b.prefix)
+		}
+		if s.to != nil && b.t.known.at(s.from) == nil { // what has no end is read when it is asked for
+			list = append(list, s)
 		}
 	}
 	b.r.want(b.t, list)
@@ -91,11 +95,12 @@ func (b *bucket) full(key []byte) []byte {
 // cursor walks a bucket. It reads few rows at first, because most only look one up, and more each time that it goes on
 // from where the last read ended.
 type cursor struct {
-	b     *bucket
-	s     *span // where it stands; nil: nowhere
-	i     int   // the row in s
-	chunk int   // rows of the last read
-	edge  []byte
+	b      *bucket
+	s      *span // where it stands; nil: nowhere
+	i      int   // the row in s
+	chunk  int   // rows of the last read
+	edge   []byte
+	within []byte // as the table has it; nil: everything
 }
 
 const (
@@ -104,11 +109,14 @@ const (
 	lastChunk  = 1024
 )
 
+// Within implements engine.Cursor.
+func (c *cursor) Within(prefix []byte) { c.within = c.b.full(prefix) }
+
 // First implements engine.Cursor.
 func (c *cursor) First() (key, value []byte) { return c.seek(present(c.b.prefix)) }
 
 // Last implements engine.Cursor.
-func (c *cursor) Last() (key, value []byte) { return c.seekBefore(beyond(c.b.prefix)) }
+func (c *cursor) Last() (key, value []byte) { return c.seekBefore(engine.Beyond(c.b.prefix)) }
 
 // Seek implements engine.Cursor.
 func (c *cursor) Seek(key []byte) (found, value []byte) { return c.seek(c.b.full(key)) }
@@ -148,6 +156,9 @@ func (c *cursor) seek(key []byte) ([]byte, []byte) {
 	for {
 		if c.s == nil || !c.s.covers(key) {
 			if c.s = c.b.t.known.at(key); c.s == nil {
+				if bytes.Compare(key, c.within) > 0 && !bytes.HasPrefix(key, c.within) {
+					return c.nowhere()
+				}
 				c.grow(key)
 				c.take(c.b.r.forward(c.b.t, key, c.chunk))
 				c.edge = c.s.to

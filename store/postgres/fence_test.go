@@ -215,7 +215,7 @@ func TestAReadThatFailsFailsTheTransaction(t *testing.T) {
 		}
 		waitFor(t, db, "select (count(*) = 0)::int::bigint from pg_stat_activity where state = 'idle in transaction'")
 		b := tx.Bucket([]byte("rows"))
-		b.Want(slices.Values([][]byte{[]byte("k")}))
+		b.Want(engine.Beginning(slices.Values([][]byte{[]byte("k")})))
 		k, _ := b.Cursor().First()
 		if v := b.Get([]byte("k")); v != nil || k != nil {
 			t.Errorf("read %s, %s", k, v)

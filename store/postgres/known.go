@@ -83,14 +83,3 @@ func (k *known) learn(s *span) *span {
 
 // behind returns the key that follows a key with nothing between.
 func behind(key []byte) []byte { return append(bytes.Clone(key), 0) }
-
-// beyond returns the first key behind all that begin with a prefix; nil: there is none.
-func beyond(prefix []byte) []byte {
-	end := bytes.TrimRight(prefix, "\xff")
-	if len(end) == 0 {
-		return nil
-	}
-	end = bytes.Clone(end)
-	end[len(end)-1]++
-	return end
-}

@@ -150,6 +150,20 @@ func (r *reader) backward(t *table, to []byte, n int) *span {
 	return s
 }
 
+// lacks reports whether r knows that a table has no such key.
+func (r *reader) lacks(name, key string) bool {
+	t := r.tables[name]
+	if t == nil {
+		return false
+	}
+	s := t.known.at([]byte(key))
+	if s == nil {
+		return false
+	}
+	i := s.find([]byte(key))
+	return i == len(s.rows) || string(s.rows[i].key) != key
+}
+
 // present makes an empty parameter of none, which would be null.
 func present(b []byte) []byte {
 	if b == nil {
@@ -158,30 +172,32 @@ func present(b []byte) []byte {
 	return b
 }
 
-// wantedRows is how many rows are read of each prefix. Nearly every user has two, and the one behind shows that there
-// are no more.
+// wantedRows is how many rows are read of each range. Nearly every user has two.
 const (
 	wantedRows = 4
-	wantedOnce = 4096 // prefixes in a statement
+	wantedOnce = 4096 // ranges in a statement
 )
 
-// want reads what begins with each of these prefixes.
-func (r *reader) want(t *table, prefixes [][]byte) {
-	slices.SortFunc(prefixes, bytes.Compare)
-	prefixes = slices.CompactFunc(prefixes, bytes.Equal)
-	for list := range slices.Chunk(prefixes, wantedOnce) {
-		spans, m := make([]span, len(list)), memory{}
+// want reads the beginnings of ranges. A range of few rows has all of them, and it costs a server much more to look for one
+// row behind it than to stop there.
+func (r *reader) want(t *table, ranges []span) {
+	slices.SortFunc(ranges, func(x, y span) int { return bytes.Compare(x.from, y.from) })
+	ranges = slices.CompactFunc(ranges, func(x, y span) bool { return bytes.Equal(x.from, y.from) })
+	for list := range slices.Chunk(ranges, wantedOnce) {
+		m, from, to := memory{}, make([][]byte, len(list)), make([][]byte, len(list))
+		for i := range list {
+			from[i], to[i] = list[i].from, list[i].to
+		}
 		r.query(func(v [][]byte) {
-			s := &spans[binary.BigEndian.Uint64(v[0])-1]
+			s := &list[binary.BigEndian.Uint64(v[0])-1]
 			s.rows = append(s.rows, m.row(v[1], v[2]))
-		}, statement{fmt.Sprintf("select w.n, r.k, r.v from unnest($1) with ordinality w(p, n), lateral (select k, v from %s where k >= w.p order by k limit %d) r", t.name, wantedRows),
-			[][]byte{byteas(list)}, []uint32{typeByteas}})
+		}, statement{fmt.Sprintf("select w.n, r.k, r.v from unnest($1, $2) with ordinality w(f, t, n), lateral (select k, v from %s where k >= w.f and k < w.t order by k limit %d) r", t.name, wantedRows),
+			[][]byte{byteas(from), byteas(to)}, []uint32{typeByteas, typeByteas}})
 		if r.err != nil {
 			return
 		}
-		for i := range spans {
-			s := &spans[i]
-			s.from = list[i]
+		for i := range list {
+			s := &list[i]
 			if len(s.rows) == wantedRows {
 				s.to = behind(s.rows[wantedRows-1].key)
 			}

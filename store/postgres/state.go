@@ -173,7 +173,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		return err
 	}
 	_ = warned(s.conn) // of before the commit
-	if err = roundTrip(s.life, s.conn, nil, append(s.writes(tx), statement{sql: "commit"})...); err != nil {
+	if err = roundTrip(s.life, s.conn, nil, append(s.writes(r, tx), statement{sql: "commit"})...); err != nil {
 		err = fmt.Errorf("write to PostgreSQL: %w", err)
 	} else {
 		err = warned(s.conn)

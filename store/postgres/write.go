@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"personasync/store/engine"
 	"personasync/store/engine/overlay"
 )
 
@@ -12,12 +13,22 @@ import (
 type written struct {
 	dropped []string // prefixes of which everything goes, before the rest
 	deleted []string
-	keys    []string
-	values  [][]byte
+	fresh   rows // keys of which the transaction knows that they are not there
+	put     rows
 }
 
-// writes returns the statements that bring about what an overlay has. All keys of a table are in one.
-func (s *State) writes(tx *overlay.Tx) (list []statement) {
+type rows struct {
+	keys   []string
+	values [][]byte
+}
+
+func (l *rows) add(key string, value []byte) {
+	l.keys, l.values = append(l.keys, key), append(l.values, value)
+}
+
+// writes returns the statements that bring about what an overlay on r has. A table has one of each kind. A key that is not
+// there is inserted without looking for it first, which is half of the server's work.
+func (s *State) writes(r *reader, tx *overlay.Tx) (list []statement) {
 	tables := make(map[string]*written)
 	of := func(name string) *written {
 		if tables[name] == nil {
@@ -31,8 +42,10 @@ func (s *State) writes(tx *overlay.Tx) (list []statement) {
 			name = inside(name)
 		}
 		w := of(name)
-		if key := c.Inner + c.Key; c.Value != nil {
-			w.keys, w.values = append(w.keys, key), append(w.values, c.Value)
+		if key := c.Inner + c.Key; c.Value != nil && r.lacks(name, key) {
+			w.fresh.add(key, c.Value)
+		} else if c.Value != nil {
+			w.put.add(key, c.Value)
 		} else if w.deleted = append(w.deleted, key); name == nested {
 			inner := of(inside(nested))
 			inner.dropped = append(inner.dropped, key)
@@ -46,9 +59,14 @@ func (s *State) writes(tx *overlay.Tx) (list []statement) {
 		if len(w.deleted) > 0 {
 			list = append(list, statement{"delete from " + name + " where k = any($1)", [][]byte{byteas(w.deleted)}, []uint32{typeByteas}})
 		}
-		if len(w.keys) > 0 {
-			list = append(list, statement{"insert into " + name + " select * from unnest($1, $2) on conflict (k) do update set v = excluded.v",
-				[][]byte{byteas(w.keys), byteas(w.values)}, []uint32{typeByteas, typeByteas}})
+		for _, l := range []struct {
+			rows
+			known string
+		}{{w.fresh, ""}, {w.put, " on conflict (k) do update set v = excluded.v"}} {
+			if len(l.keys) > 0 {
+				list = append(list, statement{"insert into " + name + " select * from unnest($1, $2)" + l.known,
+					[][]byte{byteas(l.keys), byteas(l.values)}, []uint32{typeByteas, typeByteas}})
+			}
 		}
 	}
 	return list
@@ -56,7 +74,7 @@ func (s *State) writes(tx *overlay.Tx) (list []statement) {
 
 // drop returns the statement that deletes everything with a prefix.
 func drop(table string, prefix []byte) statement {
-	if end := beyond(prefix); end != nil {
+	if end := engine.Beyond(prefix); end != nil {
 		return statement{"delete from " + table + " where k >= $1 and k < $2", [][]byte{prefix, end}, []uint32{typeBytea, typeBytea}}
 	}
 	return statement{"delete from " + table + " where k >= $1", [][]byte{prefix}, []uint32{typeBytea}}

@@ -67,10 +67,15 @@ func (b *bucket) note(key []byte) {
 }
 
 // Cursor implements engine.Bucket.
-func (b *bucket) Cursor() engine.Cursor { return b.Bucket.Cursor() }
+func (b *bucket) Cursor() engine.Cursor { return cursor{b.Bucket.Cursor()} }
+
+type cursor struct{ *bbolt.Cursor }
+
+// Within implements engine.Cursor. The next key is as near as any.
+func (cursor) Within([]byte) {}
 
 // Want implements engine.Bucket. The file is in memory as far as it can be.
-func (b *bucket) Want(iter.Seq[[]byte]) {}
+func (b *bucket) Want(iter.Seq2[[]byte, []byte]) {}
 
 // Inner implements engine.Bucket.
 func (b *bucket) Inner(name []byte) engine.Bucket {

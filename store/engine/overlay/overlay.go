@@ -159,9 +159,9 @@ func (b *bucket) Cursor() engine.Cursor {
 }
 
 // Want implements engine.Bucket.
-func (b *bucket) Want(prefixes iter.Seq[[]byte]) {
+func (b *bucket) Want(ranges iter.Seq2[[]byte, []byte]) {
 	if b.base != nil {
-		b.base.Want(prefixes)
+		b.base.Want(ranges)
 	}
 }
 
@@ -215,6 +215,13 @@ type cursor struct {
 	bucket *bucket
 	base   engine.Cursor // nil: there is none
 	at     []byte        // nil: nowhere
+}
+
+// Within implements engine.Cursor.
+func (c *cursor) Within(prefix []byte) {
+	if c.base != nil {
+		c.base.Within(prefix)
+	}
 }
 
 // First implements engine.Cursor.

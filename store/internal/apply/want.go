@@ -54,7 +54,7 @@ func Want(tx *state.Tx, records iter.Seq[*record.Record]) {
 		}
 	})
 	if len(users) > 0 {
-		tx.Bucket(state.BucketTombstones).Want(slices.Values(users))
+		state.Want(tx.Bucket(state.BucketTombstones), slices.Values(users))
 	}
 	if len(seen) == 0 {
 		return
@@ -62,6 +62,6 @@ func Want(tx *state.Tx, records iter.Seq[*record.Record]) {
 	days := tx.Bucket(state.BucketMessages)
 	c := days.Cursor()
 	for k, _ := c.Seek([]byte(first)); k != nil; k, _ = c.Next() {
-		days.Inner(k).Want(slices.Values(seen))
+		state.Want(days.Inner(k), slices.Values(seen))
 	}
 }

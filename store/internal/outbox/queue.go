@@ -236,7 +236,9 @@ func missQueued(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint
 // queueFront returns the first entry of a user's queue in a lane.
 func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uint32, tried, ok bool) {
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), lane)
-	k, v := tx.Queue.Cursor().Seek(prefix)
+	c := tx.Queue.Cursor()
+	c.Within(prefix)
+	k, v := c.Seek(prefix)
 	if !bytes.HasPrefix(k, prefix) {
 		return domain.ID{}, 0, false, false
 	}
@@ -247,7 +249,7 @@ func queueFront(tx *state.Tx, u *state.User, lane uint32) (id domain.ID, due uin
 // wantUsers has what sending to users, or settling it, reads of them read at once; see engine.Bucket.
 func wantUsers(tx *state.Tx, endpoint domain.Endpoint, ids iter.Seq[string]) {
 	tx.WantUsers(ids)
-	tx.Queue.Want(func(yield func([]byte) bool) {
+	state.Want(tx.Queue, func(yield func([]byte) bool) {
 		for id := range ids {
 			u := tx.User(id)
 			for _, l := range u.Index.Endpoint(endpoint).Lanes {

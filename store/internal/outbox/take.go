@@ -107,13 +107,17 @@ func (d *leaser) Gather() {
 	}
 }
 
+// behindUsers is behind the key of every user, which begins with their partition.
+var behindUsers = []byte{0xff}
+
 // wantLanes has the beginnings of the lanes read at once; see engine.Bucket.
 func (d *leaser) wantLanes(waiting *turn.DueLanes) {
-	d.b.Due.Want(func(yield func([]byte) bool) {
+	d.b.Due.Want(func(yield func(from, to []byte) bool) {
 		lanes := state.Lanes(d.b, d.o.Endpoint)
 		for class, list := range waiting {
 			for _, lane := range list {
-				if !yield(state.DueKey(d.o.Endpoint, lane, max(d.from(turn.Class(class)), lanes[lane].First), nil)) {
+				from := state.DueKey(d.o.Endpoint, lane, max(d.from(turn.Class(class)), lanes[lane].First), nil)
+				if !yield(from, state.DueKey(d.o.Endpoint, lane, state.NotYet, behindUsers)) {
 					return
 				}
 			}
@@ -221,6 +225,7 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 		return list // the lane has no entries
 	}
 	c := d.b.Due.Cursor()
+	c.Within(state.DueKey(d.o.Endpoint, lane, 0, nil)[:5])
 	k, _ := c.Seek(state.DueKey(d.o.Endpoint, lane, max(from, known.First), nil))
 	if from <= known.First {
 		known.Note(d.o.Endpoint, lane, k)

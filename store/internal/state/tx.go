@@ -89,6 +89,7 @@ func (tx *Tx) Bucket(name []byte) engine.Bucket { return tx.kv.Bucket(name) }
 // get is Bucket.Get with a cursor that is reused. bbolt allocates one for each Get, in four pieces, and a drain
 // reads two rows a user.
 func get(c engine.Cursor, key []byte) []byte {
+	c.Within(key)
 	if k, v := c.Seek(key); bytes.Equal(k, key) {
 		return v
 	}
@@ -180,9 +181,12 @@ func (tx *Tx) User(id string) *User {
 // descent of the tree finds all. A user in thousands of audiences has many, and each of theirs is read by its key.
 const rowsAtOnce = 4
 
+// Want has what begins with these prefixes read at once; see engine.Bucket.
+func Want(b engine.Bucket, prefixes iter.Seq[[]byte]) { b.Want(engine.Beginning(prefixes)) }
+
 // WantUsers has the rows of users read at once that are read otherwise one user after another; see engine.Bucket.
 func (tx *Tx) WantUsers(ids iter.Seq[string]) {
-	tx.Rows.Want(func(yield func([]byte) bool) {
+	Want(tx.Rows, func(yield func([]byte) bool) {
 		for id := range ids {
 			if tx.users.byID[id] == nil && !yield(UserKey(id)) {
 				return
@@ -195,6 +199,7 @@ func (tx *Tx) WantUsers(ids iter.Seq[string]) {
 func (tx *Tx) readRows(u *User) {
 	u.newIndex()
 	u.unread = u.room.raw[:0]
+	tx.row.Within(u.Key)
 	k, frame := tx.row.Seek(u.Key)
 	for ; bytes.HasPrefix(k, u.Key); k, frame = tx.row.Next() {
 		if len(k) != len(u.Key)+2 {
