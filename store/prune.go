@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,6 +74,7 @@ func (u *upkeep) forgetExits(ctx context.Context, now time.Time, keep time.Durat
 	users, next, err := u.r.ExMembers(w.from, before)
 	if err == nil && len(users) > 0 {
 		err = u.writer.Do(ctx, func(tx *state.Tx) error {
+			tx.WantUsers(slices.Values(users))
 			for _, id := range users {
 				w.met += apply.ForgetExitsOf(tx, tx.User(id), before)
 			}

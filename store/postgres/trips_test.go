@@ -22,6 +22,7 @@ import (
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/outbox"
+	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
@@ -228,6 +229,51 @@ func TestRoundTrips(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNoRoundTripForEachUser bounds how often work on many users has its transaction wait for the server, beside the
+// bounds of TestRoundTrips.
+func TestNoRoundTripForEachUser(t *testing.T) {
+	const events = 1000
+	d, c := onPostgres(t)
+	d.st.Rules = statetest.Rules(domain.SendAttribute | domain.SendEvent)
+	d.st.Rules.Journal = true
+	d.apply(events, loads["one audience"])
+	within := func(what string, most int) {
+		t.Helper()
+		if got := c.taken(); got > most {
+			t.Errorf("%s: %d round trips, want no more than %d: %v", what, got, most, c.last)
+		}
+	}
+	c.taken()
+	page, _, err := (&query.Reader{State: d}).Changes(domain.OutboxFilter{Limit: 100})
+	if d.must(err); len(page) != 100 {
+		t.Fatalf("%d changes in the page", len(page))
+	}
+	within("page of what is pending", 16)
+	_, err = (&query.Reader{State: d}).Told("shoppers", users(page), statetest.Receipt)
+	d.must(err)
+	within("what users were told", 3)
+	d.drain(800, statetest.Receipt.Add(time.Minute))
+	c.taken()
+	d.do(func(tx *state.Tx) { apply.PruneHistory(tx, statetest.Receipt.Add(time.Hour), time.Minute) })
+	if d.st.Ledger.Changes.Delivered == 0 {
+		t.Fatal("nothing was delivered")
+	}
+	within("prune the history", 9)
+	d.do(func(tx *state.Tx) { apply.PruneJournal(tx, statetest.Receipt.Add(time.Hour), time.Minute, 0) })
+	if d.st.Journal.Bytes > 0 {
+		t.Fatal("the journal was not pruned")
+	}
+	within("prune the journal", 9)
+}
+
+// users are those of a page.
+func users(page []domain.ChangeInfo) (list []string) {
+	for i := range page {
+		list = append(list, page[i].User)
+	}
+	return list
 }
 
 // BenchmarkDomain applies b.N events on both engines, and then sends all that comes of them. It reports the processor's

@@ -17,6 +17,7 @@ func PruneJournal(tx *state.Tx, now time.Time, keep time.Duration, most uint64) 
 	}
 	type chunk struct {
 		key     []byte
+		size    int // of key and value
 		entries []state.JournalEntry
 	}
 	var gone, ahead []chunk
@@ -32,7 +33,7 @@ func PruneJournal(tx *state.Tx, now time.Time, keep time.Duration, most uint64) 
 		}
 		seen += 1 + len(entries)
 		age := now.Sub(newestOf(entries))
-		this := chunk{bytes.Clone(k), entries}
+		this := chunk{bytes.Clone(k), len(k) + len(frame), entries}
 		switch {
 		case keep <= 0, age >= keep && len(entries) > 0, most > 0 && bytesLeft > most:
 			gone = append(append(gone, ahead...), this)
@@ -42,19 +43,26 @@ func PruneJournal(tx *state.Tx, now time.Time, keep time.Duration, most uint64) 
 		default:
 			k = nil
 		}
-		if bytesLeft -= min(bytesLeft, uint64(len(this.key)+len(frame))); k == nil {
+		if bytesLeft -= min(bytesLeft, uint64(this.size)); k == nil {
 			break
 		}
 	}
 	for _, g := range gone {
-		state.RemoveChunk(tx, g.key)
+		state.RemoveChunk(tx, g.key, g.size)
 	}
-	for _, g := range gone {
-		for i := range g.entries {
-			if e := &g.entries[i]; !e.Erased && !e.Outcome() {
-				endJournal(tx, tx.User(e.User))
+	users := func(yield func(string) bool) {
+		for _, g := range gone {
+			for i := range g.entries {
+				if e := &g.entries[i]; !e.Erased && !e.Outcome() && !yield(e.User) {
+					return
+				}
 			}
 		}
+	}
+	tx.WantUsers(users)
+	state.WantJournal(tx, users)
+	for user := range users {
+		endJournal(tx, tx.User(user))
 	}
 	return more
 }

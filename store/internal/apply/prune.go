@@ -41,6 +41,13 @@ func PruneHistory(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 		e.change.Closed = now
 		tx.Put(tx.History, state.NumberKey(e.number), tx.Frame(e.change.Encode))
 	}
+	tx.WantUsers(func(yield func(string) bool) {
+		for _, e := range gone {
+			if e.change != nil && !yield(e.change.User) {
+				return
+			}
+		}
+	})
 	for _, e := range gone {
 		tx.Remove(tx.History, state.NumberKey(e.number))
 		if e.change != nil {

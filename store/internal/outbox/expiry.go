@@ -52,6 +52,13 @@ func PruneParked(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
 		}
 		gone = append(gone, ch)
 	}
+	tx.WantUsers(func(yield func(string) bool) {
+		for _, ch := range gone {
+			if ch.Kind != domain.KindReceived && !yield(ch.User) {
+				return
+			}
+		}
+	})
 	for _, ch := range gone {
 		expire(tx, ch, now)
 	}

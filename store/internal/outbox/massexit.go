@@ -152,10 +152,16 @@ func Sweep(tx *state.Tx) {
 	for ; len(k) == 10 && binary.BigEndian.Uint64(k) <= f.Watch.Until && len(spots) < SweepSlice; k, at = c.Next() {
 		spots = append(spots, sweepSpot{bytes.Clone(k), bytes.Clone(at)})
 	}
-	for _, s := range spots {
-		if len(s.at) >= 5 && concerns(tx, f, s) {
-			HoldWaiting(tx, tx.User(string(s.at[5:])), f, f.Watch.Seq)
+	users := func(yield func(string) bool) {
+		for _, s := range spots {
+			if len(s.at) >= 5 && concerns(tx, f, s) && !yield(string(s.at[5:])) {
+				return
+			}
 		}
+	}
+	tx.WantUsers(users)
+	for user := range users {
+		HoldWaiting(tx, tx.User(user), f, f.Watch.Seq)
 	}
 	tx.Touch(f)
 	if len(spots) == SweepSlice {

@@ -37,6 +37,49 @@ func dueOrder(tx *state.Tx, at []byte) iter.Seq[[]byte] {
 	}
 }
 
+// lookAhead is how many users are read at once, where that is quicker. A usual page has hardly more lines.
+const lookAhead = 128
+
+// ahead yields keys of the due index, whose users and their queues it has read before; see engine.Bucket.
+func ahead(tx *state.Tx, keys iter.Seq[[]byte]) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for list := range chunks(keys, lookAhead) {
+			users := func(yield func([]byte) bool) {
+				for _, k := range list {
+					if id, _, ok := state.UserOf(k[9:]); ok && !yield(state.UserKey(id)) {
+						return
+					}
+				}
+			}
+			state.Want(tx.Rows, users)
+			state.Want(tx.Queue, users)
+			for _, k := range list {
+				if !yield(k) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// chunks yields copies of keys, so many at once.
+func chunks(keys iter.Seq[[]byte], size int) iter.Seq[[][]byte] {
+	return func(yield func([][]byte) bool) {
+		var list [][]byte
+		for k := range keys {
+			if list = append(list, bytes.Clone(k)); len(list) == size {
+				if !yield(list) {
+					return
+				}
+				list = nil
+			}
+		}
+		if len(list) > 0 {
+			yield(list)
+		}
+	}
+}
+
 // byGroup compares what a key of the due index comes under with an endpoint, and retries on it or not.
 func byGroup(k []byte, endpoint domain.Endpoint, retries bool) int {
 	lane, _, _ := state.DueParts(k)

@@ -133,7 +133,7 @@ func (l *Listing) add(ch *state.Stored, at cursor) {
 func (l *Listing) pending(tx *state.Tx) {
 	from, _ := cutDue(l.at.key)
 	n := 0
-	for k := range dueOrder(tx, from) {
+	for k := range ahead(tx, dueOrder(tx, from)) {
 		if n >= state.PageScan || l.full() {
 			return
 		}
@@ -189,6 +189,7 @@ func (l *Listing) pendingOf(tx *state.Tx, at cursor, most int) (looked int, done
 		place = binary.BigEndian.AppendUint32(nil, first)
 	}
 	c := tx.Queue.Cursor()
+	c.Within(u.Key)
 	behind := slices.Concat(u.Key, place)
 	k, v := c.Seek(behind)
 	if bytes.Equal(k, behind) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"personasync/store/domain"
@@ -106,6 +107,7 @@ func (v *Reader) Told(key string, users []string, settled time.Time) (list []Tol
 		if err != nil {
 			return err
 		}
+		tx.WantUsers(slices.Values(users))
 		for _, id := range users {
 			list = append(list, toldUser(tx, id, numbers, settled))
 		}

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/hex"
+	"iter"
 	"strings"
 	"time"
 
@@ -301,6 +302,17 @@ func packUUID(s string) (id [16]byte, ok bool) {
 	return id, err == nil
 }
 
+// WantJournal has the newest chunk of each of these users read at once; see engine.Bucket.
+func WantJournal(tx *Tx, users iter.Seq[string]) {
+	Want(tx.Bucket(BucketJournal), func(yield func([]byte) bool) {
+		for id := range users {
+			if n := tx.User(id).Index.Journal; n != 0 && !yield(NumberKey(journalIndex(n))) {
+				return
+			}
+		}
+	})
+}
+
 // JournalReader reads entries of the journal. It keeps the chunk that it read last, because neighbours are often wanted.
 type JournalReader struct {
 	tx      *Tx
@@ -415,10 +427,9 @@ func ForgetJournal(tx *Tx, u *User) (n uint64) {
 	return n
 }
 
-// RemoveChunk deletes a whole chunk.
-func RemoveChunk(tx *Tx, key []byte) {
-	frame := tx.Bucket(BucketJournal).Get(key)
-	tx.State.Journal.Bytes -= uint64(len(key) + len(frame))
+// RemoveChunk deletes a whole chunk, of which key and value are so many bytes.
+func RemoveChunk(tx *Tx, key []byte, size int) {
+	tx.State.Journal.Bytes -= uint64(size)
 	tx.Remove(tx.Bucket(BucketJournal), key)
 	if t := &tx.journal; t.chunk != nil && t.chunk.index == Number(key) {
 		*t = journalTail{}

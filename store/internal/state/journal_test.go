@@ -105,7 +105,10 @@ func TestTheJournalCountsItsBytes(t *testing.T) {
 	}
 	counted("erased and appended")
 	keys := d.Keys(state.BucketJournal)
-	d.Do(func(tx *state.Tx) { state.RemoveChunk(tx, keys[len(keys)-1]) })
+	d.Do(func(tx *state.Tx) {
+		last := keys[len(keys)-1]
+		state.RemoveChunk(tx, last, len(last)+len(tx.Bucket(state.BucketJournal).Get(last)))
+	})
 	last := d.State.Journal.Last
 	enters(d, "u2", 1)
 	if n := chain(d, "u2")[0].Number; n <= last {
