@@ -61,7 +61,7 @@ var measures = map[string]func(context.Context, *bench) error{
 
 var (
 	fullSizes  = sizes{Users: []int{0, 1_000_000, 5_000_000}, Backlog: 1_000_000, Drain: 1_000_000, State: 2 << 30, Commits: 2000, Both: 10 * time.Minute}
-	quickSizes = sizes{Users: []int{0, 100_000}, Backlog: 100_000, Drain: 50_000, State: 100 << 20, Commits: 300, Both: 10 * time.Second}
+	quickSizes = sizes{Users: []int{0, 100_000}, Backlog: 100_000, Drain: 50_000, State: 100 << 20, Commits: 300, Both: 30 * time.Second}
 )
 
 // readOptions parses the command line. A quick run changes the defaults, but not values that are given.
@@ -72,6 +72,7 @@ func readOptions(args []string) (o options, err error) {
 	flags.BoolVar(&o.large, "large", false, "also measure with 20 million stored users: an hour more, and 20 GB")
 	flags.IntVar(&o.reps, "reps", 5, "repeat `N` times; measures that take minutes at most three times")
 	seconds := flags.Float64("seconds", 4, "apply each load for `N` seconds")
+	minutes := flags.Float64("minutes", 10, "receive and send at once for `N` minutes, with -quick 0.5")
 	flags.StringVar(&o.out, "out", "", "write the report to `FILE` (default docs/BENCHMARKS.md if everything is measured)")
 	flags.StringVar(&o.dir, "dir", "", "keep data in `FOLDER` (default: in the user's cache directory)")
 	flags.StringVar(&o.postgres, "postgres", "", "compare with a store in PostgreSQL at `URL`, in schemas that the run makes and drops; it takes psql")
@@ -94,10 +95,13 @@ func readOptions(args []string) (o options, err error) {
 			*seconds = 0.7
 		}
 	}
+	if given["minutes"] {
+		o.sizes.Both = time.Duration(*minutes * float64(time.Minute))
+	}
 	o.long = min(o.reps, 3)
 	o.during = time.Duration(*seconds * float64(time.Second))
-	if o.reps < 1 || o.during < 100*time.Millisecond {
-		return o, errors.New("-reps must be at least 1 and -seconds at least 0.1")
+	if o.reps < 1 || o.during < 100*time.Millisecond || o.sizes.Both < time.Second {
+		return o, errors.New("-reps must be at least 1, -seconds at least 0.1 and -minutes at least 0.02")
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
