@@ -44,8 +44,17 @@ func Connect(ctx context.Context, c SharedConfig) (*Shared, error) {
 	return &Shared{db: db}, nil
 }
 
-// Close ends the connections, and gives up a term that no Open took.
+// Passes reports whether waiting may cure the failure of Connect or Open.
+func Passes(err error) bool { return postgres.Passes(err) }
+
+// MakeDir makes a folder as a data directory, if it is missing.
+func MakeDir(dir string) error { return datadir.MakeDir(dir) }
+
+// Close ends the connections, and gives up a term that no Open took. A nil Shared has none.
 func (h *Shared) Close() {
+	if h == nil {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	(&term{held: h.next}).end()
@@ -111,7 +120,11 @@ func (h *Shared) acquire(ctx context.Context) (*term, error) {
 	}
 	var err error
 	t.held, err = h.db.Acquire(ctx)
-	if errors.Is(err, postgres.ErrHeld) {
+	switch {
+	case errors.Is(err, postgres.ErrHeld):
+		return t, nil
+	case ctx.Err() == nil && Passes(err):
+		t.why = err // an agent that receives is better than none; it asks again
 		return t, nil
 	}
 	return t, err
@@ -134,6 +147,7 @@ type term struct {
 	db    *postgres.DB
 	held  *postgres.Term // nil: a door
 	since time.Time      // when this process was given it
+	why   error          // it could not be asked for at the start; nil: another agent has it
 	over  chan struct{}  // of a door: closed once this process is to be the writer
 	away  func() error   // why PostgreSQL cannot be used
 }
@@ -268,7 +282,8 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 }
 
 // create makes the tables of a new store, if this process is to be the writer. A door of a store that does not exist
-// waits for the writer that makes it.
+// waits for the writer that makes it. A new store needs the second copy that the configuration promises. One that exists is
+// opened without: a failover may have left PostgreSQL alone, and then a condition says so.
 func (o *sharedOpener) create(ctx context.Context) error {
 	if err := checkMoved(ctx, o.db, o.moving); err != nil {
 		return err
@@ -277,8 +292,13 @@ func (o *sharedOpener) create(ctx context.Context) error {
 	switch {
 	case err != nil || found:
 		return err
+	case o.term.why != nil:
+		return o.term.why
 	case o.term.held == nil:
 		return fmt.Errorf("%w: another agent is making the store: it is tried again", domain.ErrBusy)
+	}
+	if err := o.db.RequireStandby(ctx); err != nil {
+		return err
 	}
 	o.Log.Info("a new store begins", "schema", o.db.Schema)
 	return o.db.Create(ctx, o.term.held, rand.Uint32()|1, state.StateBuckets, state.Init)

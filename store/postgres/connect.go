@@ -3,7 +3,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,9 +29,10 @@ type Config struct {
 // DB is a way to the server. Its methods may be called concurrently.
 type DB struct {
 	Config
-	pool *pool
-	term atomic.Int64 // number of the term of this process, 0 without one; see sameHistory
-	met  atomic.Bool  // the schema has been there: one that is gone is not made again
+	pool   *pool
+	term   atomic.Int64           // number of the term of this process, 0 without one; see sameHistory
+	noTerm atomic.Pointer[string] // see Health.NoTerm
+	met    atomic.Bool            // the schema has been there: one that is gone is not made again
 }
 
 const oldest = 130000 // server_version_num
@@ -92,76 +92,28 @@ func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 
 // check asks the server what it is.
 func (db *DB) check(ctx context.Context) error {
-	var version, standbys string
-	err := db.ask(ctx, func(_ int, v [][]byte) { version, standbys = string(v[0]), string(v[1]) },
-		statement{sql: "select current_setting('server_version_num'), current_setting('synchronous_standby_names')"})
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var version string
+	err := db.ask(ctx, func(_ int, v [][]byte) { version = string(v[0]) }, statement{sql: "select current_setting('server_version_num')"})
 	if err != nil {
 		return explain(err)
 	}
 	if n, _ := strconv.Atoi(version); n < oldest {
 		return fmt.Errorf("this PostgreSQL is of version %d, and the store needs 13 or later: upgrade the server", n/10000)
 	}
-	if db.Replicated == "standby" && standbys == "" {
-		return errors.New("this PostgreSQL waits for no standby, so the loss of its host loses events that were answered with 200: " +
-			"set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = \"elsewhere\" (the provider or the disk does) or \"no\"")
-	}
 	return nil
 }
 
-const readOnlyAdvice = "name every server of the cluster in the address (host1,host2), so that the one that takes writes is found; " +
-	"if this one should take them, see default_transaction_read_only there"
-
-// explain says what to do about an error of a connection. pgx leaves the password out of its own.
-func explain(err error) error {
-	if err == nil {
-		return nil
+// RequireStandby fails where PostgreSQL waits for no standby, and is to keep the second copy.
+func (db *DB) RequireStandby(ctx context.Context) error {
+	var standbys string
+	err := db.ask(ctx, func(_ int, v [][]byte) { standbys = string(v[0]) }, statement{sql: "select current_setting('synchronous_standby_names')"})
+	if err == nil && db.Replicated == "standby" && standbys == "" {
+		return errors.New("this PostgreSQL waits for no standby, so the loss of its host loses events that were answered with 200: " +
+			"set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = \"elsewhere\" (the provider or the disk does) or \"no\"")
 	}
-	advice := wayAdvice(err)
-	if s := code(err); s != "" {
-		advice = serverAdvice[s]
-	}
-	if errors.Is(err, errReadOnlyServer) {
-		advice = readOnlyAdvice
-	}
-	if advice == "" {
-		return fmt.Errorf("PostgreSQL cannot be used: %w", err)
-	}
-	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", err, advice)
-}
-
-const loginAdvice = "see that user and password of the address are right, and that pg_hba.conf there lets this user in from here; " +
-	"where it asks for encryption write sslmode=verify-full, and where it asks for a certificate of this user sslcert and sslkey, one that its ssl_ca_file has signed"
-
-// serverAdvice is what to do about what a server answers, by SQLSTATE. A firewall is the reason of none of them.
-var serverAdvice = map[string]string{
-	stateWrongPassword: loginAdvice,
-	stateNoLogin:       loginAdvice,
-	stateNoDatabase:    "create the database there: CREATE DATABASE ..., as its administrator",
-	stateTooMany:       "raise max_connections there, or the limit of this user (ALTER ROLE ... CONNECTION LIMIT), or lower pool_max_conns in the address",
-	stateNoRight: "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., " +
-		"or GRANT ALL ON SCHEMA ... TO ..., and GRANT CONNECT ON DATABASE ... TO ...",
-	stateReadOnly:       readOnlyAdvice,
-	stateUnknownSetting: "correct or remove that part of the address: what is behind the ? are settings of the connection and of PostgreSQL",
-}
-
-// wayAdvice is what to do about an error that no server sent.
-func wayAdvice(err error) string {
-	var name x509.HostnameError
-	var authority x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	switch {
-	case errors.As(err, &name):
-		return "name the server in the address as its certificate does, or have a certificate issued for this name; what answers may not be your server"
-	case errors.As(err, &authority):
-		return "add &sslrootcert=/path/to/ca.pem to the address, with the certificate of the authority that signed for your server; what answers may not be your server"
-	case errors.As(err, &invalid):
-		return "have the certificate of the server renewed there, and see that the clock of this machine is right"
-	case strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls has no type for it
-		return "see that sslcert and sslkey in the address name a certificate of this user that is valid, and that ssl_ca_file there knows who signed it"
-	case strings.Contains(err.Error(), "server refused TLS connection"): // nor has pgx
-		return "have an administrator set ssl = on there, with a certificate"
-	}
-	return "see that PostgreSQL runs there, and that a firewall lets this machine through"
+	return explain(err)
 }
 
 // warning is where a connection keeps the last warning of its server, see noteWarning.
@@ -175,6 +127,9 @@ func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
 	}
 }
 
+// errWarned says that a commit may not be durable.
+var errWarned = errors.New("PostgreSQL wrote, and warns")
+
 // warned returns the warning that came since the last call as an error, nil without one.
 func warned(conn *pgconn.PgConn) error {
 	message, found := conn.CustomData()[warning]
@@ -182,7 +137,7 @@ func warned(conn *pgconn.PgConn) error {
 		return nil
 	}
 	delete(conn.CustomData(), warning)
-	return fmt.Errorf("PostgreSQL wrote, and says: %v", message)
+	return fmt.Errorf("%w: %v", errWarned, message)
 }
 
 // application is what the server calls the connections of an agent. It keeps 63 bytes.

@@ -2,13 +2,19 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/postgres/pgtest"
 )
@@ -80,8 +86,7 @@ func TestAServerThatCannotKeepAStoreSaysWhatToDo(t *testing.T) {
 		Config
 		want string
 	}{
-		"no standby": {Config{URL: address}, "replicated = "},
-		"no server":  {Config{URL: "postgres://u:secret@127.0.0.1:1/x", Replicated: "no"}, "see that PostgreSQL runs there"},
+		"no server": {Config{URL: "postgres://u:secret@127.0.0.1:1/x", Replicated: "no"}, "see that PostgreSQL runs there"},
 		"no database": {Config{URL: with(func(u *url.URL) { u.Path = "/nothing" }), Replicated: "no"},
 			"create the database there"},
 		"no user": {Config{URL: with(func(u *url.URL) { u.User = url.UserPassword("nobody", "secret") }), Replicated: "no"},
@@ -156,5 +161,61 @@ func TestARightThatWasTakenAwaySaysWhatToDo(t *testing.T) {
 	err := explain(&pgconn.PgError{Code: stateNoRight, Message: "permission denied for schema personasync"})
 	if !strings.Contains(err.Error(), "GRANT ALL ON SCHEMA") || strings.Contains(err.Error(), "firewall") {
 		t.Error(err)
+	}
+}
+
+// TestANewStoreNeedsItsStandby: one that exists is opened without, see the condition no_standby.
+func TestANewStoreNeedsItsStandby(t *testing.T) {
+	db, err := Connect(t.Context(), Config{URL: pgtest.URL(t), Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	defer db.Close()
+	if err := db.RequireStandby(t.Context()); err == nil || !strings.Contains(err.Error(), "replicated = ") || Passes(err) {
+		t.Errorf("without a standby: %v", err)
+	}
+}
+
+// TestWhatWaitingCures: an agent that is started waits for it, and ends with anything else.
+func TestWhatWaitingCures(t *testing.T) {
+	for state, want := range map[string]bool{
+		"08006": true, stateDiskFull: true, stateNoMemory: true, stateTooMany: true, stateStarting: true, stateStopping: true, stateReadOnly: true, stateLockTimeout: true, "57014": true,
+		stateWrongPassword: false, stateNoLogin: false, stateNoDatabase: false, stateNoRight: false, stateUndefined: false, "0A000": false,
+	} {
+		if got := Passes(explain(&pgconn.PgError{Code: state})); got != want {
+			t.Errorf("%s: %v", state, got)
+		}
+	}
+	for err, want := range map[error]bool{
+		&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}: false,
+		errors.New("server refused TLS connection"):                          false,
+		errors.New("the store is damaged"):                                   false,
+		&net.DNSError{Err: "no such host", IsNotFound: true}:                 true,
+		context.DeadlineExceeded:                                             true,
+		io.ErrUnexpectedEOF:                                                  true,
+	} {
+		if got := Passes(explain(err)); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
+
+// TestTheAdviceFitsTheCause: a full disk was called that of the agent, and a server without TLS got the firewall's advice.
+func TestTheAdviceFitsTheCause(t *testing.T) {
+	for want, err := range map[string]error{
+		"make room on the disk of PostgreSQL":     translate(&pgconn.PgError{Code: stateDiskFull, Message: "could not extend file"}),
+		"PostgreSQL has no memory left":           explain(&pgconn.PgError{Code: stateNoMemory}),
+		"raise max_connections":                   explain(&pgconn.PgError{Code: stateTooMany}),
+		"have an administrator set ssl = on":      explain(errors.New("server refused TLS connection")),
+		"add &sslrootcert":                        explain(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
+		"that this machine can resolve it":        explain(&net.DNSError{Err: "no such host"}),
+		"takes connections when that is over":     explain(&pgconn.PgError{Code: stateStarting}),
+		"a firewall lets this machine through":    explain(context.DeadlineExceeded),
+		"start the primary, or promote a standby": explain(errReadOnlyServer),
+	} {
+		if !strings.Contains(err.Error(), want) || strings.Contains(want, "firewall") != strings.Contains(err.Error(), "firewall") || strings.Contains(err.Error(), "the disk is full") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if err := translate(&pgconn.PgError{Code: stateDiskFull}); !errors.Is(err, domain.ErrFull) || code(err) != stateDiskFull {
+		t.Errorf("a full disk: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type Health struct {
 	Creates   bool          // this user may make tables in the schema, and the schema if it is missing
 	Holder    Holder
 	Doors     []string // hosts of the agents that are connected, as they say it: the writer, and those that receive for it
+	NoTerm    string   // why this process could not take the term when it tried last; "" if it could, or another has it
+	FirstDoor bool     // it comes first of the agents that are connected, but for the last holder
 }
 
 // Health asks the server. It works without a store.
@@ -61,7 +64,8 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	case when current_setting('fsync') = 'off' then 'fsync' when current_setting('full_page_writes') = 'off' then 'full_page_writes' else '' end`},
 		statement{sql: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
 		statement{sql: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0) from (
-	select xact_start from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() union all select prepared from pg_prepared_xacts) open (at)`},
+	select xact_start from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and datname = current_database() and backend_type <> 'autovacuum worker'
+	union all select prepared from pg_prepared_xacts where database = current_database()) open (at)`},
 		statement{`select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
 	case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end
 	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(db.Schema)}, []uint32{typeText}},
@@ -75,7 +79,12 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 		}
 		return h, err
 	}
+	if why := db.noTerm.Load(); why != nil {
+		h.NoTerm = *why
+	}
 	h.Doors, err = db.Doors(ctx)
+	first := slices.IndexFunc(h.Doors, func(host string) bool { return application(db.Schema, host) != application(db.Schema, h.Holder.Host) })
+	h.FirstDoor = first < 0 || application(db.Schema, h.Doors[first]) == application(db.Schema, db.Host)
 	return h, err
 }
 

@@ -24,6 +24,18 @@ func TestTheHealthOfAServer(t *testing.T) {
 		t.Errorf("of a store with a writer: %+v", h)
 	}
 
+	// A transaction of another database keeps nothing here.
+	other := agents(t, pgtest.URL(t), time.Hour, 1)[0]
+	far, err := other.connect(t.Context())
+	must(t, err)
+	defer far.Close(t.Context())
+	must(t, far.Exec(t.Context(), "begin isolation level repeatable read; select count(*) from pg_class").Close())
+	h, err = db.Health(t.Context())
+	must(t, err)
+	if h.Horizon != 0 {
+		t.Errorf("a transaction of another database counts: %v", h.Horizon)
+	}
+
 	// Another transaction keeps removed rows from giving their room back.
 	c, err := db.connect(t.Context())
 	must(t, err)

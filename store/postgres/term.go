@@ -172,11 +172,12 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (*Term, error) {
 	return t, nil
 }
 
-// disconnect ends the connections of the agent that had the term and left a transaction open: it stands still, or is cut
-// off from the database.
+// disconnect ends the connections of the agent that had the term and left a transaction of that time open: it stands still, or
+// is cut off from the database. If it lives, and another transaction is in the way, what it does as a door goes on.
 func (db *DB) disconnect(ctx context.Context, h Holder) error {
 	err := db.ask(ctx, nil, statement{
-		"select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = $1",
+		"select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = $1" +
+			" and xact_start < (select until from " + db.quoted("holder") + ")",
 		[][]byte{[]byte(application(db.Schema, h.Host))}, []uint32{typeText}})
 	if err != nil {
 		return fmt.Errorf("end the connections of %s, whose term is over: %w", h.Host, err)
@@ -187,21 +188,21 @@ func (db *DB) disconnect(ctx context.Context, h Holder) error {
 
 // Wait is Acquire as soon as that succeeds. It logs what keeps it from asking, and returns the error of ctx.
 func (db *DB) Wait(ctx context.Context) (*Term, error) {
-	failing := false
+	defer db.noTerm.Store(nil)
 	for {
 		t, err := db.Acquire(ctx)
 		if err == nil {
 			return t, nil
 		}
 		pause := heldPoll
-		if held := errors.Is(err, ErrHeld); !held && ctx.Err() == nil {
+		if errors.Is(err, ErrHeld) || ctx.Err() != nil {
+			db.noTerm.Store(nil)
+		} else {
 			pause = failedPoll
-			if !failing {
+			why := err.Error()
+			if db.noTerm.Swap(&why) == nil {
 				db.Config.Log.Warn("the term cannot be asked for; trying again", "err", err)
 			}
-			failing = true
-		} else {
-			failing = false
 		}
 		select {
 		case <-time.After(pause):

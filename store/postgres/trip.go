@@ -102,7 +102,7 @@ func integer(v []byte) int64 {
 // Errors that callers tell apart.
 var (
 	// ErrNotWriter says that this agent does not write: another one holds the term.
-	ErrNotWriter = errors.New("this agent is not the writer")
+	ErrNotWriter = domain.ErrNotWriter
 	// ErrTermOver says that another agent may write now. Nothing of the transaction was written.
 	ErrTermOver = fmt.Errorf("the term of this agent is over: %w", domain.ErrClosed)
 )
@@ -122,6 +122,9 @@ const (
 	stateNoLogin        = "28000"
 	stateNoDatabase     = "3D000"
 	stateTooMany        = "53300"
+	stateNoMemory       = "53200"
+	stateStarting       = "57P03" // or it recovers
+	stateStopping       = "57P01"
 	stateUnknownSetting = "42704"
 )
 
@@ -136,7 +139,19 @@ func code(err error) string {
 // translate names what callers of the store look for.
 func translate(err error) error {
 	if code(err) == stateDiskFull {
-		return fmt.Errorf("%w: that of PostgreSQL: %w", domain.ErrFull, err)
+		return &fullError{explain(err)}
 	}
 	return err
 }
+
+// fullError says that the disk of PostgreSQL is full. It is domain.ErrFull, whose words are about the agent's own, and
+// domain.ErrDatabase.
+type fullError struct{ error }
+
+// Is implements errors.Is.
+func (*fullError) Is(target error) bool {
+	return target == domain.ErrFull || target == domain.ErrDatabase
+}
+
+// Unwrap returns PostgreSQL's error.
+func (e *fullError) Unwrap() error { return e.error }

@@ -42,11 +42,11 @@ const (
 
 // cutShort says of an order that met err what becomes of it, and what to do; nil when it met none.
 func (rn *Runner) cutShort(onDisk extent, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, domain.ErrNotWriter) {
+		return err // it says where to give the order
 	}
 	room := ""
-	if errors.Is(err, domain.ErrFull) {
+	if errors.Is(err, domain.ErrFull) && !errors.Is(err, domain.ErrDatabase) {
 		room = "make room on the disk of " + rn.Dir + ", then "
 	}
 	switch max(onDisk, doubt(err)) {

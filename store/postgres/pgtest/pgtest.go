@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"fmt"
@@ -146,6 +147,38 @@ func (s *Server) SQL(t testing.TB, statement string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(out)
+}
+
+// Hold runs a statement as the superuser in a transaction of the database postgres, and leaves that open until end.
+func (s *Server) Hold(t testing.TB, statement string) (end func()) {
+	t.Helper()
+	path, err := program("psql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := s.command(path, "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-U", "postgres", "-d", "postgres")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceFunc(func() { in.Close(); _ = cmd.Wait() })
+	t.Cleanup(end)
+	fmt.Fprintf(in, "begin;\n%s;\n\\echo held\n", statement)
+	for lines := bufio.NewScanner(out); ; {
+		if !lines.Scan() {
+			t.Fatalf("the transaction ended: %s", statement)
+		}
+		if lines.Text() == "held" {
+			return end
+		}
+	}
 }
 
 func (s *Server) run(name string, args ...string) error {

@@ -1,0 +1,110 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// serverAdvice is what to do about what a server answers, by SQLSTATE. A firewall is the reason of none of them.
+var serverAdvice = map[string]string{
+	stateWrongPassword: loginAdvice,
+	stateNoLogin:       loginAdvice,
+	stateNoDatabase:    "create the database there: CREATE DATABASE ..., as its administrator",
+	stateTooMany:       "raise max_connections there, or the limit of this user (ALTER ROLE ... CONNECTION LIMIT), or lower pool_max_conns in the address",
+	stateNoRight: "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., " +
+		"or GRANT ALL ON SCHEMA ... TO ..., and GRANT CONNECT ON DATABASE ... TO ...",
+	stateReadOnly:       readOnlyAdvice,
+	stateUnknownSetting: "correct or remove that part of the address: what is behind the ? are settings of the connection and of PostgreSQL",
+	stateDiskFull:       "make room on the disk of PostgreSQL",
+	stateNoMemory:       "PostgreSQL has no memory left: look at its log, and at what else it runs",
+	stateStarting:       "it starts or recovers, and takes connections when that is over; its log says how far it is",
+	stateStopping:       "it is being stopped, or an administrator ended this connection",
+}
+
+const (
+	loginAdvice = "see that user and password of the address are right, and that pg_hba.conf there lets this user in from here; " +
+		"where it asks for encryption write sslmode=verify-full, and where it asks for a certificate of this user sslcert and sslkey, one that its ssl_ca_file has signed"
+	readOnlyAdvice = "start the primary, or promote a standby; name every server of the cluster in the address (host1,host2), so that the one that takes writes is found; " +
+		"if this one should take them, see default_transaction_read_only there"
+)
+
+// explain says what to do about an error of a connection. pgx leaves the password out of its own.
+func explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	advice := wayAdvice(err)
+	if s := code(err); s != "" {
+		advice = serverAdvice[s]
+	}
+	if errors.Is(err, errReadOnlyServer) {
+		advice = readOnlyAdvice
+	}
+	if advice == "" {
+		return fmt.Errorf("PostgreSQL cannot be used: %w", err)
+	}
+	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", err, advice)
+}
+
+// wayAdvice is what to do about an error that no server sent.
+func wayAdvice(err error) string {
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return "name the server in the address as its certificate does, or have a certificate issued for this name; what answers may not be your server"
+	case errors.As(err, &authority):
+		return "add &sslrootcert=/path/to/ca.pem to the address, with the certificate of the authority that signed for your server; what answers may not be your server"
+	case errors.As(err, &invalid):
+		return "have the certificate of the server renewed there, and see that the clock of this machine is right"
+	case refusesCertificate(err):
+		return "see that sslcert and sslkey in the address name a certificate of this user that is valid, and that ssl_ca_file there knows who signed it"
+	case offersNoTLS(err):
+		return "have an administrator set ssl = on there, with a certificate"
+	case errors.As(err, new(*net.DNSError)):
+		return "see that the name of the host in the address is right, and that this machine can resolve it"
+	}
+	return "see that PostgreSQL runs there, and that a firewall lets this machine through"
+}
+
+// refusesCertificate reports whether a server ended a handshake of TLS. crypto/tls has no type for it.
+func refusesCertificate(err error) bool { return strings.Contains(err.Error(), "remote error: tls: ") }
+
+// offersNoTLS reports whether a server does not speak TLS. pgx has no type for it.
+func offersNoTLS(err error) bool {
+	return strings.Contains(err.Error(), "server refused TLS connection")
+}
+
+// passing are the classes of SQLSTATE that end by themselves, or with something that is no setting of the agent: of the
+// connection, of resources, of an operator's intervention, of the system, of a transaction.
+var passing = []string{"08", "53", "57", "58", "40", "55"}
+
+// Passes reports whether waiting may cure an error: the server is away, starts, stands still, has no room, or may be
+// promoted yet. What it refuses to this user, and a certificate that does not prove it, somebody must put right.
+func Passes(err error) bool {
+	switch c := code(err); {
+	case err == nil, offersNoTLS(err), refusesCertificate(err), errors.As(err, new(*tls.CertificateVerificationError)):
+		return false
+	case c == stateReadOnly:
+		return true
+	case c != "":
+		for _, class := range passing {
+			if strings.HasPrefix(c, class) {
+				return true
+			}
+		}
+		return false
+	}
+	return errors.Is(err, errReadOnlyServer) || errors.Is(err, errWarned) || errors.Is(err, ErrTermOver) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, new(net.Error)) ||
+		errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, pgconn.ErrConnClosed)
+}
