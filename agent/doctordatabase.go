@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -14,7 +15,6 @@ import (
 // removed is passed over by each, and times in listings are those of the agent.
 const (
 	longRoundTrip = 5 * time.Millisecond
-	longOpen      = time.Hour
 	clockApart    = 5 * time.Second
 )
 
@@ -52,7 +52,7 @@ func (d *doctor) checkDurable(h *store.DatabaseHealth) {
 	case r == "no":
 		d.find("standby", "warn", "", `store.replicated = "no": the loss of PostgreSQL's host loses events that were answered with 200`)
 	case h.Standbys == "":
-		d.find("standby", "fail", `set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = "elsewhere" or "no"`, "PostgreSQL waits for no standby: no agent starts")
+		d.find("standby", "fail", `set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = "elsewhere" or "no"`, "PostgreSQL waits for no standby: events that are answered with 200 are in one place only, and no agent makes a new store")
 	case h.Unseen > 0:
 		d.find("standby", "skip", "have an administrator run: grant pg_monitor to the user of store.url", "%d connected, of which this user may see nothing; synchronous_standby_names = %q", h.Unseen, h.Standbys)
 	case h.Synchronous == 0:
@@ -70,7 +70,7 @@ func (d *doctor) checkServer(h *store.DatabaseHealth) {
 	switch {
 	case !h.Creates:
 		d.find("rights", "fail", "have an administrator run: grant create on the schema (or on the database, if the schema is missing) to the user of store.url", "the user of store.url may make no tables in schema %s, and partitions of the inbox are made all the time", d.config.Store.Schema)
-	case h.Horizon > longOpen:
+	case h.Horizon > condition.LongOpen:
 		state, do = "warn", "look for it: select pid, usename, xact_start, query from pg_stat_activity order by xact_start; or in pg_prepared_xacts. Until it ends no removed row gives its room back"
 	case h.RoundTrip > longRoundTrip:
 		state, do = "warn", "run the agents near PostgreSQL: every transaction of the writer makes several round trips"

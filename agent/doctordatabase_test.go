@@ -21,7 +21,7 @@ func TestWhatIsWrongAtPostgreSQLIsFound(t *testing.T) {
 		want             string // check, state and a part of the message
 	}{
 		{"all is well", "standby", func(*store.DatabaseHealth) {}, "standby ok 1 synchronous, 1 streaming"},
-		{"no standby is waited for", "standby", func(h *store.DatabaseHealth) { h.Standbys = "" }, "standby fail waits for no standby: no agent starts"},
+		{"no standby is waited for", "standby", func(h *store.DatabaseHealth) { h.Standbys = "" }, "standby fail waits for no standby: events"},
 		{"the standby is gone", "standby", func(h *store.DatabaseHealth) { h.Synchronous, h.Streaming = 0, 0 }, "standby fail every commit waits"},
 		{"the standbys are not shown", "standby", func(h *store.DatabaseHealth) { h.Unseen, h.Synchronous = 1, 0 }, "standby skip this user may see nothing"},
 		{"the provider replicates", "elsewhere", func(h *store.DatabaseHealth) { h.Standbys = "" }, "standby skip cannot be seen from here"},

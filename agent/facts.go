@@ -35,7 +35,7 @@ func (f *facts) process() condition.Process {
 		MoEngage:  reachability(health, now),
 		Deleting:  reachability(f.senders.Deleting(), now),
 		Intake:    f.ingest.Lately(now),
-		DataDir:   c.DataDir, Store: f.sharing.of(f.store), Schedules: sending.SchedulesByJob(c),
+		DataDir:   c.DataDir, Store: f.sharing.of(f.store, &c.Store), Schedules: sending.SchedulesByJob(c),
 		Refused:    f.refused.Load(),
 		ClockDoubt: f.ingest.Clock.Doubt(),
 		Receivers:  f.notify.Receivers(),
@@ -150,7 +150,7 @@ type sharedFacts struct {
 }
 
 // of returns the state of data, nil in files.
-func (s *sharedFacts) of(data *store.Store) *condition.Store {
+func (s *sharedFacts) of(data *store.Store, c *config.Store) *condition.Store {
 	role := data.Role()
 	if !role.Shared {
 		return nil
@@ -163,6 +163,7 @@ func (s *sharedFacts) of(data *store.Store) *condition.Store {
 	ctx, cancel := context.WithTimeout(context.Background(), sharingPatience)
 	defer cancel()
 	h, err := data.Database(ctx)
-	s.at, s.last = time.Now(), condition.SharedStore(role, &h, err)
+	s.at = time.Now()
+	s.last = condition.SharedStore(&role, c, &h, err, s.at)
 	return s.last
 }

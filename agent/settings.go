@@ -64,7 +64,7 @@ func notifyConfig(c *config.Config, version string) notify.Config {
 		URL: c.Notify.URL.Current(), Headers: c.Notify.Headers, Format: c.Notify.Format, RoutingKey: c.Notify.RoutingKey.Current(),
 		Command: c.Notify.Command, After: c.Notify.After.Duration,
 		HeartbeatURL: c.Notify.HeartbeatURL.Current(), HeartbeatEvery: c.Notify.HeartbeatEvery.Duration, HeartbeatLag: c.Notify.HeartbeatLag.Duration,
-		Host: host, Version: version,
+		Host: host, Version: version, Shared: c.Store.OnPostgres(),
 	}
 }
 

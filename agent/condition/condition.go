@@ -43,6 +43,9 @@ const Unreadable = "store_unreadable"
 // NotifyFailing holds while a receiver of notifications takes none.
 const NotifyFailing = "notify_failing"
 
+// NoWriter holds while several agents share the store and none writes.
+const NoWriter = "no_writer"
+
 // The names of conditions that the doctor finds by itself.
 const (
 	NotRunning = "not_running"

@@ -336,6 +336,26 @@ var conditionCases = []struct {
 	}, []string{"notify_failing warning Notifications do not arrive since 00:30 UTC, 1 March.*url: it answered 404 no_service: make a new one \\(2 messages are not told\\). heartbeat: no answer within 10s. They are retried.*personasync notify test"}},
 	{"lines of the log were lost", func(f *Facts) { f.Process.LinesDropped = 485 }, []string{"log_dropped info.*485 since the start"}},
 	{"the clock was set back", func(f *Facts) { f.Process.ClockDoubt = "the clock was set back by 2h0m0s" }, []string{"clock warning.*may be wrong: the clock was set back by 2h.*timedatectl;personasync doctor"}},
+	{"no agent writes", func(f *Facts) {
+		since := two.Add(-time.Minute)
+		f.Process.Store = &Store{Role: RoleDoor, NoWriterSince: &since, NoTerm: "the table is locked"}
+	}, []string{"no_writer critical No agent writes the store in PostgreSQL since 01:59 UTC, 1 March: what is received is kept.*could not take over: the table is locked.*personasync doctor"}},
+	{"another agent takes over", func(f *Facts) {
+		since := two.Add(-3 * time.Second)
+		f.Process.Store = &Store{Role: RoleDoor, NoWriterSince: &since}
+	}, nil},
+	{"the writer applies nothing", func(f *Facts) {
+		f.Process.Store, f.Process.Standstill, f.Status.Unapplied = &Store{Role: RoleDoor, Writer: "db-a"}, two.Add(-3*time.Minute), 1200
+	}, []string{"no_writer critical db-a is the writer and has applied none of 1,200 received events since 01:57 UTC.*personasync doctor"}},
+	{"PostgreSQL does not answer", func(f *Facts) {
+		f.Process.Store = &Store{Role: RoleDoor, Error: "no route"}
+	}, nil},
+	{"PostgreSQL was left without a standby", func(f *Facts) {
+		f.Process.Store = &Store{Role: RoleWriter, Writer: "a", Unconfirmed: "synchronous_standby_names is empty there", address: "postgres://me@db/x"}
+	}, []string{"no_standby critical Events that are answered with 200 are in one place only: synchronous_standby_names is empty there. Bring.*psql postgres://me@db/x -c 'select application_name"}},
+	{"a transaction is open for hours", func(f *Facts) {
+		f.Process.Store = &Store{Role: RoleWriter, Writer: "a", HorizonAge: 7260, address: "postgres://me@db/x"}
+	}, []string{"old_transaction warning A transaction is open in PostgreSQL for 2 h 1 min. What.*psql postgres://me@db/x -c 'select pid, usename"}},
 	{"runs were missed", func(f *Facts) { f.Process.Missed = []string{"a", "b", "c", "d"} }, []string{"runs_missed warning.*Runs of a, b, c and 1 more.*personasync schedule"}},
 }
 

@@ -22,6 +22,8 @@ var Kinds = []Kind{
 	{SocketLost, []string{Critical, warning}, "socket", (*Facts).socketLost},
 	{"data_moved", []string{Critical}, "data", (*Facts).dataMoved},
 	{"not_ready", []string{Critical}, "agent", (*Facts).notReady},
+	{NoWriter, []string{Critical}, "store", (*Facts).noWriter},
+	{"no_standby", []string{Critical}, "store", (*Facts).noStandby},
 	{"intake_refused", []string{Critical, warning}, "intake", (*Facts).intakeRefused},
 	{"intake_ignored", []string{Critical, warning}, "intake", (*Facts).intakeIgnored},
 	{"intake_deferred", []string{Critical, warning}, "intake", (*Facts).intakeDeferred},
@@ -34,6 +36,7 @@ var Kinds = []Kind{
 	{"lag", []string{Critical}, "outbox", (*Facts).lag},
 	{"behind", []string{warning}, "outbox", (*Facts).behind},
 	{"disk", []string{Critical, warning}, "disk", (*Facts).disk},
+	{"old_transaction", []string{warning}, "store", (*Facts).oldTransaction},
 	{"ledger", []string{Critical}, "data", (*Facts).unbalanced},
 	{"damage", []string{Critical, warning}, "data", (*Facts).damage},
 	{"config_refused", []string{warning}, "config", (*Facts).configRefused},
@@ -50,6 +53,13 @@ var Kinds = []Kind{
 	{NotifyFailing, []string{warning}, "notify", (*Facts).notifyFailing},
 	{"log_dropped", []string{info}, "log", (*Facts).logDropped},
 }
+
+// own are the conditions that each of several agents that share a store has for itself, or must be able to tell of. All
+// others are facts of the store, which are the writer's to tell, so that as many people are woken as with one agent.
+var own = []string{Unreadable, "socket_missing", SocketLost, "not_ready", NoWriter, "intake_refused", "intake_deferred", "config_refused", "clock", "log_dropped"}
+
+// OfDoor reports whether an agent that receives for the writer tells of a condition.
+func OfDoor(name string) bool { return slices.Contains(own, name) }
 
 // Judge lists the conditions that hold, the most severe first. It is a pure function of its facts.
 func (f *Facts) Judge() []Condition {

@@ -7,7 +7,7 @@ import (
 )
 
 // sighted are the conditions whose facts know no beginning.
-var sighted = []string{"disk", "ledger", "behind", "clock"}
+var sighted = []string{"disk", "no_standby", "ledger", "behind", "clock"}
 
 // Sightings remembers when a running agent first saw the conditions whose facts know no beginning. Its methods may be called
 // concurrently. The zero value has seen nothing.

@@ -35,7 +35,7 @@ type Status struct {
 	Users          uint64           `json:"users"`
 	Audiences      uint64           `json:"audiences"`
 
-	Store *Store `json:"store,omitempty"` // absent with files, and of a stopped agent
+	Store *Store `json:"store,omitempty"` // absent with files
 
 	SentLastMinute Sent       `json:"sent_last_minute"`
 	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
@@ -190,6 +190,7 @@ type Process struct {
 
 	DataDir      string
 	Store        *Store                        // nil: files, or unknown
+	Standstill   time.Time                     // since when no received event was applied, with a store that is shared; zero: they are
 	UnreadySince time.Time                     // zero: events are being accepted, or it is unknown since when
 	DataMoved    bool                          // the open files are not those in DataDir
 	Schedules    map[string]scheduler.Schedule // of the jobs of the store that have one; the others leave at once

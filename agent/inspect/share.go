@@ -31,7 +31,9 @@ type sharedAnswers struct {
 	stats  shared[[]domain.StatLine]
 	status shared[condition.Status]
 	seen   condition.Sightings
-	part   chan struct{} // a token for a part of a listing, see Local.part
+
+	progress condition.Progress
+	part     chan struct{} // a token for a part of a listing, see Local.part
 }
 
 func newSharedAnswers() *sharedAnswers { return &sharedAnswers{part: make(chan struct{}, 1)} }

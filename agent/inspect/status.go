@@ -41,6 +41,9 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		process := l.from.Process()
+		if l.shared != nil && process.Store != nil {
+			process.Standstill = l.shared.progress.Standstill(counts.Received, counts.Unapplied, now)
+		}
 		s = condition.NewStatus(counts, sent, process, l.from.Config().MoEngage, l.from.Version, now)
 		s.Guard, s.Staleness = condition.Guarded(list), condition.StalenessOf(list, now)
 		s.Verify = condition.SumVerifications(verified)

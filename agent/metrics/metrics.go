@@ -82,6 +82,14 @@ func (m *Metrics) Read(from Source) {
 	m.registry.MustRegister(&readings{Source: from, desc: descriptions(), failed: m.errors})
 }
 
+// Waiting answers GET /metrics for an agent whose store cannot be opened yet: that it accepts no events, and that its store
+// gives no answer.
+func Waiting(version string) http.Handler {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(&waiting{version, descriptions()})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
 // Handler answers GET /metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})

@@ -59,6 +59,27 @@ func (r *readings) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
+// waiting are the metrics of an agent whose store cannot be opened yet.
+type waiting struct {
+	version string
+	desc    map[string]*prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (w *waiting) Describe(out chan<- *prometheus.Desc) {
+	for _, name := range []string{"personasync_build_info", "personasync_ready", "personasync_condition"} {
+		out <- w.desc[name]
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (w *waiting) Collect(out chan<- prometheus.Metric) {
+	c := reading{&readings{desc: w.desc}, out}
+	c.gauge("personasync_build_info", 1, w.version, runtime.Version())
+	c.truth("personasync_ready", false)
+	c.conditions(nil, store.ErrNoData, true)
+}
+
 // reading is one scrape.
 type reading struct {
 	*readings
@@ -73,7 +94,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 	c.jobs()
 	c.gauge("personasync_build_info", 1, r.Version, runtime.Version())
 	status, err := r.Inspect.Status(context.Background())
-	c.conditions(status.Conditions, err)
+	c.conditions(status.Conditions, err, !r.Store.Role().Writer)
 	if err != nil {
 		r.failed.Inc()
 		return
@@ -119,12 +140,16 @@ func (c *reading) truth(name string, v bool, labels ...string) {
 	c.gauge(name, 0, labels...)
 }
 
-// conditions says of each condition, in each severity that it can have, whether it holds.
-func (c *reading) conditions(hold []condition.Condition, unread error) {
+// conditions says of each condition, in each severity that it can have, whether it holds. A door leaves those to the
+// writer that are not its own.
+func (c *reading) conditions(hold []condition.Condition, unread error, door bool) {
 	if unread != nil {
 		hold = []condition.Condition{{Name: condition.Unreadable, Severity: condition.Critical}}
 	}
 	for _, k := range condition.Kinds {
+		if door && !condition.OfDoor(k.Name) {
+			continue
+		}
 		for _, severity := range k.Severities {
 			c.truth("personasync_condition", slices.ContainsFunc(hold, func(h condition.Condition) bool {
 				return h.Name == k.Name && h.Severity == severity

@@ -18,7 +18,7 @@ const maxLabelled = 200
 var Table = []Metric{
 	{"personasync_build_info", "gauge", []string{"version", "goversion"}, "Always 1. The labels identify the build."},
 	{"personasync_ready", "gauge", nil, "1 while events are accepted, as in /readyz."},
-	{"personasync_condition", "gauge", []string{"name", "severity"}, "1 while a condition holds, as in `status`. docs/operating.md has a section for each. The alerts use it."},
+	{"personasync_condition", "gauge", []string{"name", "severity"}, "1 while a condition holds, as in `status`. docs/operating.md has a section for each. The alerts use it. With PostgreSQL an agent that receives for the writer shows those of its own process and `no_writer` alone."},
 
 	{"personasync_store_writer", "gauge", nil, "With PostgreSQL: 1 of the agent that writes, 0 of one that receives for it. The sum over the agents is 1, but for a moment of a take-over."},
 	{"personasync_store_term", "gauge", nil, "With PostgreSQL: the number of the term, which grows with each take-over; 0 while no agent writes."},

@@ -17,6 +17,7 @@ type Config struct {
 	HeartbeatEvery time.Duration
 	HeartbeatLag   time.Duration // no heartbeat while a change is overdue by this
 
+	Shared  bool   // several agents share the store, in PostgreSQL
 	Host    string // as messages name this machine
 	Version string
 }

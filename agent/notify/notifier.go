@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -96,6 +95,13 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}
 }
 
+// shared reports whether the store is in PostgreSQL.
+func (n *Notifier) shared() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.config.Shared
+}
+
 func (n *Notifier) configured() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -134,20 +140,12 @@ func (n *Notifier) look(ctx context.Context) (seen bool) {
 		list = slices.DeleteFunc(slices.Clone(s.Conditions), func(c condition.Condition) bool { return c.Name == condition.NotifyFailing })
 		n.seen = list
 	} else {
-		list = append(slices.Clip(list), unreadable(err))
+		list = append(slices.Clip(list), condition.UnreadableStore(err, n.shared()))
 	}
 	for _, t := range n.tellers {
 		t.observe(list, now)
 	}
 	return true
-}
-
-// unreadable is the condition of a store that gives no answer.
-func unreadable(err error) condition.Condition {
-	return condition.Condition{
-		Name: condition.Unreadable, Severity: condition.Critical, Commands: []string{"personasync db check", "personasync doctor"},
-		Text: fmt.Sprintf("The store gives no answer, so nothing else can be judged: %v.", err),
-	}
 }
 
 // Receivers says how the receivers and the heartbeat are, as far as the process knows.

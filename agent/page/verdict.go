@@ -48,9 +48,7 @@ func (s *Source) verdicts(st *condition.Status) []Verdict {
 
 // unreadable is the verdict on a store that gives no answer, which judges nothing itself.
 func (s *Source) unreadable(err error) Verdict {
-	c := condition.Condition{Name: condition.Unreadable, Severity: condition.Critical, Text: "The store gives no answer: " + err.Error() + ".",
-		Commands: []string{"personasync db check", "personasync doctor"}}
-	return s.verdicts(&condition.Status{Conditions: []condition.Condition{c.Costed()}})[0]
+	return s.verdicts(&condition.Status{Conditions: []condition.Condition{condition.UnreadableStore(err, s.Store.Role().Shared)}})[0]
 }
 
 const program = "personasync "
