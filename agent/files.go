@@ -37,7 +37,7 @@ func OpenData(ctx context.Context, c *config.Config, version string) (d Data, do
 	if err := place.OrElsewhere(ctx, c, nil); err != nil {
 		return nil, nil, "", err
 	}
-	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
+	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on " + dataOf(c), nil
 }
 
 // Restore puts a backup in place of the data of the agent of c, which must not be running.

@@ -6,12 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
-	"personasync/agent/ingest"
+	"personasync/agent/internal/place"
+	"personasync/agent/internal/waiting"
+	"personasync/agent/notify"
 	"personasync/store"
 	syncer "personasync/sync"
 )
@@ -30,15 +35,16 @@ type roleEnded struct{}
 func (roleEnded) Error() string { return "the role of this agent ended" }
 func (roleEnded) Unwrap() error { return syncer.ErrTakenOver }
 
-// lifeRetry is the pause before a life that could not begin is tried again, as while a standby is promoted.
+// lifeRetry is the pause before a life that could not begin is tried again, as while PostgreSQL is away or a standby is
+// promoted.
 const lifeRetry = time.Second
 
-// runShared runs an agent whose store several agents share, until ctx is done or it cannot go on.
+// runShared runs an agent whose store several agents share, until ctx is done or it cannot go on. While the store cannot be
+// opened a room answers in its place. At a start that lasts only for what waiting may cure.
 func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) {
-	if o.shared, err = connectStore(ctx, c, o); err != nil {
+	if err := errors.Join(place.CheckOwner(c.DataDir), store.MakeDir(c.DataDir)); err != nil {
 		return err
 	}
-	defer o.shared.Close()
 	kept, err := host.Keep(ctx, "ingest.listen", c.Ingest.Listen, o.Ingest)
 	if err != nil {
 		return err
@@ -56,44 +62,42 @@ func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) 
 		var once sync.Once
 		o.Ready = func(at Addresses) { once.Do(func() { announce(at) }) }
 	}
-	for begun := false; ; begun = true {
-		if o.Ingest, err = kept.Again(); err != nil {
-			return err
+	o.outside = newOutside(c, o)
+	telling, endTelling := context.WithCancel(ctx)
+	defer o.outside.wait()
+	defer endTelling()
+	o.outside.begin(telling)
+	o.room = &waiting.Room{Config: c, Version: o.Version, Log: o.Log, Ingest: kept, Admin: admin}
+	defer func() { o.room.Close() }()
+	defer func() { o.shared.Close() }()
+	for begun := false; ; {
+		o.room.Expect()
+		if o.shared == nil {
+			o.shared, err = connectStore(ctx, c, o)
 		}
-		if o.admin, err = admin.Again(); err != nil {
-			return err
+		if o.shared != nil {
+			if o.Ingest, err = kept.Again(); err != nil {
+				return err
+			}
+			if o.admin, err = admin.Again(); err != nil {
+				return err
+			}
+			c, err = live(ctx, c, o)
 		}
-		c, err = live(ctx, c, o)
-		switch {
-		case errors.Is(err, errRoleEnded) && ctx.Err() != nil:
+		switch ended := errors.Is(err, errRoleEnded); {
+		case ctx.Err() != nil && (ended || o.shared == nil):
 			return nil
-		case ctx.Err() != nil || !begun && !errors.Is(err, errRoleEnded):
+		case ctx.Err() != nil || !begun && !ended && !store.Passes(err):
 			return err
-		case errors.Is(err, errRoleEnded):
+		case ended:
+			begun = true
 			o.Log.Info("the role of this agent has ended, and the next begins", "error", err)
 		default:
-			o.Log.Error("the agent cannot go on; it begins again in a second", "error", err)
-			refuse(ctx, c, o, kept, err)
+			o.room.Say(err)
+			o.outside.fail(err)
+			_ = pause(ctx, lifeRetry)
 		}
 	}
-}
-
-// refuse answers deliveries with 503 and the reason for as long as a life that could not begin waits to be tried again.
-func refuse(ctx context.Context, c *config.Config, o RunOptions, kept *host.Kept, why error) {
-	if l, err := kept.Again(); err == nil && l != nil {
-		h := ingest.New(ingestConfig(c), nil, o.Log)
-		h.SetUnready(why.Error())
-		most, _ := host.ConnectionLimits()
-		server := host.NewServer(o.Log, "ingest", l, most, h)
-		if c.Ingest.TLSCert != "" {
-			if certs, err := host.NewCertificates(&c.Ingest); err == nil {
-				server.HTTP.TLSConfig = certs.Config()
-			}
-		}
-		go server.Run()
-		defer server.Stop(adminPatience)
-	}
-	_ = pause(ctx, lifeRetry)
 }
 
 // connectStore connects to the store that several agents share.
@@ -111,6 +115,60 @@ func connectStore(ctx context.Context, c *config.Config, o RunOptions) (*store.S
 	}
 	return shared, nil
 }
+
+// outside tells people what the writer cannot: that no agent writes, and that this one cannot open its store. It lives as
+// long as the process, so that who told that a condition began tells that it ended, be it the writer by then. What it told
+// is in memory alone. The heartbeat is the writer's: it proves that changes leave.
+type outside struct {
+	*notify.Notifier
+	running sync.WaitGroup
+	look    atomic.Pointer[func(context.Context) (condition.Status, error)]
+}
+
+func newOutside(c *config.Config, o RunOptions) *outside {
+	out := new(outside)
+	out.fail(nil)
+	out.Notifier = notify.New(outsideConfig(c, o.Version), func(ctx context.Context) (condition.Status, error) { return (*out.look.Load())(ctx) },
+		unwritten{}, o.Log.With("part", "notify"))
+	return out
+}
+
+// outsideConfig is that of the notifications without the heartbeat.
+func outsideConfig(c *config.Config, version string) notify.Config {
+	n := notifyConfig(c, version)
+	n.HeartbeatURL = ""
+	return n
+}
+
+func (out *outside) begin(ctx context.Context) { out.running.Go(func() { _ = out.Run(ctx) }) }
+func (out *outside) wait()                     { out.running.Wait() }
+
+// fail has people told that the store cannot be opened; nil: it can, and the writer tells all.
+func (out *outside) fail(why error) {
+	look := func(context.Context) (condition.Status, error) { return condition.Status{Ready: true}, why }
+	out.look.Store(&look)
+}
+
+// everyoneTells is how long there may be no writer before every door tells of it. Until then the first one does, which
+// may be the one that is broken.
+const everyoneTells = 10 * time.Minute
+
+// receive has people told what a door sees: that nobody writes, or that its store gives no answer.
+func (out *outside) receive(status func(context.Context) (condition.Status, error)) {
+	look := func(ctx context.Context) (condition.Status, error) {
+		s, err := status(ctx)
+		speaks := s.Store != nil && s.Store.NoWriterSince != nil && (s.Store.Speaks || time.Since(*s.Store.NoWriterSince) > everyoneTells)
+		s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c condition.Condition) bool { return c.Name != condition.NoWriter || !speaks })
+		return s, err
+	}
+	out.look.Store(&look)
+}
+
+// unwritten keeps no record of what was told.
+type unwritten struct{}
+
+func (unwritten) Notices() ([]store.Notices, error)               { return nil, nil }
+func (unwritten) SetNotices(context.Context, store.Notices) error { return nil }
 
 // storeRetry is the pause before a store that another agent is making is opened again.
 const storeRetry = 250 * time.Millisecond

@@ -145,7 +145,11 @@ func fileSource(c *config.Config, version string) inspect.Source {
 		Open: opener(c, version),
 		Process: func() condition.Process {
 			by, held := store.Holder(c.DataDir)
-			return condition.Stopped(held && by.IsAgent())
+			p := condition.Stopped(held && by.IsAgent())
+			if c.Store.OnPostgres() {
+				p.Store = askStore(c, version)
+			}
+			return p
 		},
 		Config:   func() *config.Config { return c },
 		Endpoint: func(e domain.Endpoint) syncer.Config { return sending.Config(c, e) },
@@ -227,6 +231,14 @@ func openDatabase(c *config.Config, version string) (*store.View, func() error, 
 		return nil, nil, err
 	}
 	return v, v.Close, nil
+}
+
+// askStore asks PostgreSQL how the store of a stopped agent is.
+func askStore(c *config.Config, version string) *condition.Store {
+	ctx, cancel := context.WithTimeout(context.Background(), connectPatience)
+	defer cancel()
+	h, err := store.AskDatabase(ctx, sharedConfig(c, "", version, slog.New(slog.DiscardHandler)))
+	return condition.SharedStore(nil, &c.Store, &h, err, time.Now())
 }
 
 // connectPatience is how long a command waits for PostgreSQL.

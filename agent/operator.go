@@ -89,11 +89,17 @@ func (o *operator) unlessPaused(computation string) error {
 
 // Retry implements Running.
 func (o *operator) Retry(ctx context.Context, order api.ActionOrder) (*api.ActionReceipt, error) {
+	if err := o.store.Writes(); err != nil { // also where there is nothing to act on
+		return nil, err
+	}
 	return retries(o.store, o.inspect).carryOut(ctx, order)
 }
 
 // Drop implements Running.
 func (o *operator) Drop(ctx context.Context, order api.ActionOrder) (*api.ActionReceipt, error) {
+	if err := o.store.Writes(); err != nil {
+		return nil, err
+	}
 	return drops(o.store, o.inspect).carryOut(ctx, order)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"personasync/agent/backup"
 	"personasync/agent/config"
+	"personasync/agent/internal/waiting"
 	"personasync/store"
 )
 
@@ -42,9 +43,11 @@ type RunOptions struct {
 	// ProveInChild proves a backup in a process of its own, which a damaged file may end; nil: in this process.
 	ProveInChild backup.Prover
 
-	shared *store.Shared // the store that several agents share; nil: it is in files
-	kept   bool          // Ingest is of this process, which keeps it while it changes its role
-	admin  net.Listener  // the socket of admin.listen, kept likewise; nil: it listens itself
+	shared  *store.Shared // the store that several agents share; nil: it is in files
+	room    *waiting.Room // answers until that is open; nil in files
+	outside *outside      // tells people what the writer cannot; nil in files
+	kept    bool          // Ingest is of this process, which keeps it while it changes its role
+	admin   net.Listener  // the socket of admin.listen, kept likewise; nil: it listens itself
 
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)

@@ -30,6 +30,7 @@ type reloader struct {
 	*parts
 	certs     *host.Certificates // nil without TLS
 	notifier  *servicemanager.Notifier
+	outside   *outside // nil in files
 	load      func() (*config.Config, error)
 	relog     func(config.Log) // may be nil
 	recorded  func()           // is called once new rules are on disk
@@ -97,6 +98,9 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	r.ingest.Reconfigure(ingestConfig(next))
 	r.senders.Reconfigure(next)
 	r.notify.Reconfigure(notifyConfig(next, r.version))
+	if r.outside != nil {
+		r.outside.Reconfigure(outsideConfig(next, r.version))
+	}
 	r.verifier.Reconfigure(sending.Config(next, domain.EndpointTransition))
 	r.store.SetRetention(storeOptions(next, r.log))
 	r.scheduler.Replace(list...)

@@ -88,6 +88,10 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	if err != nil {
 		return nil, place.OpenError(c.DataDir, err)
 	}
+	if o.room != nil {
+		o.room.Close()
+		o.outside.fail(nil)
+	}
 	defer func() {
 		if err != nil {
 			p.listeners.close()
@@ -175,6 +179,9 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	facts.missed.begin(runs)
 	p.notifier.Status, p.notifier.Liveness = facts.statusLine, p.store.Liveness
 	questions := p.inspector(facts)
+	if !p.store.Role().Writer {
+		p.o.outside.receive(questions.Status)
+	}
 	p.notify = notify.New(notifyConfig(c, p.o.Version), questions.Status, p.store, p.log.With("part", "notify"))
 	p.metrics.Read(metrics.Source{
 		Version: p.o.Version, Config: p.config.Load, Store: p.store, Inspect: questions, Ingest: p.ingest, Plan: p.scheduler.Plan,
@@ -197,7 +204,7 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	}
 	p.housekeeper = &housekeeper{log: p.log, store: p.store, ingest: p.ingest, rules: make(chan struct{}, 1), judge: questions.Status,
 		parked: func() time.Duration { return p.config.Load().Retention.Parked.Duration }}
-	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, recorded: p.housekeeper.noteRules, version: p.o.Version, inherited: p.o.Ingest != nil && !p.o.kept}
+	p.reloader = &reloader{parts: p.parts, outside: p.o.outside, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, recorded: p.housekeeper.noteRules, version: p.o.Version, inherited: p.o.Ingest != nil && !p.o.kept}
 	return nil
 }
 

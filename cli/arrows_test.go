@@ -61,6 +61,7 @@ agent/ingest: agent/segment store/domain   # without the storage engine
 agent/condition: agent/config agent/ingest scheduler store store/domain   # pure: what it judges by are values
 agent/api: agent/api/internal/socket agent/condition agent/config store sync store/domain   # what crosses the socket: opens no data
 agent/internal/place: agent/config agent/host store
+agent/internal/waiting: agent/api agent/config agent/host agent/ingest agent/internal/servicemanager agent/metrics store/domain   # opens no store
 agent/internal/servicemanager: store   # of the store, only the error that it is closed
 agent/api/internal/socket: agent/host store   # knows no question and no order; of the store, only the errors that cross
 agent/page: agent/api agent/condition scheduler store sync store/domain
@@ -71,7 +72,7 @@ agent/sending: agent/config scheduler sync store/domain
 agent/notify: agent/api agent/condition store
 agent/preview: agent/api agent/config agent/ingest agent/segment agent/sending store sync store/domain   # reads by ingest, applies by the store, builds by sync: has no rules
 agent/inspect: agent/api agent/condition agent/config agent/preview agent/sending scheduler store sync store/domain
-agent: agent/api agent/backup agent/condition agent/config agent/host agent/ingest agent/inspect agent/internal/place agent/internal/servicemanager agent/metrics agent/notify agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
+agent: agent/api agent/backup agent/condition agent/config agent/host agent/ingest agent/inspect agent/internal/place agent/internal/servicemanager agent/internal/waiting agent/metrics agent/notify agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
 cli: agent agent/api agent/condition agent/config agent/host agent/memberlist agent/preview cli/internal/argv cli/internal/bundle cli/internal/cases cli/internal/command cli/internal/deletion cli/internal/demo cli/internal/drain cli/internal/exit cli/internal/journal cli/internal/logging cli/internal/pausing cli/internal/secret cli/internal/service cli/internal/term cli/internal/upkeep cli/internal/verification store store/domain sync sync/sandbox
 cli/internal/argv: agent/config/wording cli/internal/exit cli/internal/term
 cli/internal/bundle: agent agent/api agent/condition agent/config cli/internal/command cli/internal/exit cli/internal/service cli/internal/term store store/domain

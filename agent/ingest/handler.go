@@ -187,7 +187,7 @@ func (h *Handler) take(ctx context.Context, events []*domain.Event) answer {
 	case errors.Is(err, domain.ErrBusy):
 		return unavailable("busy", "More events arrive than can be written. Retry shortly.", time.Second)
 	case errors.Is(err, domain.ErrFull):
-		return unavailable("full", "The disk has no space for more events. Retry later.", time.Minute)
+		return unavailable("full", "There is no space for more events. Retry later.", time.Minute)
 	case errors.Is(err, domain.ErrMoved):
 		return unavailable("unready", "The agent's data was moved. Retry later.", 10*time.Second)
 	case errors.Is(err, domain.ErrClosed):

@@ -26,6 +26,9 @@ var ErrUnreadable = errors.New("nothing of it can be read back")
 // ErrPaused refuses an order to send during a pause.
 var ErrPaused = errors.New("sending is paused")
 
+// ErrWaiting says that an agent runs and cannot open its store yet.
+var ErrWaiting = errors.New("the agent runs and accepts no event yet, because it cannot open its store; it tries again every second")
+
 // codeNoRoute is the code of a request that no route takes. It is not the not_found of a question: a client of another
 // version must tell the two apart.
 const codeNoRoute = "no_route"
@@ -36,6 +39,7 @@ var codes = []struct {
 	status int
 	err    error
 }{
+	{"waiting", http.StatusServiceUnavailable, ErrWaiting}, // before the reasons that it wraps
 	{"not_found", http.StatusNotFound, store.ErrNotFound},
 	{"no_data", http.StatusNotFound, store.ErrNoData},
 	{"underway", http.StatusConflict, store.ErrUnderway},
