@@ -82,6 +82,9 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 		if r.OnlyCopies() {
 			return errors.New("no data is damaged, and a file among those of the inbox does not belong there: start the agent, which sets a copy aside, or says what to do")
 		}
+		if r.Engine != "" {
+			return fmt.Errorf("the data in PostgreSQL is damaged (%s): keep a copy (pg_dump), stop the agents, and restore the last good backup of PostgreSQL", term.Plural(r.Faults, "fault"))
+		}
 		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory and restore the last good backup with `personasync db restore FILE`; "+
 			"or start the agent after removing the file \"running\" beside it: it then salvages all readable data, keeps the damaged files aside, and lists the losses",
 			term.Plural(r.Faults, "fault"))

@@ -25,7 +25,7 @@ func statusCommand(env *command.Env) *urfave.Command {
 		Name:  "status",
 		Usage: "show the agent on one screen",
 		Description: "Shows whether events are accepted, how many changes are pending and for how long, how MoEngage\n" +
-			"answers, and whether the ledgers balance. If the agent is stopped, the figures come from its files.\n\n" +
+			"answers, and whether the ledgers balance. If the agent is stopped, the figures come from its data.\n\n" +
 			"--check is for the health check of a container. It exits with 0 while the agent accepts events or\n" +
 			"starts, with 1 while it accepts none or does not answer, and with 4 if it does not run.\n\n" +
 			"Example: personasync status --json | jq .oldest_pending_s",
@@ -108,7 +108,11 @@ func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 		b.WriteByte('\n')
 	}
 	line("events", readyText(w, s))
-	line("MoEngage", reachText(w, s.MoEngage))
+	if s.Store != nil && s.Store.Role == condition.RoleDoor {
+		line("MoEngage", "the writer sends, and knows how it answers")
+	} else {
+		line("MoEngage", reachText(w, s.MoEngage))
+	}
 	line("next flush", flushText(s.NextFlush, now))
 	if s.Store != nil {
 		line("store", upkeep.StoreText(w, s.Store))

@@ -33,6 +33,7 @@ type ForgetReport struct {
 	Records     uint64 `json:"records"` // of the inbox that were blanked, those of other users forgotten lately included
 	Before      int64  `json:"before"`  // bytes of state.db
 	After       int64  `json:"after"`
+	Engine      string `json:"engine,omitempty"` // postgres; absent with files
 
 	// Deletion is the delete at MoEngage that was ordered with it, or one that was open before. Until it is closed, the
 	// files hold the user's id.
@@ -66,6 +67,9 @@ func (u *upkeep) forget(ctx context.Context, user, by string) (r ForgetReport, e
 	}
 	if list, err := u.r.Deletions(user); err == nil && len(list) > 0 && list[0].User != "" {
 		r.Deletion = &list[0]
+	}
+	if u.db == nil {
+		r.Engine = "postgres"
 	}
 	e, err := u.erase(ctx)
 	r.Records, r.Before, r.After = e.Records, e.Before, e.After

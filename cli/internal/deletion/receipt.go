@@ -21,11 +21,15 @@ func NewReceipt(r store.ForgetReport) Receipt {
 	if r.Deletion != nil {
 		there = AtMoEngage(r.Deletion)
 	}
-	return Receipt{r, []string{
+	list := []string{
 		there,
-		"backups: those made before hold the user, and restoring one brings him back",
+		"backups: those made before hold the user, and restoring one brings them back",
 		"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
-	}}
+	}
+	if r.Engine != "" {
+		list = append(list, "PostgreSQL: removed rows stay on its disk, and on those of its standbys, until a vacuum; the WAL and its archive hold the user as long as they are kept")
+	}
+	return Receipt{r, list}
 }
 
 // AtMoEngage says how far a deletion at MoEngage is.
@@ -57,8 +61,12 @@ func PrintForgotten(w *term.Terminal, r store.ForgetReport) error {
 		_, err := fmt.Fprint(w.Out, text)
 		return err
 	}
-	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s of the history erased, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
+	files := fmt.Sprintf("; state.db had %s and has %s", domain.Bytes(r.Before), domain.Bytes(r.After))
+	if r.Engine != "" {
+		files = ""
+	}
+	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s of the history erased, %s blanked%s\nout of reach:\n  %s\n",
 		term.Plural(r.Memberships, "value"), term.Plural(r.Changes, "change"), term.Plural(r.Journal, "line"), term.Plural(r.Records, "received record"),
-		domain.Bytes(r.Before), domain.Bytes(r.After), strings.Join(NewReceipt(r).OutOfReach, "\n  "))
+		files, strings.Join(NewReceipt(r).OutOfReach, "\n  "))
 	return err
 }

@@ -1,6 +1,7 @@
 package upkeep
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -27,17 +28,21 @@ func ByPostgres(work, address, schema string) string {
 
 // StoreText says which agent writes a store that several share.
 func StoreText(w *term.Terminal, s *condition.Store) string {
-	who := w.Paint.Red("no agent writes")
+	var who string
 	switch {
 	case s.Error != "":
 		return w.Paint.Red("PostgreSQL does not answer") + ": " + term.Plain(s.Error)
-	case s.Writer != "" && s.Role == "writer":
+	case s.Writer == "":
+		who = w.Paint.Red("no agent writes")
+	case s.Role == condition.RoleWriter:
 		who = "this agent writes"
-	case s.Writer != "":
+	case s.Role == condition.RoleDoor:
 		who = term.Plain(s.Writer) + " writes, and this agent receives for it"
+	default:
+		who = term.Plain(s.Writer) + " writes"
 	}
 	if s.TermSince != nil {
 		who += fmt.Sprintf(" (term %d, since %s)", s.Term, s.TermSince.Format(time.RFC3339))
 	}
-	return fmt.Sprintf("PostgreSQL: %s; connected: %s; a statement takes %s", who, term.Plain(strings.Join(s.Doors, ", ")), Roughly(time.Duration(s.RoundTrip*1e9)))
+	return fmt.Sprintf("PostgreSQL: %s; connected: %s; a statement takes %s", who, term.Plain(cmp.Or(strings.Join(s.Doors, ", "), "none")), Roughly(time.Duration(s.RoundTrip*1e9)))
 }

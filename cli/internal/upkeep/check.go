@@ -21,8 +21,12 @@ func PrintCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
 	if !r.OK() {
 		verdict = w.Paint.Red(term.Plural(r.Faults, "fault"))
 	}
+	size := domain.Bytes(r.Bytes)
+	if r.Engine != "" {
+		size = "PostgreSQL"
+	}
 	fmt.Fprintf(w.Out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
-		domain.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Rows, "row"), term.Count(r.Pending), term.Count(r.Held), term.Count(r.Parked), term.Count(r.History),
+		size, term.Plural(r.Users, "user"), term.Plural(r.Rows, "row"), term.Count(r.Pending), term.Count(r.Held), term.Count(r.Parked), term.Count(r.History),
 		term.Plural(r.Records, "record"), verdict)
 	for _, f := range r.Findings {
 		fmt.Fprintf(w.Out, "  %-8s %s\n", f.Code, term.Plain(f.Message))
@@ -33,7 +37,7 @@ func PrintCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
 	if r.Damaged > 0 {
 		fmt.Fprintf(w.Out, "%s set aside earlier\n", term.Plural(r.Damaged, "damaged row"))
 	}
-	if !r.Pages {
+	if !r.Pages && r.Engine == "" {
 		w.Remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", domain.Bytes(r.Grew))
 	}
 	return nil

@@ -91,7 +91,7 @@ func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.
 // of files.
 func CheckTables(ctx context.Context, v *query.Reader, first uint64) (*CheckReport, error) {
 	c := newChecker(ctx, new(CheckReport), nil)
-	c.report.File = "the state"
+	c.report.File, c.report.Engine = "the state", "postgres"
 	if err := v.Look(c.state); err != nil {
 		return nil, err
 	}

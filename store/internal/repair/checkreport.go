@@ -17,8 +17,9 @@ type Finding struct {
 // CheckReport counts what a check read, and lists its findings. Its JSON is the output of `db check --json`, so its many
 // fields are those of one table.
 type CheckReport struct {
-	Pages    bool      `json:"pages"` // the pages were read as bbolt links them, as long as no agent writes
-	Bytes    int64     `json:"bytes"`
+	Pages    bool      `json:"pages"`            // the pages were read as bbolt links them, as long as no agent writes
+	Bytes    int64     `json:"bytes"`            // 0 in PostgreSQL
+	Engine   string    `json:"engine,omitempty"` // postgres; absent with files
 	Rows     uint64    `json:"rows"`
 	Users    uint64    `json:"users"`
 	Pending  uint64    `json:"pending"`
