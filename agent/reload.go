@@ -3,10 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -117,45 +114,8 @@ func (r *reloader) report(old, next *config.Config, kept []string) {
 	for _, key := range kept {
 		r.log.Warn("a changed setting takes effect at the next start only", "key", key)
 	}
-	if changed := changedRules(old.Rules(), next.Rules()); len(changed) > 0 {
+	if changed := domain.ChangedRules(old.Rules(), next.Rules()); len(changed) > 0 && r.store.Role().Writer {
 		r.log.Warn("rules changed: they hold for events from now on. A changed consent, share, holdout or only_users_file is compared with every known user now; of any other change nothing is sent for them until `personasync audience reconcile KEY`",
 			"computations", changed)
 	}
-}
-
-// changedRules names the computations that are treated differently from now on; "(defaults)" stands
-// for all that have no section.
-func changedRules(old, next domain.Rules) []string {
-	before, after := sections(old), sections(next)
-	changed := make(map[string]bool)
-	for name, policy := range after {
-		if was, ok := before[name]; !ok || !reflect.DeepEqual(was, policy) {
-			changed[name] = true
-		}
-	}
-	for name := range before {
-		if _, ok := after[name]; !ok {
-			changed[name] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(changed))
-}
-
-// sections returns the policies by name, each with the list of users that it names.
-func sections(r domain.Rules) map[string]domain.Policy {
-	listed := func(p domain.Policy) domain.Policy {
-		if p.Rollout != nil {
-			p.Listed = r.Lists[p.Rollout.List]
-		}
-		return p
-	}
-	m := map[string]domain.Policy{"(defaults)": listed(r.Defaults)}
-	for _, s := range r.Sections {
-		name := s.Key
-		if s.ID != "" {
-			name = s.ID
-		}
-		m[name] = listed(s.Policy)
-	}
-	return m
 }

@@ -59,7 +59,8 @@ func (k *ruleKeeper) put(ctx context.Context, r domain.Rules) error {
 			return nil
 		}
 		if known != nil && k.log != nil {
-			k.log.Warn("the rules of this agent are other ones than those that held before, and hold from now on: give all agents of a store the same configuration")
+			k.log.Warn("the rules of this agent are other ones than those that held before, and hold from now on: give all agents of a store the same configuration",
+				"computations", domain.ChangedRules(*known, r))
 		}
 	}
 	frame, err := record.AppendRules(nil, &r)
@@ -72,6 +73,23 @@ func (k *ruleKeeper) put(ctx context.Context, r domain.Rules) error {
 	}
 	k.appended, k.unsure = &r, false
 	return nil
+}
+
+// compare logs that r, the rules of a door, are other ones than those that hold. Where that cannot be read nothing is said: the
+// next writer compares again.
+func (k *ruleKeeper) compare(r domain.Rules) {
+	var known *domain.Rules
+	err := k.db.View(func(tx engine.Tx) (err error) {
+		if r.Paused, err = query.ReadPauses(tx); err == nil {
+			known, err = readRules(tx)
+		}
+		return err
+	})
+	r.Names = domain.NamesAsSent
+	if err == nil && known != nil && !sameRules(known, &r) {
+		k.log.Warn("the rules of this agent are other ones than those of the agent that writes, which hold until this one takes over: give all agents of a store the same configuration",
+			"computations", domain.ChangedRules(*known, r))
+	}
 }
 
 // pause keeps what change makes of the pauses of computations, and then has the newest rules pause just these. An end of
@@ -115,14 +133,21 @@ func sameRules(a, b *domain.Rules) bool {
 
 // applied returns the rules in force, or nil while records are not applied yet that may change them.
 func (k *ruleKeeper) applied() (known *domain.Rules, err error) {
-	err = k.db.View(func(tx engine.Tx) error {
-		meta := tx.Bucket(state.BucketMeta)
-		text := meta.Get(state.MetaRules)
-		if text == nil || state.Number(meta.Get(state.MetaApplied)) < k.inbox.Last() {
-			return nil
+	err = k.db.View(func(tx engine.Tx) (err error) {
+		if state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaApplied)) >= k.inbox.Last() {
+			known, err = readRules(tx)
 		}
-		known = &domain.Rules{Lists: state.ReadLists(tx)}
-		return json.Unmarshal(text, known)
+		return err
 	})
 	return known, err
+}
+
+// readRules reads the rules that were applied last; nil: none were.
+func readRules(tx engine.Tx) (known *domain.Rules, err error) {
+	text := tx.Bucket(state.BucketMeta).Get(state.MetaRules)
+	if text == nil {
+		return nil, nil
+	}
+	known = &domain.Rules{Lists: state.ReadLists(tx)}
+	return known, json.Unmarshal(text, known)
 }

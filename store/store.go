@@ -191,9 +191,10 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 }
 
 // SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing. The rules of a door are
-// put in force when it becomes the writer.
+// put in force when it becomes the writer; it logs that they differ from those of the present one.
 func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
 	if !s.Role().Writer {
+		s.rules.compare(r)
 		return nil
 	}
 	return s.rules.set(ctx, r)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -191,4 +192,41 @@ func (p *Policy) ForwardedTraits(key string, e *Event) map[string]json.RawMessag
 // Guards reports whether the mass-exit guard watches computations under a policy.
 func (r *Rules) Guards(p *Policy) bool {
 	return r.Guard.Share > 0 && r.Guard.Window > 0 && !p.Unguarded && p.Send != SendNone
+}
+
+// ChangedRules names the computations that are treated differently from now on; "(defaults)" stands
+// for all that have no section.
+func ChangedRules(old, next Rules) []string {
+	before, after := sections(old), sections(next)
+	changed := make(map[string]bool)
+	for name, policy := range after {
+		if was, ok := before[name]; !ok || !reflect.DeepEqual(was, policy) {
+			changed[name] = true
+		}
+	}
+	for name := range before {
+		if _, ok := after[name]; !ok {
+			changed[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(changed))
+}
+
+// sections returns the policies by name, each with the list of users that it names.
+func sections(r Rules) map[string]Policy {
+	listed := func(p Policy) Policy {
+		if p.Rollout != nil {
+			p.Listed = r.Lists[p.Rollout.List]
+		}
+		return p
+	}
+	m := map[string]Policy{"(defaults)": listed(r.Defaults)}
+	for _, s := range r.Sections {
+		name := s.Key
+		if s.ID != "" {
+			name = s.ID
+		}
+		m[name] = listed(s.Policy)
+	}
+	return m
 }

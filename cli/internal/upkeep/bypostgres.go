@@ -22,8 +22,10 @@ func ByPostgres(work, address, schema string) string {
 		return fmt.Sprintf("the data is in PostgreSQL: pg_basebackup, or its provider, backs up the whole server. For this data alone type "+
 			"pg_dump --format=custom --schema=%s --file=FILE %s", s, at)
 	}
-	return fmt.Sprintf("the data is in PostgreSQL: to restore a file of pg_dump, stop the agents and type pg_restore --clean --if-exists --dbname=%s FILE && "+
-		"psql %[1]s -c %[2]s, which has change ids go on under another epoch", at, domain.ShellWord(fmt.Sprintf("update %q.meta set v = 'restored' where k = 'home'", schema)))
+	// The partitions of records have parts that cannot be dropped alone, and an error must leave the data as it was.
+	return fmt.Sprintf("the data is in PostgreSQL: to restore a file of pg_dump into the schema, stop the agents and type pg_restore --clean --if-exists --schema=%s --file=FILE.sql FILE && "+
+		"psql --single-transaction --set=ON_ERROR_STOP=1 --command=%s --file=FILE.sql --command=%s %s, which also has change ids go on under another epoch",
+		s, domain.ShellWord(fmt.Sprintf("drop table if exists %q.records", schema)), domain.ShellWord(fmt.Sprintf("update %q.meta set v = 'restored' where k = 'home'", schema)), at)
 }
 
 // StoreText says which agent writes a store that several share.
