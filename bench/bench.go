@@ -20,7 +20,7 @@ import (
 )
 
 // measureNames are the names of the measures in the order of the report.
-var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "drain", "listing", "product", "postgres"}
+var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "backup", "drain", "listing", "product", "postgres"}
 
 // options are the command line options.
 type options struct {

@@ -61,6 +61,7 @@ func goals(b *bench) []goal {
 		{"the lag after those 2 min", b.book.Median(large + "/sustained/lag"), lagBound, false, " s"},
 		{"lone client: latency of a post / one bbolt commit", b.book.Ratio("lone/agent/p50", "lone/commit/p50"), 1.25, false, ""},
 		{"p99 at 64 connections: while a backlog is applied / after", b.book.Ratio("backlog/busy/p99", "backlog/calm/p99"), 2, false, ""},
+		{"p99 at 64 connections: beside backups and their proofs / without", b.book.Ratio("backup/with/p99", "backup/without/p99"), 2, false, ""},
 		{"drain at 0 ms: users/s", b.book.Median("drain/0s/rate"), 60_000, true, ""},
 		{"drain at 0 ms: growth of memory", b.book.Median("drain/0s/memory"), 64, false, " MiB"},
 		{"first page of " + figures.Number(float64(b.sizes.Drain)) + " pending changes", b.book.Median("listing/first"), 50, false, " ms"},

@@ -53,6 +53,7 @@ var measures = map[string]func(context.Context, *bench) error{
 	"users":    measureUsers,
 	"large":    measureLarge,
 	"backlog":  measureBacklog,
+	"backup":   measureBackup,
 	"drain":    measureDrain,
 	"listing":  measureListing,
 	"product":  measureProduct,

@@ -26,8 +26,8 @@ import (
 // measureProduct measures the released program: its size, its memory when idle, and the time to its first
 // event.
 func measureProduct(ctx context.Context, b *bench) error {
-	program := filepath.Join(b.work, "personasync")
-	if err := b.goBuild(ctx, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags=-s -w", "-o", program, "./cli/personasync"); err != nil {
+	program, err := b.product(ctx)
+	if err != nil {
 		return err
 	}
 	info, err := os.Stat(program)
@@ -55,6 +55,12 @@ func measureProduct(ctx context.Context, b *bench) error {
 			b.book.Last("product/empty/idle"), b.book.Last("product/full/idle"))
 	}
 	return nil
+}
+
+// product builds the program as it is released, and returns its path.
+func (b *bench) product(ctx context.Context) (path string, err error) {
+	path = filepath.Join(b.work, "personasync")
+	return path, b.goBuild(ctx, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags=-s -w", "-o", path, "./cli/personasync")
 }
 
 // idleFor is how long an agent is idle before its memory is read.

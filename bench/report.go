@@ -58,6 +58,7 @@ func print(b *bench, to io.Writer) error {
 		{"fsyncs", "fsyncs a post", fsyncTable(b)},
 		{"users", "users stored", usersTable(b)},
 		{"backlog", "backlog", backlogTable(b)},
+		{"backup", "backups", backupTable(b)},
 		{"drain", "drain", drainTable(b)},
 		{"listing", "listing", listingTable(b)},
 		{"product", "program", productTable(b)},
@@ -84,7 +85,7 @@ func page(b *bench) (string, error) {
 	err := reportTemplate.Execute(&text, map[string]any{
 		"Measures": strings.Join(measureNames, ","), "Machine": machine(b), "How": how(b), "Notices": b.notices,
 		"Goals": goalTable(b), "Rates": ackTable(b, "rate"), "Latencies": latencyTable(b), "CPU": ackTable(b, "cpu"), "Contenders": stories,
-		"Fsyncs": fsyncTable(b), "Users": usersTable(b), "Backlog": backlogTable(b), "Drain": drainTable(b),
+		"Fsyncs": fsyncTable(b), "Users": usersTable(b), "Backlog": backlogTable(b), "Backup": backupTable(b), "Drain": drainTable(b),
 		"Listing":    listingTable(b),
 		"DrainUsers": figures.Number(float64(b.sizes.Drain)), "Product": productTable(b),
 		"Postgres": postgresTable(b),
@@ -238,6 +239,14 @@ func backlogTable(b *bench) figures.Table {
 		{"64 connections", "events/s", "median, ms", "p99, ms", "applied a second"},
 		{"while " + figures.Number(float64(b.sizes.Backlog)) + " events are applied", spread(b, "backlog/busy/rate"), spread(b, "backlog/busy/p50"), spread(b, "backlog/busy/p99"), spread(b, "backlog/beside")},
 		{"after", spread(b, "backlog/calm/rate"), spread(b, "backlog/calm/p50"), spread(b, "backlog/calm/p99"), "without any load: " + spread(b, "backlog/alone")},
+	}
+}
+
+func backupTable(b *bench) figures.Table {
+	return figures.Table{
+		{"64 connections, " + figures.Number(float64(backupUsers(b))) + " users stored", "events/s", "median, ms", "p99, ms", "backups proven meanwhile"},
+		{"one backup after the other", spread(b, "backup/with/rate"), spread(b, "backup/with/p50"), spread(b, "backup/with/p99"), spread(b, "backup/made")},
+		{"without", spread(b, "backup/without/rate"), spread(b, "backup/without/p50"), spread(b, "backup/without/p99"), ""},
 	}
 }
 

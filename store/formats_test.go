@@ -17,6 +17,7 @@ import (
 	"personasync/store/domain"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wal"
 )
@@ -195,6 +196,7 @@ func TestAStoreOfAnEarlierProgramOpens(t *testing.T) {
 	}{
 		"journal":    {journalSample, journalLines},
 		"selections": {selectionsSample, selectionLines},
+		"deletions":  {deletionsSample, deletionLines},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := "testdata/v2-" + name
@@ -321,4 +323,49 @@ func selectionLines(b *bench) any {
 		lines = append(lines, fmt.Sprintf("%s %s %q %s asked %s by %s (%s) %s closed %s %d %s final %s", d.ID, d.State, d.User, d.Hash, d.Asked, d.By, d.MessageID, d.Reason, d.Closed, d.Status, d.RequestID, d.Final))
 	}
 	return map[string]any{"users": users, "events": c.Events, "changes": c.Changes, "deletions": lines, "pauses": pauses, "journal": b.journalOf("cid")}
+}
+
+// deletionsSample is a store with users to be deleted at MoEngage: pending, in flight, parked and held, one of whom came
+// back; with a scheduled backup that was proven; and with events and changes of a delivery that named its trace.
+func deletionsSample(t *testing.T) (dir string) {
+	b := open(t, deleting(4))
+	traced := func(e *domain.Event) {
+		e.Trace = domain.ParseTrace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	}
+	now := noon.Add(time.Hour)
+	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 1), event("cid", "vip", true, 2), event("dan", "vip", true, 3), event("eve", "vip", true, 4))
+	b.settleAt(b.takeFor(everything(now)), now, domain.Result{Verdict: domain.Delivered})
+	b.receive(event("fay", "vip", true, 5, traced), event("gus", "vip", true, 6, traced), event("hal", "vip", true, 7))
+	b.settleAt(b.takeFor(everything(now)), now, domain.Result{Verdict: domain.Refused, Reason: "unreachable", RetryAt: now.Add(time.Minute)})
+	b.receive(deletion("ann", "del-1", 31), deletion("bob", "del-2", 32), deletion("cid", "del-3", 33), deletion("dan", "del-4", 34), deletion("eve", "del-5", 35))
+	o := onDeletes(now)
+	o.MaxEvents = 1
+	b.settleAt(b.takeFor(o), now, domain.Result{Verdict: domain.Parked, Reason: "data_refused", Sentence: "as the test says"})
+	b.receive(event("bob", "gold", true, 40, at(40), traced))
+	must(t, b.SetGoodBackup(t.Context(), query.GoodBackup{File: "/var/backups/personasync-1.tar", Made: now, Proven: now.Add(time.Minute), Bytes: 123456, Users: 8, Took: time.Second}))
+	b.takeFor(o)
+	must(t, b.Close())
+	return b.dir
+}
+
+func deletionLines(b *bench) any {
+	deletions, err := b.Deletions("")
+	must(b, err)
+	lines := []string{}
+	for _, d := range deletions {
+		lines = append(lines, fmt.Sprintf("%s %s %q asked %s by %s (%s) %s", d.ID, d.State, d.User, d.Asked, d.By, d.MessageID, d.Reason))
+	}
+	changes := []string{}
+	for _, user := range []string{"ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"} {
+		u, err := b.User(user)
+		must(b, err)
+		for _, ch := range slices.Concat(u.Pending, u.History) {
+			changes = append(changes, fmt.Sprintf("%s %s %s %s %s %s trace %q, waits %s", ch.ID, ch.State, ch.Kind, ch.Computation, ch.Value, ch.Reason, ch.Trace, ch.Wait))
+		}
+	}
+	backup, err := b.GoodBackup()
+	must(b, err)
+	c, err := b.Counts()
+	must(b, err)
+	return map[string]any{"deletions": lines, "changes": changes, "backup": backup, "counts": c.Changes, "deletes": c.Deletions}
 }
