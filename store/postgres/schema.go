@@ -62,8 +62,9 @@ func inside(bucket string) string { return bucket + " inside" }
 
 // ensureTerm makes the schema, and the tables that a term needs, where they are missing.
 func (db *DB) ensureTerm(ctx context.Context) error {
-	schema := quote(db.Schema)
+	schema, user := quote(db.Schema), quote(db.pool.config.User)
 	var failed error
+	advice := ""
 	for range 2 { // two agents may start at once: the one that comes second finds what the other made
 		found, err := db.exists(ctx, "to_regclass", db.quoted("holder"))
 		if err != nil || found {
@@ -73,18 +74,19 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 			return explain(err)
 		}
 		create := fmt.Sprintf(termTables, schema)
+		advice = fmt.Sprintf("GRANT ALL ON SCHEMA %s TO %s", schema, user)
 		if !found {
 			create = "create schema " + schema + ";" + create
+			advice = fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s", schema, user)
 		}
 		if failed = db.run(ctx, create); failed == nil {
 			return nil
 		}
 	}
 	if code(failed) == stateNoRight {
-		return fmt.Errorf("the schema %s cannot be made: %w: have an administrator of the database run: CREATE SCHEMA %s AUTHORIZATION %s",
-			db.Schema, failed, schema, quote(db.pool.config.User))
+		return fmt.Errorf("no store can be made in the schema %s: %w: have an administrator of the database run: %s", db.Schema, failed, advice)
 	}
-	return fmt.Errorf("the schema %s cannot be made: %w", db.Schema, failed)
+	return fmt.Errorf("no store can be made in the schema %s: %w: name a schema that nothing else uses in store.schema", db.Schema, failed)
 }
 
 // Exists reports whether the schema has a store.

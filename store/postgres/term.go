@@ -86,9 +86,10 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 		if db.met.Load() {
 			return nil, db.gone()
 		}
-		if err = db.ensureTerm(ctx); err == nil {
-			h, err = db.Holder(ctx)
+		if err := db.ensureTerm(ctx); err != nil {
+			return nil, err
 		}
+		h, err = db.Holder(ctx)
 	}
 	db.met.CompareAndSwap(false, err == nil)
 	switch {

@@ -403,3 +403,19 @@ func TestATermIsNotWaitedForWhereTheServerStandsStill(t *testing.T) {
 		return err == nil && term.Release(t.Context()) == nil
 	})
 }
+
+// TestASchemaThatCannotBeUsedSaysOneThingToDo: a schema of another owner was advised to be made, and then to be given back.
+func TestASchemaThatCannotBeUsedSaysOneThingToDo(t *testing.T) {
+	admin := agent(t, Config{URL: pgtest.URL(t)})
+	must(t, admin.run(t.Context(), `create role guest login; create schema theirs; grant usage on schema theirs to guest;
+		create schema used; grant all on schema used to guest; create table used.term (id int)`))
+	t.Cleanup(func() { _ = admin.run(context.Background(), "drop owned by guest; drop role guest") })
+	for schema, want := range map[string]string{"none": `CREATE SCHEMA "none" AUTHORIZATION "guest"`, "theirs": `GRANT ALL ON SCHEMA "theirs" TO "guest"`, "used": "store.schema"} {
+		db := agent(t, Config{URL: strings.Replace(admin.URL, "postgres@", "guest@", 1), Schema: schema})
+		_, err := db.Acquire(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "rights back") {
+			t.Errorf("%s: %v", schema, err)
+		}
+		db.Close()
+	}
+}
