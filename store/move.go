@@ -113,8 +113,16 @@ func (s *Store) String() string {
 	return s.place.Dir
 }
 
-// leave marks the store as moved.
+// leave marks the store as moved. Whoever goes back to it all the same gives the numbers again that the new place has given
+// since, so the ids of their changes have another epoch: the store forgets where it ran.
 func (s *Store) leave(ctx context.Context, to string) error {
+	err := s.writer.Do(ctx, func(tx *state.Tx) error {
+		state.MoveIn(tx, &state.Arrival{Home: []byte("moved away")})
+		return tx.Err
+	}, nil)
+	if err != nil {
+		return err
+	}
 	if s.files == nil {
 		return s.term.held.Leave(ctx, to, s.records.Last())
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -145,6 +146,23 @@ func TestAMoveThatFailsLeavesTheStoreWhereItWas(t *testing.T) {
 	must(t, err)
 	if contentsOf(t, to) != was {
 		t.Error("the second attempt made something else")
+	}
+}
+
+// TestGoingBackToAStoreThatWasMovedAwayBeginsAnEpoch: as the docs say, by removing the mark. The new place has given the next
+// numbers to other changes.
+func TestGoingBackToAStoreThatWasMovedAwayBeginsAnEpoch(t *testing.T) {
+	onFiles(t)
+	b, _ := busyStore(t)
+	_, err := moveDir(t, b.dir, filepath.Join(t.TempDir(), "new"))
+	must(t, err)
+	must(t, os.Remove(filepath.Join(b.dir, datadir.MovedFile)))
+	var log bytes.Buffer
+	s, err := Open(b.dir, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	must(t, s.Close())
+	if !strings.Contains(log.String(), "another epoch") {
+		t.Errorf("it went on with the old one: %s", &log)
 	}
 }
 

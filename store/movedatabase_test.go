@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"personasync/store/crashpoint"
 	"personasync/store/engine"
@@ -270,6 +273,34 @@ func TestAStoreIsMovedToADatabaseAndBack(t *testing.T) {
 		t.Error(cmp.Diff(was, is))
 	}
 	must(t, v.Close())
+}
+
+// TestGoingBackToADatabaseThatWasMovedAwayBeginsAnEpoch: by the statements of the docs.
+func TestGoingBackToADatabaseThatWasMovedAwayBeginsAnEpoch(t *testing.T) {
+	onFiles(t)
+	url := pgtest.URL(t)
+	b, _ := busyStore(t)
+	_, err := moveTo(t, b.dir, Database(database(url)))
+	must(t, err)
+	h := share(t, url)
+	s, err := h.Open(t.Context(), t.TempDir(), Options{Log: slog.New(slog.DiscardHandler)}) // the first start arrives there
+	must(t, err)
+	must(t, s.Close())
+	_, err = moveBack(t, h, b.dir)
+	must(t, err)
+	sql, err := pgconn.Connect(t.Context(), url)
+	must(t, err)
+	defer sql.Close(context.Background())
+	must(t, sql.Exec(t.Context(), "DELETE FROM personasync.moved; INSERT INTO personasync.append_lock VALUES (1)").Close())
+	var log bytes.Buffer
+	s, err = h.Open(t.Context(), t.TempDir(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	must(t, s.Append(t.Context(), event("dan", "vip", true, 9)))
+	must(t, s.Applied(t.Context()))
+	must(t, s.Close())
+	if !strings.Contains(log.String(), "another epoch") {
+		t.Errorf("it went on with the old one: %s", &log)
+	}
 }
 
 // TestAMoveAwayFromAgentsAtWorkIsRefused: a door acknowledges what the move would leave behind.
