@@ -9,7 +9,7 @@ import (
 )
 
 // allowedArrows lists which of our packages each of our packages may import. No package imports one that stands above
-// it on the road of an event. To allow another import, add it here, and give the reason in the commit. A line holds the
+// it on the way of an event. To allow another import, add it here, and give the reason in the commit. A line holds the
 // importer, a colon, the packages that it may import, and after # a remark.
 const allowedArrows = `
 store/engine/bolt: store/crashpoint store/domain store/engine store/internal/boltfile store/internal/datadir

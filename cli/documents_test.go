@@ -79,7 +79,7 @@ func sources(t *testing.T) map[string]string {
 
 var codeSpan = regexp.MustCompile("`([^`]+)`")
 
-// TestMessagesOfTroubleshootingExist: whoever searches the page for what is on the screen finds just that.
+// TestMessagesOfTroubleshootingExist: a reader who searches the page for what is on the screen finds just that.
 func TestMessagesOfTroubleshootingExist(t *testing.T) {
 	texts := sources(t)
 	page := texts["../docs/troubleshooting.md"]

@@ -93,7 +93,7 @@ func (s *stateCase) in(state string) string {
 	return map[string]string{"up": s.up, "down": s.down, "starting": s.starting, "crashed": s.crashed}[state]
 }
 
-// TestEveryCommandIsTriedInEveryState: whoever adds a command adds a line to states.
+// TestEveryCommandIsTriedInEveryState: a new command needs a line in states.
 func TestEveryCommandIsTriedInEveryState(t *testing.T) {
 	app := newApp(testShell())
 	eachLeaf(app.Commands, nil, func(path []string, _ *urfave.Command) {

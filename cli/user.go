@@ -49,12 +49,12 @@ func userShow(env *command.Env, c *urfave.Context) error {
 		if err := printUser(env.Terminal, u, c.Bool("wide")); err != nil {
 			return err
 		}
-		return remarkRoad(env.Terminal, c, i, len(u.Pending) > 0)
+		return remarkFailing(env.Terminal, c, i, len(u.Pending) > 0)
 	})
 }
 
-// remarkRoad prints that nothing is being sent, if the user has pending changes. Only a running agent knows it.
-func remarkRoad(w *term.Terminal, c *urfave.Context, i api.Inspector, waits bool) error {
+// remarkFailing prints that nothing is being sent, if the user has pending changes. Only a running agent knows it.
+func remarkFailing(w *term.Terminal, c *urfave.Context, i api.Inspector, waits bool) error {
 	if !waits {
 		return nil
 	}

@@ -1,7 +1,7 @@
 // Package store is the durable state of the agent: the events it received, the memberships, the changes that MoEngage is to
 // be sent, and those that it was sent. It knows nothing of HTTP, of Segment's messages or of MoEngage's API.
 //
-// # The road of one event
+// # The way of one event
 //
 //	Append ─▶ inbox-N.db     received records in order; on disk before Append returns
 //	             │ apply     one goroutine, many records in one transaction

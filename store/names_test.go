@@ -21,7 +21,7 @@ func TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits(t *testing.T) {
 	}
 }
 
-// TestNamesFromOutsideAreBounded: whoever has a write key could make a computation of every event, and
+// TestNamesFromOutsideAreBounded: a client with a write key could make a computation of every event, and
 // every look at the state reads all of them.
 func TestNamesFromOutsideAreBounded(t *testing.T) {
 	defer func(n int) { state.MaxFields = n }(state.MaxFields)

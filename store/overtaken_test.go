@@ -77,7 +77,7 @@ func TestAReleasedExitFollowsTheEnterThatIsStillQueued(t *testing.T) {
 	}
 }
 
-// TestABaselineIsNotUndoneByWhatIsStillQueued where attributes do not collapse: what waits was true before the list.
+// TestABaselineIsNotUndoneByWhatIsStillQueued where attributes do not collapse: pending changes were true before the list.
 func TestABaselineIsNotUndoneByWhatIsStillQueued(t *testing.T) {
 	r := rules(domain.SendAttribute)
 	r.Defaults.Collapse = false

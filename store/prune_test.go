@@ -215,7 +215,7 @@ func drainRoads(b *bench) {
 	}
 }
 
-// drainOnly delivers what waits for one user on the endpoint of attributes.
+// drainOnly delivers the pending changes of one user on the endpoint of attributes.
 func drainOnly(b *bench, user string) {
 	f := b.take()
 	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour)}

@@ -421,7 +421,7 @@ func (j *journal) String() string {
 }
 
 // TestADamagedEventMetAtWorkIsSalvagedByTheNextStart: it was taken out of its user's queue, counted as
-// pending for ever, and nothing said that a start would mend it.
+// pending for ever, and nothing said that a restart would fix it.
 func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 	onFiles(t)
 	for name, damage := range map[string]func(v []byte) []byte{

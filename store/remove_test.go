@@ -26,7 +26,7 @@ func (b *bench) removes(key string) {
 	}
 }
 
-// TestNamesThatWereUsedUpComeBack: whoever has a write key could use up the names there may be, for good.
+// TestNamesThatWereUsedUpComeBack: a client with a write key could use up the names there may be, for good.
 func TestNamesThatWereUsedUpComeBack(t *testing.T) {
 	defer func(n int) { state.MaxFields = n }(state.MaxFields)
 	state.MaxFields = 4

@@ -48,7 +48,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 		if err != nil && !errors.Is(err, domain.ErrFull) {
 			t.Fatal(err)
 		}
-		must(t, b.Applied(context.Background())) // what waits to be applied counts, too, and not for long
+		must(t, b.Applied(context.Background())) // records that are not applied yet count too, and not for long
 		b.disk.update()
 	}
 	err = b.Append(context.Background(), event("cid", "vip", true, 1))

@@ -19,7 +19,7 @@ type effort struct {
 	nodes, pages int64 // taken apart, and written
 }
 
-// TestTakingWhatIsDueCostsTheSameWhateverWaits takes and settles a thousand of what waits, with next to
+// TestTakingWhatIsDueCostsTheSameWhateverWaits takes and settles a thousand pending changes, with next to
 // little behind them and with three times as much.
 func TestTakingWhatIsDueCostsTheSameWhateverWaits(t *testing.T) {
 	t.Parallel()

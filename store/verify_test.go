@@ -213,7 +213,7 @@ func TestARepairSendsTheRightValueOnce(t *testing.T) {
 		t.Errorf("ann in the end: %q", got)
 	}
 
-	// Of who was forgotten since, nothing is left to repair.
+	// Of a user who was erased since, nothing is left to repair.
 	must(t, b.Repair(context.Background(), noon.Add(5*time.Hour), []record.Told{{User: "nobody", Field: 0}, {User: "ann", Field: 999}}))
 	must(t, b.Applied(context.Background()))
 	if c := b.balance(); c.Changes.Pending != 0 {

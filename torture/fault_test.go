@@ -234,7 +234,7 @@ func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 		t.Errorf("a delivery was answered %d", code)
 	}
 	h.box.Heal()
-	if s, err = h.until("what waits to be delivered", func(s condition.Status) bool { return s.Pending == 0 }); err != nil {
+	if s, err = h.until("pending changes are delivered", func(s condition.Status) bool { return s.Pending == 0 }); err != nil {
 		t.Fatal(err)
 	}
 	if s.Ready || s.Delivered == 0 {

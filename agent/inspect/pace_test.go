@@ -16,7 +16,7 @@ func TestAListingGivesWayToEventsOnly(t *testing.T) {
 	}{
 		{"nothing comes in", func(uint64) uint64 { return 7 }, time.Minute, 10, 10 * time.Millisecond},
 		{"events come in", func(part uint64) uint64 { return part }, time.Minute, 10, (10 + 9*paceShare) * time.Millisecond},
-		{"events come in, and whoever asked will not wait for ever", func(part uint64) uint64 { return part }, 100 * time.Millisecond, 10, 110 * time.Millisecond},
+		{"events come in, and the caller will not wait for ever", func(part uint64) uint64 { return part }, 100 * time.Millisecond, 10, 110 * time.Millisecond},
 		{"an event comes now and then", func(part uint64) uint64 { return part / 5 }, time.Minute, 10, (10 + paceShare) * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {

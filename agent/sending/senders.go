@@ -31,8 +31,8 @@ func New(c *config.Config, of EndpointConfig, o syncer.Outbox, log *slog.Logger)
 	s := &Senders{
 		of:         of,
 		transition: syncer.New(of(c, domain.EndpointTransition), o, log),
-		cohort:     syncer.New(of(c, domain.EndpointCohort), o, log.With("road", "cohort")),
-		deletion:   syncer.New(of(c, domain.EndpointDelete), o, log.With("road", "delete")),
+		cohort:     syncer.New(of(c, domain.EndpointCohort), o, log.With("endpoint", "cohort")),
+		deletion:   syncer.New(of(c, domain.EndpointDelete), o, log.With("endpoint", "delete")),
 	}
 	s.reschedule(c)
 	return s

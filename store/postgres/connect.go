@@ -156,8 +156,8 @@ type pool struct {
 	config *pgconn.Config
 }
 
-// lease is a connection of a pool. Release gives it back.
-type lease struct {
+// pooled is a connection of a pool. Release gives it back.
+type pooled struct {
 	*puddle.Resource[*pgconn.PgConn]
 }
 
@@ -188,20 +188,20 @@ func hangUp(conn *pgconn.PgConn) {
 }
 
 // Acquire returns a connection that works, and waits for one if all are in use.
-func (p *pool) Acquire(ctx context.Context) (*lease, error) {
+func (p *pool) Acquire(ctx context.Context) (*pooled, error) {
 	for {
 		r, err := p.Pool.Acquire(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if r.IdleDuration() < idleTrusted && time.Since(r.CreationTime()) < connectionLife {
-			return &lease{r}, nil
+			return &pooled{r}, nil
 		}
 		asking, cancel := context.WithTimeout(ctx, askPatience)
 		err = r.Value().Ping(asking)
 		cancel()
 		if err == nil && time.Since(r.CreationTime()) < connectionLife {
-			return &lease{r}, nil
+			return &pooled{r}, nil
 		}
 		r.Destroy()
 		if ctx.Err() != nil {
@@ -211,12 +211,12 @@ func (p *pool) Acquire(ctx context.Context) (*lease, error) {
 }
 
 // Release gives a connection back, and closes it unless its transaction has ended.
-func (l *lease) Release() {
-	if conn := l.Value(); conn.IsClosed() || conn.IsBusy() || conn.TxStatus() != 'I' {
-		l.Destroy()
+func (p *pooled) Release() {
+	if conn := p.Value(); conn.IsClosed() || conn.IsBusy() || conn.TxStatus() != 'I' {
+		p.Destroy()
 		return
 	}
-	l.Resource.Release()
+	p.Resource.Release()
 }
 
 // exists reports whether to, such as to_regclass, finds what has a name, which is quoted.

@@ -74,7 +74,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 
 // reader begins a reader on a connection of the pool. After a failover those that were idle lead to a server that is
 // gone, so a second attempt has a new one.
-func (s *State) reader(ctx context.Context) (c *lease, r *reader, err error) {
+func (s *State) reader(ctx context.Context) (c *pooled, r *reader, err error) {
 	for range 2 {
 		if c, err = s.db.pool.Acquire(ctx); err != nil {
 			return nil, nil, explain(err)

@@ -80,7 +80,7 @@ func OpenError(dir string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, host.WhoMay(dir), err)
 	case errors.Is(err, store.ErrNoRoom):
-		return fmt.Errorf("make room in data_dir %s and start again: %w", dir, err)
+		return fmt.Errorf("make room in data_dir %s and restart: %w", dir, err)
 	case errors.Is(err, store.ErrInUse):
 		return fmt.Errorf("%w: stop that agent, or give this one a data_dir of its own", err)
 	}

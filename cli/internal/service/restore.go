@@ -77,7 +77,7 @@ func (r *Restoration) startAgain(ctx context.Context, err error) error {
 	defer cancel()
 	r.Say("starting %s again", r.Unit.Name)
 	if failed := r.Unit.Start(ctx); failed != nil {
-		return errors.Join(err, fmt.Errorf("%s does not start again (`journalctl -u %s -n 50` says why): %w", r.Unit.Name, r.Unit.Name, failed))
+		return errors.Join(err, fmt.Errorf("%s does not restart (`journalctl -u %s -n 50` says why): %w", r.Unit.Name, r.Unit.Name, failed))
 	}
 	return fmt.Errorf("%w; %s runs again", err, r.Unit.Name)
 }

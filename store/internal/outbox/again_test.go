@@ -75,7 +75,7 @@ func TestAChangeThatIsNeededNoMoreIsCancelled(t *testing.T) {
 	}
 }
 
-// TestALeaseOfOneUserLeavesTheOthers, whoever's turn it is.
+// TestALeaseOfOneUserLeavesTheOthers, in whichever turn.
 func TestALeaseOfOneUserLeavesTheOthers(t *testing.T) {
 	b := newBox(t, statetest.Rules(domain.SendBoth))
 	b.want("ann", true, 1)

@@ -299,9 +299,9 @@ func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 			note(l.Number, due)
 		}
 	}
-	aboard := tx.State.InFlight[state.LeaseKey{Endpoint: endpoint, User: u.ID}] != nil // a change that was overtaken in a request is still counted
+	leased := tx.State.InFlight[state.LeaseKey{Endpoint: endpoint, User: u.ID}] != nil // a change that was overtaken in a request is still counted
 	rh.Lanes = slices.DeleteFunc(rh.Lanes, func(l state.Lane) bool {
-		if _, known := earliest[l.Number]; known || aboard {
+		if _, known := earliest[l.Number]; known || leased {
 			return false
 		}
 		tx.Contradiction("the pending index has a lane without a pending change")
@@ -309,7 +309,7 @@ func Retime(tx *state.Tx, u *state.User, endpoint domain.Endpoint) {
 	})
 	for i := range rh.Lanes {
 		l := &rh.Lanes[i]
-		if due, known := earliest[l.Number]; known && (!aboard || due < l.Due) {
+		if due, known := earliest[l.Number]; known && (!leased || due < l.Due) {
 			l.Due = due
 		}
 	}
