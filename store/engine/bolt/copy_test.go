@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"personasync/store/engine"
@@ -111,6 +112,53 @@ func TestACopyIsTheStateAtItsEnd(t *testing.T) {
 			t.Errorf("the copy has epoch %d, %v; progress ended at %d", epoch, err, last)
 		}
 		must(t, c.Done().Close())
+	}
+}
+
+// TestSlicesHaveEveryKeyOnce: they end anywhere, within inner buckets too, and the next one goes on behind. Writes that go on
+// meanwhile would hide a key that was passed over.
+func TestSlicesHaveEveryKeyOnce(t *testing.T) {
+	s, _ := newFile(t)
+	want := []string{}
+	must(t, s.Update(func(tx engine.Tx) error {
+		for day := range 4 {
+			name := fmt.Appendf(nil, "day%d", day)
+			inner, err := tx.Bucket([]byte("days")).MakeInner(name)
+			must(t, err)
+			want = append(want, fmt.Sprintf("days/%s/", name))
+			for k := range 9 * day { // the first is empty
+				key := fmt.Appendf(nil, "%03d", k)
+				must(t, inner.Put(key, []byte("v")))
+				want = append(want, fmt.Sprintf("days/%s/%s", name, key))
+			}
+		}
+		for k := range 9 {
+			key := fmt.Appendf(nil, "%03d", k)
+			must(t, tx.Bucket([]byte("rows")).Put(key, []byte("v")))
+			want = append(want, fmt.Sprintf("rows//%s", key))
+		}
+		return nil
+	}))
+	want = append(want, "rows//first")
+	was := SliceBytes
+	t.Cleanup(func() { SliceBytes = was })
+	for SliceBytes = 150; SliceBytes < 2000; SliceBytes += 97 {
+		var got []string
+		for at, done := (DirtyKey{}), false; !done && len(got) <= 2*len(want); {
+			var items []item
+			var err error
+			items, done, err = readSlice(s, at)
+			must(t, err)
+			for _, i := range items {
+				again := i.at == at && at.Key == "" // an inner bucket that ended a slice begins the next one, which changes nothing
+				if at = i.at; at.Bucket != string(boltfile.BucketMeta) && !again {
+					got = append(got, fmt.Sprintf("%s/%s/%s", at.Bucket, at.Inner, at.Key))
+				}
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("slices of %d bytes have\n%q\nwant\n%q", SliceBytes, got, want)
+		}
 	}
 }
 
