@@ -2,7 +2,9 @@ package agent
 
 import (
 	"errors"
+	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,11 +14,16 @@ import (
 	"personasync/store/postgres/pgtest"
 )
 
+// inSchema are the lines of a configuration whose store is a schema of PostgreSQL.
+func inSchema(url, schema string) []string {
+	return []string{"PERSONASYNC_DEFAULTS_SEND=attribute,event", "PERSONASYNC_STORE_ENGINE=postgres", "PERSONASYNC_STORE_URL=" + url,
+		"PERSONASYNC_STORE_SCHEMA=" + schema, "PERSONASYNC_STORE_REPLICATED=no", "PERSONASYNC_STORE_TERM=3s"}
+}
+
 // sharing returns the configuration of another agent of s, with a data_dir of its own and the store of the others.
 func sharing(s *site, url, schema string) (*site, func() *started) {
 	own := &site{t: s.t, dir: s.t.TempDir(), box: s.box, url: s.url}
-	c := own.load("PERSONASYNC_DEFAULTS_SEND=attribute,event", "PERSONASYNC_STORE_ENGINE=postgres", "PERSONASYNC_STORE_URL="+url,
-		"PERSONASYNC_STORE_SCHEMA="+schema, "PERSONASYNC_STORE_REPLICATED=no", "PERSONASYNC_STORE_TERM=3s")
+	c := own.load(inSchema(url, schema)...)
 	return own, func() *started { return own.start(c, RunOptions{}) }
 }
 
@@ -77,5 +84,24 @@ func TestASharedStoreNeedsNoFolderBefore(t *testing.T) {
 	start().stop()
 	if info, err := os.Stat(one.load().DataDir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data_dir: %v, %v", info, err)
+	}
+}
+
+// TestASharedAgentNeedsItsAddresses: it ends with the one that is taken, and waits for nothing.
+func TestASharedAgentNeedsItsAddresses(t *testing.T) {
+	url, schema := pgtest.Schema(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, c := range []struct{ key, line string }{
+		{"ingest.listen", "PERSONASYNC_INGEST_LISTEN=" + taken.Addr().String()},
+		{"admin.listen", "PERSONASYNC_ADMIN_LISTEN=" + taken.Addr().String()},
+	} {
+		err := Run(t.Context(), newSite(t).load(append(inSchema(url, schema), c.line)...), RunOptions{Version: "1.0", Log: quiet()})
+		if err == nil || !strings.Contains(err.Error(), c.key) {
+			t.Errorf("with %s it ends with: %v", c.line, err)
+		}
 	}
 }

@@ -54,6 +54,26 @@ func eventually(t *testing.T, limit time.Duration, cond func() bool) {
 	synctest.Wait()
 }
 
+// blind is an outbox that cannot say what was sent.
+type blind struct{ *shelf }
+
+func (blind) Sent(time.Time) ([]domain.SentSecond, error) { return nil, errBlind }
+
+var errBlind = errors.New("the disk is gone")
+
+// TestASenderThatDoesNotKnowWhatWasSentDoesNotSend: it would go over MoEngage's limits.
+func TestASenderThatDoesNotKnowWhatWasSentDoesNotSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, w := newShelf(t), &wire{t: t}
+		o.attribute("ann")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := New(testConfig(w), blind{o}, quiet()).Run(ctx); !errors.Is(err, errBlind) || w.count() != 0 {
+			t.Errorf("it ended with %v after %d requests", err, w.count())
+		}
+	})
+}
+
 func TestAChangeWaitsForCompanyAndNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := newShelf(t), &wire{t: t, latency: 50 * time.Millisecond}
