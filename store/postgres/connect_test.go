@@ -156,11 +156,15 @@ func TestAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// TestARightThatWasTakenAwaySaysWhatToDo: by an administrator, while the agent runs.
-func TestARightThatWasTakenAwaySaysWhatToDo(t *testing.T) {
-	err := explain(&pgconn.PgError{Code: stateNoRight, Message: "permission denied for schema personasync"})
-	if !strings.Contains(err.Error(), "GRANT ALL ON SCHEMA") || strings.Contains(err.Error(), "firewall") {
-		t.Error(err)
+// TestARefusalOfTheServerSaysWhatToDo: the firewall is not the reason.
+func TestARefusalOfTheServerSaysWhatToDo(t *testing.T) {
+	for code, want := range map[string]string{
+		stateWrongPassword: "pg_hba.conf", stateNoLogin: "pg_hba.conf", stateNoDatabase: "CREATE DATABASE", stateTooMany: "raise max_connections",
+		stateNoRight: "GRANT ALL ON SCHEMA", stateReadOnly: "name every server of the cluster",
+	} {
+		if err := explain(&pgconn.PgError{Code: code, Message: "refused"}); !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "firewall") {
+			t.Errorf("%s: %v", code, err)
+		}
 	}
 }
 

@@ -382,6 +382,27 @@ func TestAgentsAppendWhateverTheAdministratorHasSet(t *testing.T) {
 	appends.Wait()
 }
 
+// TestRecordsThatTheServerLostAreAnError: as after a failover to a standby that had not confirmed them. Others get their
+// numbers, and are read.
+func TestRecordsThatTheServerLostAreAnError(t *testing.T) {
+	in, _ := inbox(t)
+	for _, user := range []string{"ann", "bob", "cid"} {
+		must(t, in.Append(t.Context(), event(user)))
+	}
+	for left := range uint64(3) {
+		left = 2 - left
+		must(t, in.db.run(t.Context(), fmt.Sprint("delete from personasync.records where first > ", left)))
+		_, err := in.Read(left+1, 1<<20)
+		if want := fmt.Sprintf("record %d was there and is no more", left+1); err == nil || !strings.Contains(err.Error(), want) || in.Last() != left {
+			t.Errorf("with %d records left: %v, and the last one is %d", left, err, in.Last())
+		}
+	}
+	must(t, in.Append(t.Context(), event("dan")))
+	if got := usersIn(t, in, 1, 1<<20); !slices.Equal(got, []string{"dan"}) {
+		t.Errorf("read %v", got)
+	}
+}
+
 // TestRewrite: the records of a user go, and the others stay as they were.
 func TestRewrite(t *testing.T) {
 	in, _ := inbox(t)

@@ -211,3 +211,22 @@ func step(r *rand.Rand, tx engine.Tx, log *strings.Builder, writes bool) {
 		fmt.Fprintf(log, "%s", found)
 	}
 }
+
+// TestALongWalkKeepsLittle: a transaction keeps what it read, but not all that it walked through.
+func TestALongWalkKeepsLittle(t *testing.T) {
+	db, s := create(t)
+	must(t, db.run(t.Context(), "insert into personasync.rows select int8send(n), 'v' from generate_series(1, 5000) n"))
+	must(t, s.View(func(tx engine.Tx) error {
+		if n := engine.Count(tx.Bucket([]byte("rows"))); n != 5000 {
+			t.Errorf("%d rows, want 5000", n)
+		}
+		kept := 0
+		for _, span := range tx.(*reader).tables["rows"].known {
+			kept += len(span.rows)
+		}
+		if kept == 0 || kept > 2*keptChunk {
+			t.Errorf("%d rows are kept", kept)
+		}
+		return nil
+	}))
+}
