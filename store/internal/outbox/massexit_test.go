@@ -584,3 +584,17 @@ func TestAnExitMayBeUndone(t *testing.T) {
 		}
 	}
 }
+
+// TestAReturnCancelsAHeldExitThatDoesNotCollapse: one that was pending when the guard tripped is held in the
+// queue of its user, and is not the wanted value.
+func TestAReturnCancelsAHeldExitThatDoesNotCollapse(t *testing.T) {
+	r := guarded()
+	r.Defaults.Collapse = false
+	b := newAudience(t, r, 8)
+	ids := b.leave(0, 6, 2)
+	b.sweep()
+	b.wantState(ids[0], domain.StateHeld)
+	b.observe("user0", true, 3)
+	b.wantState(ids[0], domain.StateCancelled)
+	b.wantState(ids[1], domain.StateHeld)
+}

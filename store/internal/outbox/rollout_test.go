@@ -1,0 +1,48 @@
+package outbox
+
+import (
+	"fmt"
+	"testing"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+)
+
+// rollOutEvent makes the event of an enter or an exit, and has a rollout hold it.
+func (b *box) rollOutEvent(user string, in bool, m int) (id domain.ID) {
+	b.Helper()
+	b.Do(func(tx *state.Tx) {
+		u, f := tx.User(user), tx.FieldOf(0)
+		t, v := value(in)
+		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, m), domain.KindEvent, t)
+		ch.Value, id = v, ch.ID
+		tx.State.Ledger.Changes.Created++
+		HoldEvent(tx, u, f, policy(tx, f), ch, domain.ReasonRollout, tx.Now)
+	})
+	return id
+}
+
+// TestEventsThatARolloutHoldsCollapse: an enter and an exit cancel each other, whichever is first, and a repeat takes the
+// place of the one before.
+func TestEventsThatARolloutHoldsCollapse(t *testing.T) {
+	for _, c := range []struct {
+		in     []bool
+		states []domain.State
+	}{
+		{[]bool{true, false}, []domain.State{domain.StateCancelled, domain.StateCancelled}},
+		{[]bool{false, true}, []domain.State{domain.StateCancelled, domain.StateCancelled}},
+		{[]bool{true, true}, []domain.State{domain.StateSuperseded, domain.StateHeld}},
+		{[]bool{false, false}, []domain.State{domain.StateSuperseded, domain.StateHeld}},
+	} {
+		t.Run(fmt.Sprint(c.in), func(t *testing.T) {
+			b := newAudience(t, guarded(), 2)
+			var ids []domain.ID
+			for i, in := range c.in {
+				ids = append(ids, b.rollOutEvent("user0", in, i+1))
+			}
+			for i, want := range c.states {
+				b.wantState(ids[i], want)
+			}
+		})
+	}
+}
