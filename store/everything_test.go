@@ -288,6 +288,7 @@ func (e *everyday) list(key string, baseline bool) {
 			e.consents.toldOf(name)
 			e.mixed.toldOf(name)
 			hearList(name, int(at.UnixNano()), listed[user], true, e.rules.Defaults.Send, e.model, e.them)
+			e.mixed.takes(e, name) // the operator's list is older than the deletion
 			if w = e.model[name]; w.at == int(at.UnixNano()) {
 				w.left = 0 // the operator has decided
 			}

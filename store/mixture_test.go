@@ -229,6 +229,15 @@ func (m *mixture) forget(user string) {
 	}
 }
 
+// takes has MoEngage delete what it holds of a user and an audience, if it deletes the user about now.
+func (m *mixture) takes(e *everyday, name string) {
+	if m != nil && time.Now().Before(m.until[name[:5]].Add(time.Hour)) {
+		delete(e.them.attributes, name)
+		delete(e.them.cohorts, name)
+		delete(e.them.lists, name)
+	}
+}
+
 // becomes notes what MoEngage was told, and reports whether that was to delete the user.
 func (m *mixture) becomes(e *everyday, d domain.UserChanges, v domain.Verdict) (deletes bool) {
 	happens := v == domain.Delivered || v == domain.Uncertain
@@ -244,9 +253,7 @@ func (m *mixture) becomes(e *everyday, d domain.UserChanges, v domain.Verdict) (
 		m.until[d.User] = time.Now().Add(domain.DeletionBuffer - time.Hour)
 		for i := range 3 {
 			name := fmt.Sprint(d.User, ".aud", i)
-			delete(e.them.attributes, name)
-			delete(e.them.cohorts, name)
-			delete(e.them.lists, name)
+			m.takes(e, name)
 			delete(e.forgotten, name)
 		}
 	}

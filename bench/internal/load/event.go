@@ -13,7 +13,7 @@ import (
 )
 
 // Secret signs every body. The agent is configured with it.
-const Secret = "a shared secret of the usual length"
+const Secret = "a-shared-secret-of-the-usual-length"
 
 // Placeholders in the sample, each as long as its replacement.
 const (
