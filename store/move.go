@@ -91,7 +91,7 @@ func (s *Store) Move(ctx context.Context, to Destination, progress func(done, to
 		return r, err
 	}
 	if r.Parts, err = move.Copy(ctx, from, copied, r.First, progress); err != nil {
-		return r, fmt.Errorf("copy the store: %w", err)
+		return r, fmt.Errorf("copy the store, which stays at %s and can be used there: %w", r.From, err)
 	}
 	crashpoint.Reach(crashpoint.MoveCopied)
 	if err := s.leave(ctx, r.To); err != nil {

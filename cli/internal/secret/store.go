@@ -110,7 +110,11 @@ func toFile(o Order) (Stored, error) {
 	if err := replace(path, []byte(strings.Join(values, "\n")+"\n"), owner(path, o.Config.DataDir)); err != nil {
 		return Stored{}, fmt.Errorf("%s_file: %w", o.Place.Key, err)
 	}
-	return Stored{Key: o.Place.Key, Path: path, Values: len(values), Do: "kill -HUP, or systemctl reload personasync"}, nil
+	do := "kill -HUP, or systemctl reload personasync"
+	if o.Place.Key == "store.url" { // a reload keeps the store
+		do = "restart the agent: systemctl restart personasync"
+	}
+	return Stored{Key: o.Place.Key, Path: path, Values: len(values), Do: do}, nil
 }
 
 // values are the new ones, and behind them the present ones if they are to stay.
