@@ -598,3 +598,22 @@ func TestAReturnCancelsAHeldExitThatDoesNotCollapse(t *testing.T) {
 	b.wantState(ids[0], domain.StateCancelled)
 	b.wantState(ids[1], domain.StateHeld)
 }
+
+// TestAnEventAfterADiscardMakesAnotherChange: the discard readmits the user first, in the same record, and both need an id.
+func TestAnEventAfterADiscardMakesAnotherChange(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	b.leave(0, 2, 2)
+	b.drain(3) // MoEngage is told that they left
+	b.leave(2, 6, 4)
+	b.sweep()
+	b.decide(true, 5)
+	b.observe("user0", false, 6)
+	seq := b.seq
+	b.Read(func(tx *state.Tx) {
+		for slot := range uint16(2) {
+			if state.Find(tx, domain.ID{Epoch: statetest.Epoch, Seq: seq, Slot: slot}) == nil {
+				t.Errorf("there is no change %d of record %d", slot, seq)
+			}
+		}
+	})
+}

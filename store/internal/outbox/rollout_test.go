@@ -8,8 +8,8 @@ import (
 	"personasync/store/internal/state"
 )
 
-// rollOutEvent makes the event of an enter or an exit, and has a rollout hold it.
-func (b *box) rollOutEvent(user string, in bool, m int) (id domain.ID) {
+// keepEvent makes the event of an enter or an exit, and holds it for a reason.
+func (b *box) keepEvent(user string, in bool, m int, why string) (id domain.ID) {
 	b.Helper()
 	b.Do(func(tx *state.Tx) {
 		u, f := tx.User(user), tx.FieldOf(0)
@@ -17,7 +17,7 @@ func (b *box) rollOutEvent(user string, in bool, m int) (id domain.ID) {
 		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, m), domain.KindEvent, t)
 		ch.Value, id = v, ch.ID
 		tx.State.Ledger.Changes.Created++
-		HoldEvent(tx, u, f, policy(tx, f), ch, domain.ReasonRollout, tx.Now)
+		HoldEvent(tx, u, f, policy(tx, f), ch, why, tx.Now)
 	})
 	return id
 }
@@ -38,11 +38,21 @@ func TestEventsThatARolloutHoldsCollapse(t *testing.T) {
 			b := newAudience(t, guarded(), 2)
 			var ids []domain.ID
 			for i, in := range c.in {
-				ids = append(ids, b.rollOutEvent("user0", in, i+1))
+				ids = append(ids, b.keepEvent("user0", in, i+1, domain.ReasonRollout))
 			}
 			for i, want := range c.states {
 				b.wantState(ids[i], want)
 			}
 		})
 	}
+}
+
+// TestAReturnLeavesTheExitThatAPauseHolds: both events are sent when the pause ends. What a rollout holds is void.
+func TestAReturnLeavesTheExitThatAPauseHolds(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	paused, unreached := b.keepEvent("user0", false, 1, domain.ReasonPaused), b.keepEvent("user1", false, 1, domain.ReasonRollout)
+	b.observe("user0", true, 2)
+	b.observe("user1", true, 2)
+	b.wantState(paused, domain.StateHeld)
+	b.wantState(unreached, domain.StateCancelled)
 }
