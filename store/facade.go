@@ -39,7 +39,6 @@ var (
 	ErrBadCursor     = query.ErrBadCursor        // the cursor is not one of this listing
 	ErrNoSuccessor   = apply.ErrNoSuccessor      // no event has named the computation that is to continue an audience
 	ErrNotAFile      = snapshot.ErrNotAFile      // a backup's name belongs to a folder or a device
-	ErrNoBackup      = snapshot.ErrNoBackup      // the file is no backup, or a damaged one
 )
 
 // Limits and defaults.
@@ -49,7 +48,6 @@ const (
 	DefaultLimit = query.DefaultLimit  // lines of a page
 	MaxActionIDs = record.MaxActionIDs // changes that one order to retry or drop may name
 	MaxRepair    = record.MaxRepair    // users that one repair may be about
-	Partitions   = state.Partitions    // parts that the users are spread over, by a hash of their ids
 )
 
 // What View answers.
@@ -178,7 +176,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) error {
 }
 
 // VerifyBackup reads a whole backup and checks every checksum in it; progress may be nil and counts bytes. It returns
-// ErrNoBackup when one is wrong, and ErrNewer for a backup of a newer version.
+// an error when one is wrong, and ErrNewer for a backup of a newer version.
 func VerifyBackup(path string, progress func(done, total int64)) (BackupInfo, error) {
 	return snapshot.VerifyBackup(path, progress)
 }

@@ -108,7 +108,7 @@ func (s *Store) Move(ctx context.Context, to Destination, progress func(done, to
 // String names the place of the store.
 func (s *Store) String() string {
 	if s.files == nil {
-		return s.term.held.Place()
+		return s.term.db.Place()
 	}
 	return s.place.Dir
 }

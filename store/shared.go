@@ -194,7 +194,7 @@ func (s *Store) RoleEnded() <-chan struct{} {
 	case s.term.held == nil:
 		return s.term.over
 	}
-	return s.term.held.Over()
+	return s.term.held.Context().Done()
 }
 
 // Away says why the database cannot be used now, so that an append would fail. It is nil while it can be, and costs nothing.

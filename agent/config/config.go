@@ -397,7 +397,6 @@ func lasting(d time.Duration) Duration { return Duration{Duration: d} }
 // Keys that the checks name. Their first definition is the tag in [Config].
 const (
 	keyDataDir      = "data_dir"
-	keyStoreEngine  = "store.engine"
 	keyStoreURL     = "store.url"
 	keyIngestListen = "ingest.listen"
 	keyTLSCert      = "ingest.tls_cert"

@@ -91,9 +91,6 @@ func (t *Term) Leave(ctx context.Context, to string, last uint64) error {
 	})
 }
 
-// Place names the schema of the term without the password.
-func (t *Term) Place() string { return t.db.Place() }
-
 // Place names the schema without the password.
 func (c Config) Place() string {
 	u, err := url.Parse(c.URL)

@@ -219,9 +219,6 @@ func (t *Term) Number() int64 { return t.number }
 // Context returns the context of all that only the writer may do. Its cause tells why the term ended: an ErrTermOver.
 func (t *Term) Context() context.Context { return t.life }
 
-// Over returns a channel that is closed when the term ends.
-func (t *Term) Over() <-chan struct{} { return t.life.Done() }
-
 // Release ends the term and lets another agent have it at once. It must be called for each term, also after its end. If it
 // fails, others wait until the TTL has passed.
 func (t *Term) Release(ctx context.Context) error {

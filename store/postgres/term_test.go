@@ -248,7 +248,7 @@ func TestARenewalFindsOutThatAnotherHasTheTerm(t *testing.T) {
 	db := agents(t, pgtest.URL(t), 3*time.Second, 1)[0]
 	term := leads(t, db)
 	must(t, db.ask(t.Context(), nil, statement{sql: "update " + db.quoted("holder") + " set holder = '99', until = clock_timestamp() + interval '1 hour'"}))
-	<-term.Over()
+	<-term.Context().Done()
 	if cause := context.Cause(term.Context()); !errors.Is(cause, ErrTermOver) || !strings.Contains(cause.Error(), "another agent has taken over") {
 		t.Errorf("it ended for %v", cause)
 	}

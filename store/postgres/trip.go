@@ -115,8 +115,6 @@ const (
 	stateNoSchema       = "3F000"
 	stateNoPartition    = "23514" // of a table of ours nothing else
 	stateLockTimeout    = "55P03"
-	stateDuplicate      = "42P07" // table
-	stateUnique         = "23505"
 	stateNoRight        = "42501"
 	stateWrongPassword  = "28P01"
 	stateNoLogin        = "28000"
