@@ -107,8 +107,11 @@ type entry struct {
 	deleted bool
 }
 
-// find returns the place of the first entry not before key, and whether it is of key.
+// find returns the place of the first entry not before key, and whether it is of key. Most keys are written in order.
 func (b *bucket) find(key []byte) (int, bool) {
+	if n := len(b.entries); n > 0 && b.entries[n-1].key < string(key) {
+		return n, false
+	}
 	return slices.BinarySearchFunc(b.entries, key, func(e *entry, key []byte) int { return strings.Compare(e.key, string(key)) })
 }
 
