@@ -233,7 +233,10 @@ func (w *engineWork) both(ctx context.Context) error {
 	time.Sleep(warmup)
 	began, before := time.Now(), sent.Load()
 	for tick := time.NewTicker(warmup / 3); during.Err() == nil && err == nil; {
-		if _, err = w.s.Prune(ctx, time.Now()); err == nil {
+		for more := true; more && err == nil; {
+			more, err = w.s.Prune(ctx, time.Now())
+		}
+		if err == nil {
 			var size float64
 			size, err = w.size(ctx)
 			sizes = append(sizes, size)
