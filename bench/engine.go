@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -168,19 +169,32 @@ func (w *engineWork) takes(ctx context.Context) error {
 	}
 	w.figures["drain"] = float64(users) / time.Since(began).Seconds()
 	w.figures["take"] = quantile(took, 0.99)
-	pinned, unpin := context.WithCancel(ctx)
-	defer unpin()
-	if url, _, found := strings.Cut(w.order.Database, "#"); found && w.order.Name != "far" {
-		pin := exec.CommandContext(pinned, "psql", "-Xq", "-d", url, "-c", "begin isolation level repeatable read; select txid_current(); select pg_sleep(600)")
-		if err := pin.Start(); err != nil {
-			return err
-		}
-		defer func() { unpin(); _ = pin.Wait() }()
-		time.Sleep(time.Second)
+	unpin, err := w.pin(ctx)
+	if err != nil {
+		return err
 	}
 	took, _, err = w.drain(ctx, w.order.Count)
 	w.figures["pinned"] = quantile(took, 0.99)
-	return err
+	return errors.Join(err, unpin())
+}
+
+// pin has a transaction of another client keep the vacuum from removing anything until unpin. The client must end it: a
+// server that sleeps does not see that its client was killed.
+func (w *engineWork) pin(ctx context.Context) (unpin func() error, err error) {
+	url, _, found := strings.Cut(w.order.Database, "#")
+	if !found || w.order.Name == "far" {
+		return func() error { return nil }, nil
+	}
+	client := exec.CommandContext(ctx, "psql", "-Xqt", "-d", url)
+	input, err := client.StdinPipe()
+	if err == nil {
+		err = client.Start()
+	}
+	if err == nil {
+		_, err = io.WriteString(input, "begin isolation level repeatable read;\nselect txid_current();\n")
+	}
+	time.Sleep(time.Second)
+	return func() error { return errors.Join(input.Close(), client.Wait()) }, err
 }
 
 // drain takes and settles up to so many users, and returns how long each Take lasted.
@@ -211,14 +225,21 @@ func (w *engineWork) drain(ctx context.Context, most int) (took []time.Duration,
 // bothRate is how many events a second come in, and leave, in both.
 const bothRate = 2500
 
+// senders is how many requests are in flight at once, as an agent has them unless told otherwise.
+const senders = 4
+
 // both receives and sends at once for the time of the order, each on its own, and measures after a warm-up how many users
 // are sent, and how the tables or files grow in the second half.
 func (w *engineWork) both(ctx context.Context) error {
 	during, stop := context.WithTimeout(ctx, w.order.For)
 	defer stop()
 	var sent atomic.Int64
+	work := []func(context.Context) error{w.receiveSteadily}
+	for range senders {
+		work = append(work, func(ctx context.Context) error { return w.sendSteadily(ctx, &sent) })
+	}
 	failed := make(chan error)
-	for _, f := range []func(context.Context) error{w.receiveSteadily, func(ctx context.Context) error { return w.sendSteadily(ctx, &sent) }} {
+	for _, f := range work {
 		go func() {
 			err := f(during)
 			if during.Err() != nil {
@@ -248,7 +269,10 @@ func (w *engineWork) both(ctx context.Context) error {
 	}
 	w.figures["both"] = float64(sent.Load()-before) / time.Since(began).Seconds()
 	stop()
-	if err = errors.Join(err, <-failed, <-failed); err != nil {
+	for range work {
+		err = errors.Join(err, <-failed)
+	}
+	if err != nil {
 		return err
 	}
 	w.figures["behind"] = float64(w.next-w.order.Count) - float64(sent.Load())
@@ -284,7 +308,8 @@ func (w *engineWork) sendSteadily(ctx context.Context, sent *atomic.Int64) error
 			continue
 		}
 		select {
-		case <-w.s.Wake(domain.EndpointTransition):
+		case <-w.s.Wake(domain.EndpointTransition): // of one of the senders
+		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

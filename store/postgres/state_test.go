@@ -176,7 +176,7 @@ func step(r *rand.Rand, tx engine.Tx, log *strings.Builder, writes bool) {
 	}
 	k := key()
 	fmt.Fprintf(log, "%s: ", k)
-	switch n := r.IntN(10); {
+	switch n := r.IntN(11); {
 	case n < 4 && writes:
 		_ = b.Put(k, bytes.Repeat([]byte{'v'}, r.IntN(40)))
 	case n == 4 && writes:
@@ -189,6 +189,12 @@ func step(r *rand.Rand, tx engine.Tx, log *strings.Builder, writes bool) {
 		b.Want(engine.Beginning(slices.Values([][]byte{key()[:2], key(), key()[:1], nil})))
 	case n == 8:
 		fmt.Fprintf(log, "%d %q", engine.Count(b), b.Get(k))
+	case n == 9:
+		c := b.Cursor()
+		c.Within(k[:2])
+		for found, v := c.Seek(k); bytes.HasPrefix(found, k[:2]); found, v = c.Next() {
+			fmt.Fprintf(log, "%s=%s ", found, v)
+		}
 	default:
 		fmt.Fprintf(log, "%q %v ", b.Get(k), b.Get(k) == nil)
 		c := b.Cursor()
