@@ -275,7 +275,11 @@ func (w *engineWork) both(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.figures["behind"] = float64(w.next-w.order.Count) - float64(sent.Load())
+	counts, err := w.s.Counts()
+	if err != nil {
+		return err
+	}
+	w.figures["behind"] = float64(counts.Unapplied + counts.Changes.Pending)
 	if half := len(sizes) / 2; half > 0 {
 		w.figures["growth"] = 100 * (slices.Max(sizes[half:])/slices.Max(sizes[:half]) - 1)
 	}

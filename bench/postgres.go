@@ -52,7 +52,7 @@ func postgresTable(b *bench) figures.Table {
 	for _, line := range []struct{ title, figure string }{
 		{"64 connections, events/s", "ack/64/rate"}, {"p99, ms", "ack/64/p99"}, {"256 connections, events/s", "ack/256/rate"}, {"p99, ms", "ack/256/p99"},
 		{"applied/s, while nothing comes in", "apply"}, {"processor of the agent, µs an event", "cpu"}, {"applied/s, while they come in", "beside"}, {"drain, users/s", "drain"}, {"p99 of a take, ms", "take"}, {"p99 of a take while vacuum is held up, ms", "pinned"},
-		{"first page and counts, ms", "page"}, {"in and out at once, users/s of " + figures.Number(bothRate), "both"}, {"growth in the second half of that, %", "growth"}, {"of them not sent yet at the end", "behind"}, {"round trip of one statement, ms", "trip"},
+		{"first page and counts, ms", "page"}, {"in and out at once, users/s of " + figures.Number(bothRate), "both"}, {"growth in the second half of that, %", "growth"}, {"events not applied and changes not sent at its end", "behind"}, {"round trip of one statement, ms", "trip"},
 	} {
 		row := []string{line.title}
 		for _, engine := range engines {
