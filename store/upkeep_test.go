@@ -384,7 +384,7 @@ func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
 		_, _, frame := state.ParseQueueValue(v)
 		head := len(v) - len(frame)
 		newer = bytes.Clone(v[:len(v)-4])
-		newer[head]++
+		newer[head] = state.ChangeVersion + 1
 		key, newer = bytes.Clone(k), wire.Seal(newer, head)
 		return x.Queue.Put(key, newer)
 	}, nil))
