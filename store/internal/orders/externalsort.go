@@ -49,8 +49,8 @@ func (r *externalSort) add(user string) error {
 			return err
 		}
 	}
-	if r.arena == nil {
-		r.arena = make([]byte, 0, r.size)
+	if room := len(r.arena) + domain.MaxUserID + 16; room > cap(r.arena) { // a short list takes little memory
+		r.arena = append(make([]byte, 0, min(max(4*cap(r.arena), 64<<10), r.size)), r.arena...)
 	}
 	r.count++
 	key := state.UserKey(user)
