@@ -227,7 +227,7 @@ func (t *Term) Release(ctx context.Context) error {
 	t.deadline.Stop()
 	t.db.term.Store(0)
 	err := t.db.ask(ctx, nil, statement{
-		"update " + t.db.quoted("holder") + " set until = clock_timestamp() where holder = $1 and until > clock_timestamp()",
+		"update " + t.db.quoted("holder") + " set until = least(until, clock_timestamp()), holder = null where holder = $1", // a renewal on its way finds it no more
 		[][]byte{t.holder()}, []uint32{typeText}})
 	if err != nil {
 		return fmt.Errorf("hand over the term: %w: another agent takes over within %v", err, t.db.TTL)

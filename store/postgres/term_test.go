@@ -147,6 +147,21 @@ func TestAHeldTermNamesItsHolder(t *testing.T) {
 	must(t, first.Release(t.Context())) // once more, it touches no other's
 }
 
+// TestARenewalBehindTheReleaseKeepsNobodyWaiting: Release ends a renewal under way, and the server may run it all the same, later.
+func TestARenewalBehindTheReleaseKeepsNobodyWaiting(t *testing.T) {
+	both := agents(t, pgtest.URL(t), time.Hour, 2)
+	first := leads(t, both[0])
+	must(t, first.Release(t.Context()))
+	late := &Term{db: both[0], number: first.number, life: t.Context()}
+	conn, err := both[0].connect(t.Context())
+	must(t, err)
+	defer closeNow(conn)
+	if err := late.renewOnce(conn); !errors.Is(err, ErrTermOver) {
+		t.Errorf("renewed after its release: %v", err)
+	}
+	leads(t, both[1])
+}
+
 // TestATermIsKeptForAsLongAsItIsRenewed: much longer than its TTL.
 func TestATermIsKeptForAsLongAsItIsRenewed(t *testing.T) {
 	both := agents(t, pgtest.URL(t), time.Second, 2)
