@@ -30,7 +30,7 @@ func sharing(s *site, url, schema string) (*site, func() *started) {
 // TestAnotherAgentTakesOver: the door takes events, which the writer sends, and goes on as the writer once that has stopped. What
 // was sent is not sent again.
 func TestAnotherAgentTakesOver(t *testing.T) {
-	url, schema := pgtest.Schema(t)
+	url, schema := pgtest.Schema(t, nil)
 	s := newSite(t)
 	one, startOne := sharing(s, url, schema)
 	two, startTwo := sharing(s, url, schema)
@@ -75,7 +75,7 @@ func TestAnotherAgentTakesOver(t *testing.T) {
 
 // TestASharedStoreNeedsNoFolderBefore: data_dir is made at the first start, for the socket, as that of files is.
 func TestASharedStoreNeedsNoFolderBefore(t *testing.T) {
-	url, schema := pgtest.Schema(t)
+	url, schema := pgtest.Schema(t, nil)
 	s := newSite(t)
 	one, start := sharing(s, url, schema)
 	if err := os.RemoveAll(one.load().DataDir); err != nil {
@@ -89,7 +89,7 @@ func TestASharedStoreNeedsNoFolderBefore(t *testing.T) {
 
 // TestASharedAgentNeedsItsAddresses: it ends with the one that is taken, and waits for nothing.
 func TestASharedAgentNeedsItsAddresses(t *testing.T) {
-	url, schema := pgtest.Schema(t)
+	url, schema := pgtest.Schema(t, nil)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

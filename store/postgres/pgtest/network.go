@@ -13,7 +13,7 @@ import (
 // line for [Server.SQL]; files go to its data directory, where relative names of settings lead. It ends with t.
 func NewServer(t testing.TB, access string, files map[string][]byte, settings ...string) *Server {
 	t.Helper()
-	need(t)
+	Need(t)
 	s, err := newServer()
 	if err == nil {
 		t.Cleanup(func() { s.keeper.Close() })

@@ -19,7 +19,7 @@ type Pair struct{ Primary, Standby *Server }
 // with t.
 func NewPair(t testing.TB, settings ...string) *Pair {
 	t.Helper()
-	need(t)
+	Need(t)
 	primary, err := start(append([]string{"synchronous_standby_names = '*'"}, settings...)...)
 	if err != nil {
 		t.Fatal(err)

@@ -19,36 +19,51 @@ import (
 // NeedEnv names the environment variable that has a test fail where it would be skipped for want of PostgreSQL.
 const NeedEnv = "PERSONASYNC_NEED_POSTGRES"
 
+// ClusterEnv names the environment variable that has the folder of the cluster of a process that started this one, which
+// uses it, too.
+const ClusterEnv = "PERSONASYNC_TEST_CLUSTER"
+
 var (
-	shared    = sync.OnceValues(func() (*Server, error) { return start() })
-	databases atomic.Int64
+	shared = sync.OnceValues(func() (*Server, error) {
+		if dir := os.Getenv(ClusterEnv); dir != "" {
+			return &Server{dir: dir}, nil
+		}
+		return start(cheap...)
+	})
+	names atomic.Int64
 )
+
+// cheap are settings of a cluster that nothing is lost with: its tests do not outlive it.
+var cheap = []string{"wal_level = minimal", "max_wal_senders = 0", "autovacuum = off", "checkpoint_timeout = 1d"}
+
+// unused returns a name that no other test uses in the cluster.
+func unused(kind string) string { return fmt.Sprint(kind, os.Getpid(), "_", names.Add(1)) }
+
+// Cluster returns what the environment of a child process needs, so that it shares the cluster of this one.
+func Cluster(t testing.TB) string {
+	t.Helper()
+	return ClusterEnv + "=" + running(t).dir
+}
+
+// running returns the cluster that the tests of this process share.
+func running(t testing.TB) *Server {
+	t.Helper()
+	Need(t)
+	s, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
 // URL returns the address of a new database, in a cluster that the tests of this process share. It is dropped when t
 // ends. Without PostgreSQL on this machine t is skipped. The cluster does not sync its files, and has no standby.
 func URL(t testing.TB) string {
 	t.Helper()
-	need(t)
-	s, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprint("t", databases.Add(1))
+	s, name := running(t), unused("t")
 	s.SQL(t, "create database "+name)
 	t.Cleanup(func() { s.SQL(t, "drop database "+name+" with (force)") })
 	return s.url(name)
-}
-
-// need skips t where PostgreSQL is not installed, or fails it.
-func need(t testing.TB) {
-	t.Helper()
-	if _, err := program("initdb"); err == nil {
-		return
-	}
-	if os.Getenv(NeedEnv) != "" {
-		t.Fatalf("PostgreSQL is not installed, and %s asks for it: install the package postgresql", NeedEnv)
-	}
-	t.Skip("PostgreSQL is not installed: install the package postgresql to run this test")
 }
 
 // program finds a program of PostgreSQL, of the newest version that is installed.
@@ -142,7 +157,13 @@ func (s *Server) url(database string) string {
 // SQL has the superuser run a statement outside of any test's database, and returns what it prints.
 func (s *Server) SQL(t testing.TB, statement string) string {
 	t.Helper()
-	out, err := s.output("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(cmp.Or(s.port, 5432)), "-U", "postgres", "-d", "postgres", "-c", statement)
+	return s.in(t, "postgres", statement)
+}
+
+// in has the superuser run a statement in a database.
+func (s *Server) in(t testing.TB, database, statement string) string {
+	t.Helper()
+	out, err := s.psql(database, statement)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +200,10 @@ func (s *Server) Hold(t testing.TB, statement string) (end func()) {
 			return end
 		}
 	}
+}
+
+func (s *Server) psql(database, statement string) (string, error) {
+	return s.output("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(cmp.Or(s.port, 5432)), "-U", "postgres", "-d", database, "-c", statement)
 }
 
 func (s *Server) run(name string, args ...string) error {
