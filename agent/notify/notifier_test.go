@@ -292,3 +292,21 @@ func TestAStoreWithoutAnswerIsACondition(t *testing.T) {
 		}
 	})
 }
+
+type deliveryFunc func(*Message) error
+
+func (f deliveryFunc) deliver(_ context.Context, m *Message) (string, error) { return "", f(m) }
+
+// TestAMessageTakenDuringTheStopIsRecorded: the agent that started next told it again.
+func TestAMessageTakenDuringTheStopIsRecorded(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	k := &kept{}
+	teller := newTeller(toURL, k, slog.New(slog.DiscardHandler))
+	teller.load(store.Notices{}, time.Now())
+	teller.configure(Config{}, deliveryFunc(func(*Message) error { stop(); return nil }))
+	teller.observe([]condition.Condition{{Name: "parked"}}, time.Now())
+	teller.run(ctx)
+	if open := k.list[toURL].Open; len(open) != 1 || open[0].Told != began {
+		t.Errorf("recorded %+v", open)
+	}
+}

@@ -109,6 +109,7 @@ func (t *teller) observe(list []condition.Condition, now time.Time) {
 
 // run tells until ctx is done.
 func (t *teller) run(ctx context.Context) {
+	defer func() { t.record(context.WithoutCancel(ctx)) }() // of a message that was taken during the stop
 	for ctx.Err() == nil {
 		t.record(ctx)
 		m, way, wait := t.next(time.Now())
@@ -189,10 +190,13 @@ func (t *teller) record(ctx context.Context) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, recordPatience)
 	defer cancel()
-	if err := t.ledger.SetNotices(bounded, n); err != nil && ctx.Err() == nil {
+	if err := t.ledger.SetNotices(bounded, n); err != nil {
 		t.mu.Lock()
 		t.book.changed = true
 		t.mu.Unlock()
+		if ctx.Err() != nil {
+			return // the stop records it
+		}
 		t.log.Warn("what was told could not be recorded: a restart now may repeat a message; it is retried", "error", err)
 	}
 }
