@@ -140,6 +140,7 @@ func (h *Shared) await(ctx context.Context, t *term) {
 	defer h.mu.Unlock()
 	h.next = held
 	close(t.over)
+	t.hurry()
 }
 
 // term is the role of an open store.
@@ -150,6 +151,7 @@ type term struct {
 	why   error          // it could not be asked for at the start; nil: another agent has it
 	over  chan struct{}  // of a door: closed once this process is to be the writer
 	away  func() error   // why PostgreSQL cannot be used
+	hurry func()         // ends appends that wait
 }
 
 // handOver bounds how long the end of a term may take.
@@ -267,12 +269,13 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 		return nil, err
 	}
 	s.term, s.rules.log = o.term, o.Log
-	o.term.away = records.Away
+	o.term.away, o.term.hurry = records.Away, records.Hurry
 	if o.term.held == nil {
 		s.r.Refused, s.r.Parkings = nil, nil // the writer's
 		s.writer.Absent(func() error { return o.db.NotWriter() })
 		return s, nil
 	}
+	context.AfterFunc(o.term.held.Context(), records.Hurry)
 	s.writer.Arrive(o.arrival(st, home, records.Next()))
 	if err := boltfile.Guard(s.writer.Recover); err != nil {
 		records.CloseFiles()

@@ -64,7 +64,7 @@ func (db *DB) Close() { db.pool.Close() }
 
 // connect opens a connection beside the pool, for what must not wait for readers.
 func (db *DB) connect(ctx context.Context) (*pgconn.PgConn, error) {
-	conn, err := pgconn.ConnectConfig(ctx, db.pool.config)
+	conn, err := db.pool.dial(ctx)
 	return conn, explain(err)
 }
 
@@ -79,10 +79,11 @@ func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 	if err == nil && readOnly != "off" {
 		err = errReadOnlyServer
 	}
-	mine, there := db.term.Load(), int64(0)
+	mine := db.term.Load()
 	if err != nil || mine == 0 {
 		return err
 	}
+	there := int64(0)
 	err = send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{sql: "select number from " + db.quoted("term")})
 	if err == nil && there < mine {
 		err = fmt.Errorf("this server has term %d, and the writer was given term %d: it is no longer the primary", there, mine)
@@ -153,6 +154,7 @@ const askPatience = 5 * time.Second
 // store of bytes needs nothing of, and would make the program 3 MB larger.
 type pool struct {
 	*puddle.Pool[*pgconn.PgConn]
+	*dialer
 	config *pgconn.Config
 }
 
@@ -169,15 +171,17 @@ const connectionLife = time.Hour
 
 // newPool makes a pool of at most so many connections. It opens none yet.
 func newPool(config *pgconn.Config, most int32) (*pool, error) {
+	d := newDialer(config)
 	p, err := puddle.NewPool(&puddle.Config[*pgconn.PgConn]{
-		Constructor: func(ctx context.Context) (*pgconn.PgConn, error) { return pgconn.ConnectConfig(ctx, config) },
+		Constructor: d.dial,
 		Destructor:  hangUp,
 		MaxSize:     most,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the address of the store cannot be used: %w", err)
 	}
-	return &pool{p, config}, nil
+	d.moved = p.Reset
+	return &pool{p, d, config}, nil
 }
 
 // hangUp closes a connection as a client does that has time: the server is told.

@@ -31,11 +31,17 @@ type Log struct {
 	term *Term                 // nil: another agent looks after the partitions
 	stop sync.Once             // of Stop
 	end  context.CancelFunc    // ends watch
+	life context.Context       // of appends …
+	cut  context.CancelFunc    // … and its end
 	over chan struct{}         // closed when watch has ended
 	away atomic.Pointer[error] // see Away
 
+	under atomic.Pointer[context.CancelFunc] // ends the append under way; nil: none is
+
 	conn *pgconn.PgConn // of the appends, whom no reader must keep waiting; nil: none. It and buf are under the commit lock
 	buf  []byte
+
+	moves int64 // of the dialer, when conn was looked at last; under the commit lock
 
 	mu     sync.Mutex
 	oldest uint64 // first record kept, 0 without any
@@ -55,6 +61,9 @@ const (
 	// appendPatience is how long an append may take. It is longer than one waits for the lock. An append whose answer was
 	// lost may still be committed behind a later one; its sender was told to send it again, and the times of events decide.
 	appendPatience = 15 * time.Second
+
+	// hurry is how long an append may take when the role of an agent ends. It takes milliseconds of a server that answers.
+	hurry = time.Second
 
 	// A writer looks for the records of others this often: while records come, and while none do. Other agents need
 	// the number of the last one only to show it.
@@ -82,6 +91,7 @@ func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	}
 	in.Committer = groupcommit.New(groupcommit.Config{Commit: in.commit, Apart: true})
 	ctx, in.end = context.WithCancel(context.Background())
+	in.life, in.cut = context.WithCancel(context.Background())
 	go in.watch(ctx)
 	return in, nil
 }
@@ -114,11 +124,17 @@ func (in *Log) leading() *Term {
 
 // commit appends a group in one round trip. It is durable once the server says so without a warning.
 func (in *Log) commit(group groupcommit.Group) error {
-	ctx, cancel := context.WithTimeout(context.Background(), appendPatience)
+	ctx, cancel := context.WithTimeout(in.life, appendPatience)
 	defer cancel()
+	in.under.Store(&cancel)
+	defer in.under.Store(nil)
 	many, newest := in.encode(group)
 	if many > perPartition {
 		return fmt.Errorf("%d records are too many for one append: append at most %d at a time", many, perPartition)
+	}
+	if moves := in.db.pool.moves.Load(); moves != in.moves {
+		closeNow(in.conn)
+		in.conn, in.moves = nil, moves
 	}
 	if in.conn == nil {
 		conn, err := in.db.connect(ctx)
@@ -143,6 +159,7 @@ func (in *Log) commit(group groupcommit.Group) error {
 	if err != nil {
 		closeNow(in.conn)
 		in.conn = nil
+		in.db.pool.doubt()
 		return err
 	}
 	if many > 0 {
@@ -204,12 +221,18 @@ func (in *Log) advance(first, last, own uint64) {
 // watch looks for the records of others, and makes partitions, until Stop.
 func (in *Log) watch(ctx context.Context) {
 	defer close(in.over)
-	pause := pollIdle
+	pause, moves := pollIdle, in.db.pool.moves.Load()
 	for {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
+		}
+		if now := in.db.pool.moves.Load(); now != moves {
+			moves = now
+			if cancel := in.under.Load(); cancel != nil {
+				(*cancel)() // it waits for a server that was left
+			}
 		}
 		before, t := in.Last(), in.leading()
 		err := in.lookOnce(ctx)
@@ -238,6 +261,9 @@ func (in *Log) lookOnce(ctx context.Context) error {
 	case ctx.Err() == nil:
 		err := explain(err)
 		in.away.Store(&err)
+	}
+	if err != nil {
+		in.db.pool.doubt()
 	}
 	return err
 }
@@ -301,9 +327,14 @@ func (in *Log) Spans(n uint64) bool {
 	return in.oldest > 0 && in.oldest <= n && n <= in.last
 }
 
+// Hurry gives the appends under way one more second: the role of the agent ends, and one that waits for a server that is
+// gone must not keep the next role from beginning. Their senders send the events again.
+func (in *Log) Hurry() { time.AfterFunc(hurry, in.cut) }
+
 // Stop answers the appends that wait and refuses further ones. Records can be read until CloseFiles.
 func (in *Log) Stop() {
 	in.stop.Do(func() {
+		in.Hurry()
 		in.Committer.Stop()
 		in.end()
 		<-in.over

@@ -23,10 +23,11 @@ type State struct {
 	db       *DB
 	term     *Term           // nil: for readers
 	life     context.Context // of the term: its transactions end with it
-	exist    sync.Map        // names of tables that are known to exist
-	doubt    atomic.Bool     // a transaction of the writer may still be committing; see settle
-	settling sync.Mutex      // so that no reader that settled one doubt ends the next one
-	mu       sync.Mutex      // covers closed, and the first of readers
+	end      context.CancelFunc
+	exist    sync.Map    // names of tables that are known to exist
+	doubt    atomic.Bool // a transaction of the writer may still be committing; see settle
+	settling sync.Mutex  // so that no reader that settled one doubt ends the next one
+	mu       sync.Mutex  // covers closed, and the first of readers
 	closed   bool
 	readers  sync.WaitGroup
 
@@ -44,6 +45,7 @@ func (db *DB) State(t *Term) *State {
 	if t != nil {
 		s.life = t.life
 	}
+	s.life, s.end = context.WithCancel(s.life)
 	return s
 }
 
@@ -242,11 +244,12 @@ func (s *State) disconnect() {
 	s.conn, s.kept = nil, nil
 }
 
-// Close implements engine.State. It is called when Update is not.
+// Close implements engine.State, and ends the readers. It is called when Update is not.
 func (s *State) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.end() // a reader that waits for a server that is gone must not keep the next role from beginning
 	s.readers.Wait()
 	s.disconnect()
 	return nil

@@ -73,6 +73,7 @@ func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
 	}, statement{sql: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
 	coalesce((extract(epoch from until - clock_timestamp()) * 1e6)::bigint, 0) from %s, %s`, db.quoted("term"), db.quoted("holder"))})
 	if asking.Err() != nil {
+		db.pool.doubt()
 		db.pool.Reset() // a server that stands still does so on the other connections, too
 	}
 	return h, err
@@ -115,6 +116,9 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 				return nil, &HeldError{h}
 			}
 		}
+		if code(err) == stateLockTimeout {
+			err = fmt.Errorf("another transaction has its row locked: %w: end that, pg_locks lists it", err)
+		}
 		return nil, fmt.Errorf("take the term: %w", err)
 	}
 	go t.renew(conn)
@@ -130,12 +134,18 @@ func (db *DB) gone() error {
 // take writes the next term. It locks the row of the holder, which each renewal writes, and then the fence, which a
 // transaction of the writer before holds until it ends. It waits for each half a second, and a commit that takes longer than the
 // TTL gives no term. So what takes longer than both is a server that stands still, and another one may be the primary by now.
-func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (*Term, error) {
+func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error) {
+	defer func() {
+		if err != nil && code(err) == "" { // it does not answer, or no standby confirms: another server may be the primary
+			db.pool.doubt()
+			db.pool.Reset()
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, db.TTL+time.Second)
 	defer cancel()
 	var held bool
 	var was int64
-	err := send(ctx, conn, func(n int, v [][]byte) {
+	err = send(ctx, conn, func(n int, v [][]byte) {
 		switch n {
 		case 2:
 			held = v[0][0] != 0
@@ -265,6 +275,7 @@ func (t *Term) renew(conn *pgconn.PgConn) {
 			t.db.Config.Log.Warn("the term could not be renewed; trying again", "err", err)
 		}
 		closeNow(conn)
+		t.db.pool.doubt()
 		conn, pause, failing = nil, t.db.TTL/20, true
 	}
 }

@@ -19,7 +19,8 @@ const form = "postgres://USER:PASSWORD@HOST:5432/DATABASE"
 
 const (
 	connectTimeout = 5 * time.Second
-	poolSize       = 12 // readers and appends at a time; pool_max_conns in the URL says otherwise
+	severalTimeout = 3 * time.Second // for each of several servers
+	poolSize       = 12              // readers and appends at a time; pool_max_conns in the URL says otherwise
 )
 
 // parse reads the URL of a Config. No error has a part of the URL that could be a password.
@@ -64,6 +65,9 @@ func parse(address string) (c *pgconn.Config, most int32, err error) {
 	c.AfterConnect = settleSession
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
+		if strings.Contains(hosts, ",") {
+			c.ConnectTimeout = severalTimeout
+		}
 	}
 	return c, most, nil
 }
