@@ -77,7 +77,7 @@ function tiles(s) {
   const asked = s.requests_last_minute, answered = asked > s.failures_last_minute
   return [
     tile('Events', st.ready ? 'accepted' : 'refused', st.unapplied ? `${number(st.unapplied)} not applied yet` : '', st.ready ? 'words good' : 'words alarm'),
-    tile('MoEngage', m, asked ? `${number(asked)} requests, ${number(s.failures_last_minute)} failed, last minute` : 'no request in the last minute', { failing: 'words alarm', ok: 'words good' }[st.moengage.state] ?? 'words'),
+    st.store?.role === 'door' ? tile('MoEngage', 'the writer asks', `on ${st.store.writer || 'no agent'}`, 'words') : tile('MoEngage', m, asked ? `${number(asked)} requests, ${number(s.failures_last_minute)} failed, last minute` : 'no request in the last minute', { failing: 'words alarm', ok: 'words good' }[st.moengage.state] ?? 'words'),
     tile('Pending changes', number(st.pending), 'drain: ' + s.forecast.drain),
     tile('Oldest pending', span(st.oldest_pending_s), st.next_flush ? 'next flush ' + clock(Date.parse(st.next_flush)) + ' UTC' : ''),
     tile('Held', number(st.held), heldText(st), decide(st) ? 'attention' : ''),
@@ -92,7 +92,8 @@ function tiles(s) {
 
 function storeTile(p) {
   const who = p.error ? 'no answer' : !p.writer ? 'nobody writes' : p.role === 'writer' ? 'writes here' : 'another writes'
-  const more = p.error || `${p.role === 'writer' || !p.writer ? '' : p.writer + ', '}term ${p.term}, ${p.doors.length} agents connected, a statement takes ${(p.round_trip_seconds * 1000).toFixed(1)} ms`
+  const term = !p.writer ? (p.no_writer_since ? `since ${moment(p.no_writer_since)}, ` : '') : `${p.role === 'writer' ? '' : p.writer + ', '}term ${p.term}, `
+  const more = p.error || `${term}${p.doors.length === 1 ? '1 agent' : p.doors.length + ' agents'} connected, a statement takes ${(p.round_trip_seconds * 1000).toFixed(1)} ms`
   return tile('PostgreSQL', who, more, p.error || !p.writer ? 'words alarm' : 'words good')
 }
 
@@ -137,7 +138,7 @@ function showCauses(s) {
     el('ul', { class: 'commands', 'aria-label': 'What to type' }, ...c.commands.map((x) => el('li', {}, command(x)))),
     el('div', { class: 'items', 'data-own': '' }))))
   say($('causes-note'), s.causes.length > 0 ? (s.causes_more ? `${count(s.causes_more)} more causes: ${s.command} outbox stats` : '')
-    : s.status.held + s.status.parked > 0 ? 'They are being counted.' : 'Nothing is held or parked.')
+    : s.status.held + s.status.parked > 0 ? (s.status.store?.role === 'door' ? 'The page of the writer lists them, and here personasync outbox stats.' : 'They are being counted.') : 'Nothing is held or parked.')
 }
 
 // An opened cause shows its items, and asks for them again whenever it is opened.
