@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -49,10 +50,26 @@ func explain(err error) error {
 		advice = readOnlyAdvice
 	}
 	if advice == "" {
-		return fmt.Errorf("PostgreSQL cannot be used: %w", err)
+		return fmt.Errorf("PostgreSQL cannot be used: %w", oneLine{err})
 	}
-	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", err, advice)
+	return fmt.Errorf("PostgreSQL cannot be used: %w: %s", oneLine{err}, advice)
 }
+
+// oneLine has an error of several tries on one line, each once: logs, probes and tables show it.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string {
+	var lines []string
+	for line := range strings.Lines(e.error.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
+}
+
+// Unwrap returns the error.
+func (e oneLine) Unwrap() error { return e.error }
 
 // wayAdvice is what to do about an error that no server sent.
 func wayAdvice(err error) string {

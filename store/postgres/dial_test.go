@@ -35,7 +35,7 @@ func TestAnOldPrimaryThatRunsIsLeft(t *testing.T) {
 	door := agent(t, Config{URL: pair.URL(), Replicated: "no", TTL: time.Second})
 	first := created(t, agent(t, Config{URL: pair.URL(), Replicated: "no", TTL: time.Second}))
 	pair.Standby.Promote(t)
-	<-first.Over()
+	<-first.Context().Done()
 	next, err := door.Wait(t.Context())
 	must(t, err)
 	defer next.Release(t.Context())

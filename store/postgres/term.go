@@ -186,12 +186,16 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 // disconnect ends the connections of the agent that had the term and left a transaction of that time open: it stands still, or
 // is cut off from the database. If it lives, and another transaction is in the way, what it does as a door goes on.
 func (db *DB) disconnect(ctx context.Context, h Holder) error {
-	err := db.ask(ctx, nil, statement{
+	ended := 0
+	err := db.ask(ctx, func(int, [][]byte) { ended++ }, statement{
 		"select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = $1" +
 			" and xact_start < (select until from " + db.quoted("holder") + ")",
 		[][]byte{[]byte(application(db.Schema, h.Host))}, []uint32{typeText}})
 	if err != nil {
 		return fmt.Errorf("end the connections of %s, whose term is over: %w", h.Host, err)
+	}
+	if ended == 0 {
+		return nil
 	}
 	db.Config.Log.Warn("the agent whose term is over had a transaction open: its connections to PostgreSQL are ended", "host", h.Host)
 	return nil
