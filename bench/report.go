@@ -244,9 +244,9 @@ func backlogTable(b *bench) figures.Table {
 
 func backupTable(b *bench) figures.Table {
 	return figures.Table{
-		{"64 connections, " + figures.Number(float64(backupUsers(b))) + " users stored", "events/s", "median, ms", "p99, ms", "backups proven meanwhile"},
-		{"one backup after the other", spread(b, "backup/with/rate"), spread(b, "backup/with/p50"), spread(b, "backup/with/p99"), spread(b, "backup/made")},
-		{"without", spread(b, "backup/without/rate"), spread(b, "backup/without/p50"), spread(b, "backup/without/p99"), ""},
+		{"64 connections, " + figures.Number(float64(backupUsers(b))) + " users stored", "events/s", "median, ms", "p99, ms", "loads in turn"},
+		{"while a backup is written and proven", spread(b, "backup/with/rate"), spread(b, "backup/with/p50"), spread(b, "backup/with/p99"), spread(b, "backup/loads")},
+		{"without", spread(b, "backup/without/rate"), spread(b, "backup/without/p50"), spread(b, "backup/without/p99"), spread(b, "backup/loads")},
 	}
 }
 
