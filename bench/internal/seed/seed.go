@@ -159,7 +159,7 @@ func partition(id string) byte {
 	for i := range len(id) {
 		hash = (hash ^ uint32(id[i])) * 16777619
 	}
-	return byte(hash % store.Partitions)
+	return byte(hash % 64) // partitions, see store/FORMAT.md
 }
 
 // Numbers returns the scattered numbers of count users from one on.
