@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,14 +26,7 @@ func TestADataFolderThatWasMovedIsNotCalledANewOne(t *testing.T) {
 	if err := os.Rename(data, moved); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an agent that noticed", func() bool {
-		r, err := http.Get("http://" + a.Admin.String() + "/readyz")
-		if err != nil {
-			return false
-		}
-		r.Body.Close()
-		return r.StatusCode == http.StatusServiceUnavailable
-	})
+	waitFor(t, "an agent that noticed", func() bool { return place.MovedFrom(t.Context(), c) != nil })
 	for what, ask := range map[string]func() error{
 		"an inspection": func() error { _, _, _, err := Open(t.Context(), c, "1.0"); return err },
 		"an order":      func() error { _, err := DialAgent(t.Context(), c, "1.0"); return err },

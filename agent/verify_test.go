@@ -87,7 +87,7 @@ func TestARefusedVerificationDoesNotReadAsAgreement(t *testing.T) {
 	}))
 	t.Cleanup(refuses.Close)
 	s.url = refuses.URL
-	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
+	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=0 0 29 2 *")
 	a := s.start(conf, RunOptions{})
 	i, _ := open(t, conf)
 	a.tell(news("usr_ann", true, time.Now().Add(-time.Hour)))
