@@ -113,8 +113,8 @@ func (s *Store) String() string {
 	return s.place.Dir
 }
 
-// leave marks the store as moved. Whoever goes back to it all the same gives the numbers again that the new place has given
-// since, so the ids of their changes have another epoch: the store forgets where it ran.
+// leave marks the store as moved. If somebody goes back to it all the same, it gives the numbers again that the new place has
+// given since, so the ids of its changes need another epoch: the store forgets where it ran.
 func (s *Store) leave(ctx context.Context, to string) error {
 	err := s.writer.Do(ctx, func(tx *state.Tx) error {
 		state.MoveIn(tx, &state.Arrival{Home: []byte("moved away")})

@@ -252,7 +252,7 @@ func TestSamplesOfACauseAreAFew(t *testing.T) {
 	}
 }
 
-func TestAClosedStoreSaysSoToWhoeverReads(t *testing.T) {
+func TestAClosedStoreSaysSoToReaders(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	must(t, b.Close())
