@@ -369,8 +369,14 @@ func (p *pod) probe(t *testing.T) {
 			t.Errorf("the %s probe %s is answered %d", name, url, code)
 		}
 	}
-	if out, err := p.command("status", "--check").CombinedOutput(); err != nil {
-		t.Errorf("a command in the pod: %v\n%s", err, out)
+	for { // a status may be a moment old, and from before the agent was ready
+		out, err := p.command("status", "--check").CombinedOutput()
+		if err == nil {
+			return
+		}
+		if p.ctx.Err() != nil {
+			t.Fatalf("a command in the pod: %v\n%s", err, out)
+		}
 	}
 }
 
