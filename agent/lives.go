@@ -117,8 +117,8 @@ func connectStore(ctx context.Context, c *config.Config, o RunOptions) (*store.S
 }
 
 // outside tells people what the writer cannot: that no agent writes, and that this one cannot open its store. It lives as
-// long as the process, so that who told that a condition began tells that it ended, be it the writer by then. What it told
-// is in memory alone. The heartbeat is the writer's: it proves that changes leave.
+// long as the process, so that the one that told of a beginning tells of the end, even if it is the writer by then. It keeps
+// what it told in memory only. The heartbeat is the writer's: it proves that changes leave.
 type outside struct {
 	*notify.Notifier
 	running sync.WaitGroup
