@@ -2,6 +2,7 @@ package api
 
 import (
 	"net"
+	"net/http"
 	"os"
 	"strings"
 )
@@ -47,4 +48,13 @@ func trimBrackets(host string) string {
 		return host[1 : len(host)-1]
 	}
 	return host
+}
+
+// fromNoPage reports whether a request comes from no web page. The unix socket is for commands alone.
+func fromNoPage(r *http.Request) bool { return r.Header.Get("Origin") == "" }
+
+// byKnownName returns what allows the requests to a listener at address that call it by a name of its own, and the probes.
+func byKnownName(address string) func(*http.Request) bool {
+	names := hostNames(address)
+	return func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) }
 }

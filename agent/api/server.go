@@ -57,23 +57,23 @@ func (s *Server) Socket() http.Handler {
 	mux.HandleFunc("POST /api/db/check", check(h, s.Upkeep))
 	mux.HandleFunc("POST /api/db/compact", compact(h, s.Upkeep))
 	mux.HandleFunc("POST /api/db/backup", backUp(h, s.Upkeep))
-	return h.Guard(mux, func(r *http.Request) bool { return r.Header.Get("Origin") == "" })
+	return h.Guard(mux, fromNoPage)
 }
 
 // Listener handles admin.listen, which is at address. A browser that was tricked into resolving a foreign name to
 // this machine is refused: the listener is called by localhost, by an IP address or by a name of its own.
 func (s *Server) Listener(address string) http.Handler {
-	mux, h, names := http.NewServeMux(), s.handlers(), hostNames(address)
+	mux, h := http.NewServeMux(), s.handlers()
 	s.public(mux, h)
 	s.users(mux, h, s.onlyIfShown)
 	if s.Page != nil {
 		s.Page(mux, h.Answer)
 	}
-	return h.Guard(mux, func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) })
+	return h.Guard(mux, byKnownName(address))
 }
 
-// public adds the routes that show no user id.
-func (s *Server) public(mux *http.ServeMux, h *socket.Handlers) {
+// alive adds the routes that an agent answers even while its store cannot be opened.
+func (s *Server) alive(mux *http.ServeMux, h *socket.Handlers) {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if s.Metrics != nil {
@@ -82,6 +82,11 @@ func (s *Server) public(mux *http.ServeMux, h *socket.Handlers) {
 	mux.HandleFunc("GET /api/hello", h.Answer(func(*http.Request) (any, error) {
 		return socket.Hello{Version: s.Version, PID: os.Getpid()}, nil
 	}))
+}
+
+// public adds the routes that show no user id.
+func (s *Server) public(mux *http.ServeMux, h *socket.Handlers) {
+	s.alive(mux, h)
 	mux.HandleFunc("GET /api/status", h.Answer(func(r *http.Request) (any, error) {
 		return s.Inspect.Status(r.Context())
 	}))
