@@ -67,8 +67,8 @@ func (b *box) want(user string, in bool, m int) (id domain.ID) {
 	return id
 }
 
-// enqueue makes the event of an enter or an exit.
-func (b *box) enqueue(user string, in bool, m int) (id domain.ID) {
+// makeEvent makes the event of an enter or an exit, and has put decide where it goes.
+func (b *box) makeEvent(user string, in bool, m int, put func(*state.Tx, *state.User, *state.Field, *state.Stored)) (id domain.ID) {
 	b.Helper()
 	b.Do(func(tx *state.Tx) {
 		u, f := tx.User(user), tx.FieldOf(0)
@@ -76,9 +76,15 @@ func (b *box) enqueue(user string, in bool, m int) (id domain.ID) {
 		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, m), domain.KindEvent, t)
 		ch.Value, id = v, ch.ID
 		tx.State.Ledger.Changes.Created++
-		Enqueue(tx, u, ch)
+		put(tx, u, f, ch)
 	})
 	return id
+}
+
+// enqueue makes the event of an enter or an exit, which is pending.
+func (b *box) enqueue(user string, in bool, m int) domain.ID {
+	b.Helper()
+	return b.makeEvent(user, in, m, func(tx *state.Tx, u *state.User, _ *state.Field, ch *state.Stored) { Enqueue(tx, u, ch) })
 }
 
 // options take everything that is due at a minute.

@@ -9,17 +9,11 @@ import (
 )
 
 // keepEvent makes the event of an enter or an exit, and holds it for a reason.
-func (b *box) keepEvent(user string, in bool, m int, why string) (id domain.ID) {
+func (b *box) keepEvent(user string, in bool, m int, why string) domain.ID {
 	b.Helper()
-	b.Do(func(tx *state.Tx) {
-		u, f := tx.User(user), tx.FieldOf(0)
-		t, v := value(in)
-		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, m), domain.KindEvent, t)
-		ch.Value, id = v, ch.ID
-		tx.State.Ledger.Changes.Created++
+	return b.makeEvent(user, in, m, func(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored) {
 		HoldEvent(tx, u, f, policy(tx, f), ch, why, tx.Now)
 	})
-	return id
 }
 
 // TestEventsThatARolloutHoldsCollapse: an enter and an exit cancel each other, whichever is first, and a repeat takes the
