@@ -111,15 +111,8 @@ func Passes(err error) bool {
 	switch c := code(err); {
 	case err == nil, offersNoTLS(err), refusesCertificate(err), errors.As(err, new(*tls.CertificateVerificationError)):
 		return false
-	case c == stateReadOnly:
-		return true
 	case c != "":
-		for _, class := range passing {
-			if strings.HasPrefix(c, class) {
-				return true
-			}
-		}
-		return false
+		return c == stateReadOnly || slices.ContainsFunc(passing, func(class string) bool { return strings.HasPrefix(c, class) })
 	}
 	return errors.Is(err, errReadOnlyServer) || errors.Is(err, errWarned) || errors.Is(err, ErrTermOver) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, new(net.Error)) ||
