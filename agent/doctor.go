@@ -232,7 +232,7 @@ func (d *doctor) checkStatus(s condition.Status) {
 	}
 }
 
-// lookAtData is what to do about data that cannot be read. What is wrong with a database the finding of it says.
+// lookAtData is what to do about data that cannot be read. The finding about a database says what is wrong with it.
 func (d *doctor) lookAtData() string {
 	if d.config.Store.OnPostgres() {
 		return ""

@@ -339,7 +339,7 @@ var conditionCases = []struct {
 	{"no agent writes", func(f *Facts) {
 		since := two.Add(-time.Minute)
 		f.Process.Store = &Store{Role: RoleDoor, NoWriterSince: &since, NoTerm: "the table is locked"}
-	}, []string{"no_writer critical No agent writes the store in PostgreSQL since 01:59 UTC, 1 March: what is received is kept.*could not take over: the table is locked.*personasync doctor"}},
+	}, []string{"no_writer critical No agent writes the store in PostgreSQL since 01:59 UTC, 1 March: received events are kept, and nothing is applied or sent.*could not take over: the table is locked.*personasync doctor"}},
 	{"another agent takes over", func(f *Facts) {
 		since := two.Add(-3 * time.Second)
 		f.Process.Store = &Store{Role: RoleDoor, NoWriterSince: &since}

@@ -23,7 +23,7 @@ type Store struct {
 
 	NoWriterSince *time.Time `json:"no_writer_since"`       // end of the last term; null while an agent writes, and before the first
 	NoTerm        string     `json:"no_term,omitempty"`     // why this agent could not take over when it tried last
-	Unconfirmed   string     `json:"unconfirmed,omitempty"` // why no standby has what is committed, where one should
+	Unconfirmed   string     `json:"unconfirmed,omitempty"` // why commits are on no standby, where store.replicated asks for one
 
 	RoundTrip  float64 `json:"round_trip_seconds"`  // of one statement
 	HorizonAge float64 `json:"horizon_age_seconds"` // since the oldest open transaction began, behind which removed rows keep their room
@@ -107,10 +107,10 @@ func (f *Facts) noWriter() *Condition {
 			commands = []string{"systemctl start personasync"}
 		}
 		return condition(Critical, Timestamp(*s.NoWriterSince), commands,
-			"No agent writes the store in PostgreSQL%s: what is received is kept, and nothing is applied or sent. %s", sinceText(Timestamp(*s.NoWriterSince)), why)
+			"No agent writes the store in PostgreSQL%s: received events are kept, and nothing is applied or sent. %s", sinceText(Timestamp(*s.NoWriterSince)), why)
 	case s.Writer != "" && !since.IsZero() && f.Now.Sub(since) > standstill:
 		return condition(Critical, Timestamp(since), []string{"personasync doctor", "systemctl restart personasync"},
-			"%s is the writer and has applied none of %s%s: what is received is kept, and nothing of it is sent. Look at the log there, and at locks in PostgreSQL; a restart there lets another agent take over.",
+			"%s is the writer and has applied none of %s%s: received events are kept, and none of them is sent. Look at the log there, and at locks in PostgreSQL; a restart there lets another agent take over.",
 			s.Writer, Quantity(f.Status.Unapplied, "received event"), sinceText(Timestamp(since)))
 	}
 	return nil
