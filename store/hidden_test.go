@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wal"
 )
 
@@ -71,23 +72,36 @@ func TestRecordsThatDamageHidesEndTheWriter(t *testing.T) {
 	}
 }
 
-// flip changes the byte at, counted from each place where the file has text.
+// flip changes the byte at, counted from each place where a leaf of the file has text. A freelist may have the same bytes.
 func flip(t *testing.T, path string, text []byte, at int, mask byte) {
 	t.Helper()
-	body, err := os.ReadFile(path)
+	file, err := boltpage.Open(path)
 	must(t, err)
+	defer file.Close()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
 	found := 0
-	for i := 0; ; i++ {
-		next := bytes.Index(body[i:], text)
-		if next < 0 {
-			break
+	for id := range file.Pages() {
+		if g, err := file.Read(id); err != nil || !g.IsLeaf() {
+			continue
 		}
-		i += next
-		body[i+at] ^= mask
-		found++
+		page := make([]byte, file.PageSize)
+		start := int64(id) * file.PageSize
+		_, err := f.ReadAt(page, start)
+		must(t, err)
+		for i := 0; ; i++ {
+			next := bytes.Index(page[i:], text)
+			if next < 0 {
+				break
+			}
+			i += next
+			_, err := f.WriteAt([]byte{page[i+at] ^ mask}, start+int64(i+at))
+			must(t, err)
+			found++
+		}
 	}
 	if found == 0 {
 		t.Fatalf("%x is not in %s", text, path)
 	}
-	must(t, os.WriteFile(path, body, 0o600))
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltpage"
@@ -138,7 +139,11 @@ func (b *bench) openBroken(after ...*domain.Event) {
 	if len(after) > 0 {
 		must(b, b.Append(context.Background(), after...))
 	}
-	<-b.Broken()
+	select {
+	case <-b.Broken():
+	case <-time.After(time.Minute):
+		b.Fatal("the damage did not end the writer")
+	}
 }
 
 // breakHeads damages the newer, the older or both meta pages of a file.
