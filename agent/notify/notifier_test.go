@@ -221,7 +221,7 @@ func TestAReceiverThatAsksForAPauseGetsIt(t *testing.T) {
 	}
 }
 
-// TestASlowReceiverDelaysNothing: neither the other one, nor a look, nor a reload, nor a stop.
+// TestASlowReceiverDelaysNothing: neither the other one, nor a look, nor a reload, nor a stop by more than the answer may take.
 func TestASlowReceiverDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
@@ -240,7 +240,7 @@ func TestASlowReceiverDelaysNothing(t *testing.T) {
 			t.Errorf("receivers %+v", r)
 		}
 		end()
-		if waited := time.Since(before); waited != 0 {
+		if waited := time.Since(before); waited > stopPatience {
 			t.Errorf("reload and stop took %v", waited)
 		}
 	})
@@ -296,6 +296,37 @@ func TestAStoreWithoutAnswerIsACondition(t *testing.T) {
 type deliveryFunc func(*Message) error
 
 func (f deliveryFunc) deliver(_ context.Context, m *Message) (string, error) { return "", f(m) }
+
+// TestTheAnswerToAMessageIsAwaitedDuringTheStop: the receiver had taken it, and the next agent told it again.
+func TestTheAnswerToAMessageIsAwaitedDuringTheStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, ledger := &world{}, &kept{}
+		n, end := w.begin(ledger)
+		c := n.config
+		c.URL = "http://127.0.0.1:1/"
+		taken := make(slow)
+		n.tellers[0].configure(c, taken)
+		w.set("lag")
+		<-taken
+		end()
+		if open := ledger.list[toURL].Open; len(open) != 1 || open[0].Told != began {
+			t.Errorf("recorded %+v", open)
+		}
+	})
+}
+
+// slow is a receiver that says when it has taken a message, and answers later.
+type slow chan struct{}
+
+func (s slow) deliver(ctx context.Context, _ *Message) (string, error) {
+	s <- struct{}{}
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-time.After(stopPatience / 2):
+		return "", nil
+	}
+}
 
 // TestAMessageTakenDuringTheStopIsRecorded: the agent that started next told it again.
 func TestAMessageTakenDuringTheStopIsRecorded(t *testing.T) {

@@ -22,6 +22,10 @@ const (
 // recordPatience is how long the store may take to record a state. A message is sent all the same.
 const recordPatience = 5 * time.Second
 
+// stopPatience is how long a message may still take when the agent stops. The receiver may have taken it already: without
+// its answer the next run would repeat it.
+const stopPatience = 500 * time.Millisecond
+
 // delivery is a way to a receiver. An error is a *failure, or that of ctx.
 type delivery interface {
 	deliver(ctx context.Context, m *Message) (answer string, err error)
@@ -148,7 +152,9 @@ func (t *teller) next(now time.Time) (m *Message, way delivery, wait time.Durati
 
 // tell sends m and notes how that went.
 func (t *teller) tell(ctx context.Context, m *Message, way delivery) {
-	_, err := way.deliver(ctx, m)
+	sending, done := outlive(ctx, stopPatience)
+	_, err := way.deliver(sending, m)
+	done()
 	if ctx.Err() != nil && err != nil {
 		return // the agent stops: the next one sends it again
 	}
@@ -170,6 +176,19 @@ func (t *teller) tell(ctx context.Context, m *Message, way delivery) {
 	pause := retryPause(t.health.inARow, f.after)
 	t.retryAt = now.Add(pause)
 	t.log.Warn("a condition could not be told; it is retried", "condition", m.Condition, "state", m.State, "in", pause.Round(time.Second), "error", f)
+}
+
+// outlive returns a context that ends by done, or so long after ctx does.
+func outlive(ctx context.Context, patience time.Duration) (longer context.Context, done func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-longer.Done():
+		case <-time.After(patience):
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // retryPause is the pause after so many failures in a row.
