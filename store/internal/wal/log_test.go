@@ -109,6 +109,44 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 	}
 }
 
+// TestAnOrderAtTheEndOfASegmentEndsNoRetention: a segment whose last chunk was of orders, which have no receipt, was
+// removed at the next start, with all events received before them.
+func TestAnOrderAtTheEndOfASegmentEndsNoRetention(t *testing.T) {
+	order := wire.Seal([]byte{2}, 0)
+	records := plain
+	records.Received = func(frame []byte, was int64) int64 {
+		if bytes.Equal(frame, order) {
+			return was
+		}
+		return plain.Received(frame, was)
+	}
+	dir := t.TempDir()
+	reopen := func() *Log {
+		in, err := Open(dir, Config{Epoch: 7, First: 1, Records: records})
+		must(t, err)
+		return in
+	}
+	in := reopen()
+	must(t, in.Append(t.Context(), frame("1"), frame("2")))
+	for range 3 {
+		must(t, in.AppendOther(t.Context(), order))
+	}
+	must(t, in.RotateNow())
+	must(t, in.Append(t.Context(), frame("6")))
+	in.Close()
+
+	in = reopen()
+	defer in.Close()
+	must(t, in.Trim(6, noon.Add(time.Hour), time.Hour, 0))
+	if in.First() != 1 {
+		t.Errorf("the first record is %d: events were removed before their time", in.First())
+	}
+	must(t, in.Trim(6, noon.Add(time.Hour+1), time.Hour, 0))
+	if in.First() != 6 {
+		t.Errorf("the first record is %d: a segment stayed beyond its time", in.First())
+	}
+}
+
 // TestHooksAreAsked: each may refuse, and what it refuses is not acknowledged.
 func TestHooksAreAsked(t *testing.T) {
 	in := open(t, t.TempDir())

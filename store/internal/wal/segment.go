@@ -170,12 +170,24 @@ func (s *Segment) readBounds() error {
 		frames := wire.Frames{Rest: chunk}
 		for frames.Next() {
 			s.last++
-			if s.records.Received != nil {
-				s.newest = s.records.Received(frames.Frame, s.newest)
-			}
 		}
+		s.readNewest(c)
 		return frames.Err
 	})
+}
+
+// readNewest reads the receipt of the newest record that has one. Orders and blanked records, which have none, may fill the
+// last chunks.
+func (s *Segment) readNewest(c *bolt.Cursor) {
+	if s.records.Received == nil {
+		return
+	}
+	for _, chunk := c.Last(); chunk != nil && s.newest == 0; _, chunk = c.Prev() {
+		frames := wire.Frames{Rest: chunk}
+		for frames.Next() {
+			s.newest = s.records.Received(frames.Frame, s.newest)
+		}
+	}
 }
 
 // Close closes a segment that OpenSegment opened.
