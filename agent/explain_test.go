@@ -61,3 +61,21 @@ func TestEveryReasonThatKeepsSomethingIsInTheTroubleshootingPage(t *testing.T) {
 		t.Errorf("only %d reasons keep something", kept)
 	}
 }
+
+// TestEveryCodeOfARefusalIsInTheTroubleshootingPage: status showed codes such as invalid_gzip that no page explained.
+func TestEveryCodeOfARefusalIsInTheTroubleshootingPage(t *testing.T) {
+	_, rest, _ := strings.Cut(read(t, "../docs/troubleshooting.md"), "## A delivery is refused")
+	section, _, _ := strings.Cut(rest, "\n## ")
+	code := regexp.MustCompile(`(?:refuse\([^"]*, |unavailable\(|code: |CodeNoCredentials = )"(\w+)"`)
+	for _, file := range []string{"answer", "body", "handler", "signature", "tracking", "webhook"} {
+		found := code.FindAllStringSubmatch(read(t, "ingest/"+file+".go"), -1)
+		if len(found) == 0 {
+			t.Errorf("no code was found in %s.go", file)
+		}
+		for _, m := range found {
+			if !strings.Contains(section, "`"+m[1]+"`") {
+				t.Errorf("docs/troubleshooting.md does not explain the refusal %s", m[1])
+			}
+		}
+	}
+}

@@ -93,6 +93,9 @@ func (s State) String() string {
 	return ""
 }
 
+// StateNames lists the names of all states.
+func StateNames() []string { return stateNames[1:] }
+
 // ParseState reads a state's name.
 func ParseState(name string) (State, bool) {
 	for i, n := range stateNames {

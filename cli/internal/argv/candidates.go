@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/store/domain"
 )
 
 // Joined removes the "=" between a flag and its value, of which bash makes a word.
@@ -77,7 +79,7 @@ func isValueFlag(word string, takesValue map[string]bool) bool {
 // valuesOf lists the values of a flag that has only a few.
 func valuesOf(flag string) []string {
 	if strings.TrimLeft(flag, "-") == "state" {
-		return []string{"pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired", "withheld"}
+		return domain.StateNames()
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 
 // StateFlag is --state. byDefault is "" if the command has no default state.
 func StateFlag(byDefault string) *urfave.StringFlag {
-	return &urfave.StringFlag{Name: "state", Value: byDefault, Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"}
+	return &urfave.StringFlag{Name: "state", Value: byDefault, Usage: "`STATE`: " + strings.Join(domain.StateNames(), ", ")}
 }
 
 // FilterFlags are the flags that choose changes, without --state.
@@ -40,7 +40,7 @@ func Filter(c *urfave.Context) (f domain.OutboxFilter, err error) {
 	if name := c.String("state"); name != "" || c.IsSet("state") {
 		var ok bool
 		if f.State, ok = domain.ParseState(name); !ok {
-			return f, exit.Usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", name)
+			return f, exit.Usage("--state %s is no state: there are %s", name, strings.Join(domain.StateNames(), ", "))
 		}
 	}
 	if f.User, err = User(c); err != nil {
