@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,5 +104,28 @@ func TestASharedAgentNeedsItsAddresses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.key) {
 			t.Errorf("with %s it ends with: %v", c.line, err)
 		}
+	}
+}
+
+// TestAnAgentOfAnotherWorkspaceDoesNotTakeOver: everything that waited went to the other workspace, and nobody was told.
+func TestAnAgentOfAnotherWorkspaceDoesNotTakeOver(t *testing.T) {
+	url, schema := pgtest.Schema(t, nil)
+	s := newSite(t)
+	_, startOne := sharing(s, url, schema)
+	first := startOne()
+	s.dir = t.TempDir()
+	wrong := s.load(append(inSchema(url, schema), "PERSONASYNC_MOENGAGE_WORKSPACE_ID=ANOTHER")...)
+	second := s.start(wrong, RunOptions{})
+	i, _ := open(t, wrong)
+	eventually(t, i, "the agent says that it does not take over", func(st condition.Status) bool {
+		return slices.ContainsFunc(st.Conditions, func(c condition.Condition) bool { return c.Name == condition.OtherWorkspace })
+	})
+	first.stop()
+	second.tell("[" + news("ann", true, time.Now()) + "]")
+	eventually(t, i, "the agent could not take over, and receives", func(st condition.Status) bool {
+		return st.Ready && st.Unapplied == 1 && strings.Contains(st.Store.NoTerm, "ANOTHER")
+	})
+	if n := len(s.box.Events("ann")); n > 0 {
+		t.Errorf("MoEngage was told %d events of another workspace", n)
 	}
 }

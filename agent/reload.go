@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -74,7 +75,7 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
-	if err := next.LosesCredentials(old); err != nil {
+	if err := errors.Join(next.LosesCredentials(old), next.MovesWorkspace(old)); err != nil {
 		return err
 	}
 	list, err := r.jobs(next)

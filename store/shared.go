@@ -123,7 +123,7 @@ func (h *Shared) acquire(ctx context.Context) (*term, error) {
 	switch {
 	case errors.Is(err, postgres.ErrHeld):
 		return t, nil
-	case ctx.Err() == nil && Passes(err):
+	case ctx.Err() == nil && (Passes(err) || errors.Is(err, postgres.ErrOtherWorkspace)):
 		t.why = err // an agent that receives is better than none; it asks again
 		return t, nil
 	}
@@ -251,6 +251,9 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.claim(kv); err != nil {
+		return nil, err
+	}
 	home, err := o.db.Home(ctx)
 	if err != nil {
 		return nil, err
@@ -323,6 +326,25 @@ func (o *sharedOpener) load(kv *postgres.State) (st *state.State, err error) {
 		}
 	}
 	return st, err
+}
+
+// claim has the store know the workspace of MoEngage that its writer sends to. It compares once more: between the question of
+// Acquire and the term another agent may have been the writer.
+func (o *sharedOpener) claim(kv *postgres.State) error {
+	if o.term.held == nil || o.db.Workspace == "" {
+		return nil
+	}
+	return kv.Update(func(tx engine.Tx) error {
+		meta := tx.Bucket(engine.BucketMeta)
+		was := string(meta.Get(engine.MetaWorkspace))
+		if err := o.db.Admits(was); err != nil || was == o.db.Workspace {
+			return err
+		}
+		if was != "" {
+			o.Log.Warn("the store goes on with another workspace of MoEngage: what the one before was told is not sent again", "workspace", o.db.Workspace, "before", was)
+		}
+		return meta.Put(engine.MetaWorkspace, []byte(o.db.Workspace))
+	})
 }
 
 // arrival has change ids go on under another epoch where the database is not the one that it was: a standby that was

@@ -43,6 +43,9 @@ const Unreadable = "store_unreadable"
 // NotifyFailing holds while a receiver of notifications takes none.
 const NotifyFailing = "notify_failing"
 
+// OtherWorkspace holds while one of several agents would send to another workspace of MoEngage than their store.
+const OtherWorkspace = "other_workspace"
+
 // NoWriter holds while several agents share the store and none writes.
 const NoWriter = "no_writer"
 

@@ -350,6 +350,9 @@ var conditionCases = []struct {
 	{"PostgreSQL does not answer", func(f *Facts) {
 		f.Process.Store = &Store{Role: RoleDoor, Error: "no route"}
 	}, nil},
+	{"an agent would send to another workspace", func(f *Facts) {
+		f.Process.Store = &Store{Role: RoleDoor, Writer: "a", Elsewhere: "the store is sent to A"}
+	}, []string{"other_workspace warning This agent does not take over: the store is sent to A.*personasync config show;systemctl restart personasync"}},
 	{"PostgreSQL was left without a standby", func(f *Facts) {
 		f.Process.Store = &Store{Role: RoleWriter, Writer: "a", Unconfirmed: "synchronous_standby_names is empty there", address: "postgres://me@db/x"}
 	}, []string{"no_standby critical Events that are answered with 200 are in one place only: synchronous_standby_names is empty there. Bring.*psql postgres://me@db/x -c 'select application_name"}},

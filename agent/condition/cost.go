@@ -20,6 +20,7 @@ var costs = map[string]cost{
 	"data_moved":         {segmentRepeats, "The agent goes on within a second once the files are back."},
 	"not_ready":          {segmentRepeats, "Events are accepted again once the cause is gone."},
 	NoWriter:             {"Nothing. Events are kept, and MoEngage learns of them late.", "An agent takes over once one can."},
+	OtherWorkspace:       {"Nothing, as long as another agent writes.", "Nothing: it never takes over."},
 	"no_standby":         {"Nothing yet. With the host of PostgreSQL, all that was answered with 200 and is on no standby is lost.", "It ends once a standby confirms commits."},
 	"old_transaction":    {"Nothing.", "It ends with that transaction."},
 	"intake_refused":     {"The refused events: Segment discards them.", "Nothing. It ends a quarter of an hour after the last refusal, once deliveries are accepted."},

@@ -23,6 +23,7 @@ var Kinds = []Kind{
 	{"data_moved", []string{Critical}, "data", (*Facts).dataMoved},
 	{"not_ready", []string{Critical}, "agent", (*Facts).notReady},
 	{NoWriter, []string{Critical}, "store", (*Facts).noWriter},
+	{OtherWorkspace, []string{warning}, "store", (*Facts).otherWorkspace},
 	{"no_standby", []string{Critical}, "store", (*Facts).noStandby},
 	{"intake_refused", []string{Critical, warning}, "intake", (*Facts).intakeRefused},
 	{"intake_ignored", []string{Critical, warning}, "intake", (*Facts).intakeIgnored},
@@ -56,7 +57,7 @@ var Kinds = []Kind{
 
 // own are the conditions that each of several agents that share a store has for itself, or must be able to tell of. All
 // others are facts of the store, which are the writer's to tell, so that as many people are woken as with one agent.
-var own = []string{Unreadable, "socket_missing", SocketLost, "not_ready", NoWriter, "intake_refused", "intake_deferred", "config_refused", "clock", "log_dropped"}
+var own = []string{Unreadable, "socket_missing", SocketLost, "not_ready", NoWriter, OtherWorkspace, "intake_refused", "intake_deferred", "config_refused", "clock", "log_dropped"}
 
 // OfDoor reports whether an agent that receives for the writer tells of a condition.
 func OfDoor(name string) bool { return slices.Contains(own, name) }

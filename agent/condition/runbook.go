@@ -6,7 +6,7 @@ var sections = map[string]string{
 	"data_moved": "datamoved", "not_ready": "notready", "intake_refused": "doorrefuses", "intake_ignored": "intakeignored",
 	"intake_deferred": "refusesevents", "no_event_yet": "noeventyet", "nothing_received": "nothingreceived",
 	"computation_silent": "computationsilent", "moengage_refusing": "moengagerefuses", "moengage_failing": "moengagefailing",
-	NoWriter: "nowriter", "no_standby": "nostandby", "old_transaction": "oldtransaction",
+	NoWriter: "nowriter", OtherWorkspace: "otherworkspace", "no_standby": "nostandby", "old_transaction": "oldtransaction",
 	"lag": "lag", "behind": "behind", "disk": "disklow", "ledger": "ledger", "damage": "damage", "config_refused": "configrefused",
 	"key_conflict": "keyconflict", "held": "held", "parked": "parked", "deletions": "deletions", "verify_differs": "verifydiffers",
 	"verify_impossible": "verifyimpossible", "job_failed": "jobfailed", "runs_missed": "missedruns", "clock": "clock",

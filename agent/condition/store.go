@@ -21,9 +21,10 @@ type Store struct {
 	TermSince *time.Time `json:"term_since"`
 	Doors     []string   `json:"doors"` // hosts of all agents that are connected, the writer's too
 
-	NoWriterSince *time.Time `json:"no_writer_since"`       // end of the last term; null while an agent writes, and before the first
-	NoTerm        string     `json:"no_term,omitempty"`     // why this agent could not take over when it tried last
-	Unconfirmed   string     `json:"unconfirmed,omitempty"` // why commits are on no standby, where store.replicated asks for one
+	NoWriterSince *time.Time `json:"no_writer_since"`           // end of the last term; null while an agent writes, and before the first
+	NoTerm        string     `json:"no_term,omitempty"`         // why this agent could not take over when it tried last
+	Elsewhere     string     `json:"other_workspace,omitempty"` // why this agent may not take over: it would send to another workspace of MoEngage
+	Unconfirmed   string     `json:"unconfirmed,omitempty"`     // why commits are on no standby, where store.replicated asks for one
 
 	RoundTrip  float64 `json:"round_trip_seconds"`  // of one statement
 	HorizonAge float64 `json:"horizon_age_seconds"` // since the oldest open transaction began, behind which removed rows keep their room
@@ -62,7 +63,7 @@ func SharedStore(role *store.Role, c *config.Store, h *store.DatabaseHealth, err
 		s.NoWriterSince = at(now.Add(w.Left))
 	}
 	s.Doors = append(s.Doors, h.Doors...)
-	s.NoTerm, s.Speaks = h.NoTerm, h.FirstDoor
+	s.NoTerm, s.Elsewhere, s.Speaks = h.NoTerm, h.Elsewhere, h.FirstDoor
 	if c.Replicated == "standby" {
 		s.Unconfirmed = unconfirmed(h)
 	}
@@ -114,6 +115,15 @@ func (f *Facts) noWriter() *Condition {
 			s.Writer, Quantity(f.Status.Unapplied, "received event"), sinceText(Timestamp(since)))
 	}
 	return nil
+}
+
+// otherWorkspace holds while an agent cannot become the writer, because it would send to another workspace.
+func (f *Facts) otherWorkspace() *Condition {
+	s := f.Process.Store
+	if s == nil || s.Elsewhere == "" {
+		return nil
+	}
+	return condition(warning, "", []string{"personasync config show", "systemctl restart personasync"}, "This agent does not take over: %s", ended(s.Elsewhere))
 }
 
 // noStandby holds while the second copy that the configuration names is not made.

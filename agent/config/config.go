@@ -97,6 +97,7 @@ type Admin struct {
 // MoEngage configures the destination and its rate limits.
 type MoEngage struct {
 	WorkspaceID        string   `toml:"workspace_id"`
+	Replaces           string   `toml:"replaces_workspace_id"` // in whose place WorkspaceID comes, in a store that several agents share
 	APIKey             Secret   `toml:"api_key" credential:"moengage_api_key"`
 	APIKeyFile         string   `toml:"api_key_file" path:"file"`
 	DataCenter         string   `toml:"data_center" one:"01|02|03|04|05|06|101"`

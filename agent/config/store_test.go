@@ -152,3 +152,18 @@ func TestAReloadKeepsTheStore(t *testing.T) {
 		t.Errorf("backups of files are made beside the database: %v", err)
 	}
 }
+
+// TestAReloadKeepsTheWorkspaceOfASharedStore: the store is asked at a start only whether it is sent there.
+func TestAReloadKeepsTheWorkspaceOfASharedStore(t *testing.T) {
+	of := func(id string) string { return lines("[moengage]", `workspace_id = "`+id+`"`) }
+	shared := onPostgres + "url = \"postgres://u@localhost/db\"\n"
+	if err := mustRead(t, shared+of("B")).MovesWorkspace(mustRead(t, shared+of("A"))); err == nil || !strings.Contains(err.Error(), "restart") {
+		t.Errorf("of a shared store: %v", err)
+	}
+	if err := mustRead(t, shared+of("A")).MovesWorkspace(mustRead(t, shared+of("A"))); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of("A"))); err != nil {
+		t.Errorf("in files: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -33,6 +34,15 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 		c.origins[f.Key] = running.origins[f.Key]
 	}
 	return kept, c.Validate()
+}
+
+// MovesWorkspace returns an error if c would have an agent of a shared store send to another workspace than running. A start
+// asks the store whether it may.
+func (c *Config) MovesWorkspace(running *Config) error {
+	if !c.Store.OnPostgres() || c.MoEngage.WorkspaceID == running.MoEngage.WorkspaceID {
+		return nil
+	}
+	return errors.New("moengage.workspace_id changes at a start only where agents share a store in PostgreSQL: systemctl restart personasync")
 }
 
 // LosesCredentials returns an error if running can check the deliveries of a route and c none of them: a secret's file was
@@ -75,7 +85,7 @@ func fixed(f field.Field, sameScheme bool) bool {
 	case keyTLSCert, keyTLSKey:
 		return !sameScheme
 	}
-	return strings.HasPrefix(f.Key, "store.")
+	return f.Key == "moengage.replaces_workspace_id" || strings.HasPrefix(f.Key, "store.")
 }
 
 // Validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It

@@ -236,6 +236,7 @@ func TestRules(t *testing.T) {
 		{"MoEngage is away", steady(well.holding("moengage_failing", "warning"), 20), []string{"PersonasyncMoEngageFailing"}},
 		{"events are not accepted", steady(well.holding("not_ready", "critical"), 5), []string{"PersonasyncNotReady"}},
 		{"no agent writes", steady(well.holding("no_writer", "critical"), 5), []string{"PersonasyncNoWriter"}},
+		{"an agent is set up for another workspace", steady(well.holding("other_workspace", "warning"), 5), []string{"PersonasyncOtherWorkspace"}},
 		{"no standby confirms", steady(well.holding("no_standby", "critical"), 5), []string{"PersonasyncNoStandby"}},
 		{"a transaction stays open", steady(well.holding("old_transaction", "warning"), 8), []string{"PersonasyncOldTransaction"}},
 		{"changes wait", steady(well.holding("lag", "critical"), 10), []string{"PersonasyncLag"}},

@@ -77,6 +77,9 @@ var (
 	BucketJobs = []byte("jobs")
 	MetaEpoch  = []byte("epoch")
 	MetaFormat = []byte("format")
+
+	// MetaWorkspace is the workspace of MoEngage that a store is sent to that several agents share.
+	MetaWorkspace = []byte("workspace")
 )
 
 // Format is the version of the data, whichever engine keeps it. It is raised when an older program could not read it.

@@ -23,6 +23,8 @@ type Config struct {
 	Replicated string        // who keeps a second copy: "standby" (or "") is PostgreSQL itself, "elsewhere", "no"
 	Host       string        // this agent, as others are told: name of the host and its admin address
 	Version    string        // of this program
+	Workspace  string        // of MoEngage, that this agent sends to; "": none yet
+	Replaces   string        // the workspace in whose place it comes; "": none, see Admits
 	Log        *slog.Logger
 }
 

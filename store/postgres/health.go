@@ -26,6 +26,7 @@ type Health struct {
 	Holder    Holder
 	Doors     []string // hosts of the agents that are connected, as they say it: the writer, and those that receive for it
 	NoTerm    string   // why this process could not take the term when it tried last; "" if it could, or another has it
+	Elsewhere string   // why this process may not write: it sends to another workspace of MoEngage; "" if it may
 	FirstDoor bool     // it comes first of the agents that are connected, but for the last holder
 }
 
@@ -81,6 +82,13 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	}
 	if why := db.noTerm.Load(); why != nil {
 		h.NoTerm = *why
+	}
+	workspace, err := db.SentTo(ctx)
+	if err != nil {
+		return h, err
+	}
+	if err := db.Admits(workspace); err != nil {
+		h.Elsewhere = err.Error()
 	}
 	h.Doors, err = db.Doors(ctx)
 	first := slices.IndexFunc(h.Doors, func(host string) bool { return application(db.Schema, host) != application(db.Schema, h.Holder.Host) })

@@ -80,7 +80,7 @@ func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
 }
 
 // Acquire takes the term if no agent has it. It returns a *HeldError otherwise. It makes the schema and the table of the
-// term if there have been none. Release gives the term back.
+// term if there have been none, and an ErrOtherWorkspace to an agent that would send elsewhere. Release gives the term back.
 func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 	h, err := db.Holder(ctx)
 	if c := code(err); c == stateUndefined || c == stateNoSchema {
@@ -98,6 +98,10 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 		return nil, explain(err)
 	case h.Left > 0:
 		return nil, &HeldError{h}
+	}
+	workspace, err := db.SentTo(ctx)
+	if err = errors.Join(err, db.Admits(workspace)); err != nil {
+		return nil, err
 	}
 	conn, err := db.connect(ctx)
 	if err != nil {

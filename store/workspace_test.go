@@ -1,0 +1,84 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store/postgres"
+	"personasync/store/postgres/pgtest"
+)
+
+// TestAnAgentOfAnotherWorkspaceNeverWrites: it is a door of a store that was sent elsewhere, also when nobody writes, and says why. An
+// agent that says in whose place its workspace comes takes over, and then the one of before is a door.
+func TestAnAgentOfAnotherWorkspaceNeverWrites(t *testing.T) {
+	onFiles(t)
+	url := pgtest.URL(t)
+	agent := func(workspace, replaces string) *Shared {
+		c := database(url)
+		c.Replicated, c.Workspace, c.Replaces = "no", workspace, replaces
+		h, err := Connect(t.Context(), c)
+		must(t, err)
+		t.Cleanup(h.Close)
+		return h
+	}
+	var log bytes.Buffer
+	open := func(h *Shared) *Store {
+		t.Helper()
+		s, err := h.Open(t.Context(), t.TempDir(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		must(t, err)
+		return s
+	}
+	sentTo := func(h *Shared, want string) {
+		t.Helper()
+		if got, err := h.db.SentTo(t.Context()); err != nil || got != want {
+			t.Errorf("the store is sent to %q (%v), want %q", got, err, want)
+		}
+	}
+	old := agent("OLD", "")
+	none := open(agent("", "")) // such as a version that did not note it
+	must(t, none.Close())
+	sentTo(old, "")
+	must(t, open(old).Close())
+	sentTo(old, "OLD")
+
+	other := agent("NEW", "OLDER")
+	door := open(other)
+	if door.Role().Writer {
+		t.Fatal("an agent of another workspace became the writer")
+	}
+	must(t, door.Append(t.Context(), event("ann", "vip", true, 1)))
+	var h DatabaseHealth
+	for deadline := time.Now().Add(10 * time.Second); h.NoTerm == "" && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		var err error
+		h, err = door.Database(t.Context())
+		must(t, err)
+	}
+	for what, said := range map[string]string{"no term": h.NoTerm, "elsewhere": h.Elsewhere} {
+		for _, part := range []string{"sent to OLD", "of this agent is NEW", `replaces_workspace_id = "OLD"`} {
+			if !strings.Contains(said, part) {
+				t.Errorf("%s: %q does not say %q", what, said, part)
+			}
+		}
+	}
+	must(t, door.Close())
+	if _, err := other.OpenToMove(t.Context(), t.TempDir(), Options{}); !errors.Is(err, postgres.ErrOtherWorkspace) {
+		t.Errorf("a move by an agent of another workspace: %v", err)
+	}
+
+	moved := open(agent("NEW", "OLD"))
+	if !moved.Role().Writer || !strings.Contains(log.String(), "workspace=NEW before=OLD") {
+		t.Errorf("an agent that replaces the workspace: %+v, log %s", moved.Role(), &log)
+	}
+	must(t, moved.Applied(t.Context()))
+	must(t, moved.Close())
+	sentTo(old, "NEW")
+	left := open(old)
+	defer left.Close()
+	if left.Role().Writer {
+		t.Error("the agent of the workspace of before became the writer")
+	}
+}
