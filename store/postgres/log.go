@@ -48,7 +48,11 @@ type Log struct {
 	row    uint64 // first number of the newest row
 	last   uint64 // last number of it
 
-	made int64 // partitions below this one are known to exist; belongs to watch
+	// What follows belongs to watch.
+
+	made   int64     // partitions below this one are known to exist
+	barred *error    // why this user may not append; nil: it may
+	asked  time.Time // when that was asked
 }
 
 const (
@@ -86,9 +90,10 @@ func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 			return nil, fmt.Errorf("open the inbox: %w", err)
 		}
 	}
-	if err := in.findOldest(ctx); err != nil {
+	if err := errors.Join(in.findOldest(ctx), in.askRights(ctx)); err != nil {
 		return nil, fmt.Errorf("open the inbox: %w", err)
 	}
+	in.away.Store(in.barred)
 	in.Committer = groupcommit.New(groupcommit.Config{Commit: in.commit, Apart: true})
 	ctx, in.end = context.WithCancel(context.Background())
 	in.life, in.cut = context.WithCancel(context.Background())
@@ -255,9 +260,12 @@ func (in *Log) lookOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, appendPatience)
 	defer cancel()
 	err := in.look(ctx)
+	if err == nil && time.Since(in.asked) >= pollDoor {
+		err = in.askRights(ctx)
+	}
 	switch {
 	case err == nil:
-		in.away.Store(nil)
+		in.away.Store(in.barred)
 	case ctx.Err() == nil:
 		err := explain(err)
 		in.away.Store(&err)
@@ -268,8 +276,27 @@ func (in *Log) lookOnce(ctx context.Context) error {
 	return err
 }
 
-// Away says why PostgreSQL cannot be used: the last look at the inbox failed, at most about a second ago. It is nil while
-// it can be, and also while it only answers slowly: that may be the readers' doing, whom no append waits for.
+// askRights asks whether this user may append. A load balancer must not learn it from a delivery.
+func (in *Log) askRights(ctx context.Context) error {
+	grants := ""
+	err := in.db.ask(ctx, func(_ int, v [][]byte) { grants = string(v[0]) }, statement{
+		`select coalesce(string_agg(format('GRANT %s ON %s TO %I', needed, name, current_user), '; '), '') from (
+	select * from (values ('SELECT', $1), ('INSERT', $1), ('SELECT', $2), ('UPDATE', $2)) on_tables (needed, name) where not has_table_privilege(name, needed)
+	union all select 'EXECUTE', 'FUNCTION ' || $3 where not has_function_privilege($3, 'execute')) missing (needed, name)`,
+		[][]byte{[]byte(in.table()), []byte(in.db.quoted("append_lock")), []byte(in.db.quoted("append_1") + "(bigint, bigint, bigint, bytea)")}, []uint32{typeText, typeText, typeText}})
+	if err != nil {
+		return err
+	}
+	in.asked, in.barred = time.Now(), nil
+	if grants != "" {
+		err := fmt.Errorf("this user may not append to the inbox in PostgreSQL: have an administrator or the owner of the schema run: %s", grants)
+		in.barred = &err
+	}
+	return nil
+}
+
+// Away says why PostgreSQL cannot be used: the last look at the inbox failed, at most about a second ago, or this user may
+// not append. It is nil while it can be, and also while it only answers slowly: that may be the readers' doing, whom no append waits for.
 func (in *Log) Away() error {
 	if err := in.away.Load(); err != nil {
 		return *err

@@ -627,3 +627,39 @@ func TestADoorKnowsThatTheDatabaseIsAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAUserWhoMayNotAppendIsFoundBeforeADelivery: a door whose role could only read was ready until its first delivery failed.
+func TestAUserWhoMayNotAppendIsFoundBeforeADelivery(t *testing.T) {
+	server := pgtest.NewServer(t, "host all all 127.0.0.1/32 trust", nil)
+	address := func(user string) string {
+		return "postgres://" + user + "@" + server.Address() + "/postgres?sslmode=disable"
+	}
+	owner := agents(t, address("postgres"), time.Hour, 1)[0]
+	openLog(t, owner, 1, created(t, owner))
+	server.SQL(t, `create role reader login; grant usage on schema personasync to reader; grant select on all tables in schema personasync to reader;
+		revoke execute on function personasync.append_1 from public`)
+	door := openLog(t, agents(t, address("reader"), time.Hour, 1)[0], 0, nil)
+	err := door.Away()
+	if err == nil {
+		t.Fatal("nothing is said of a user who may not append")
+	}
+	for _, part := range []string{`GRANT INSERT ON "personasync"."records" TO reader`, `GRANT UPDATE ON "personasync"."append_lock" TO reader`, `GRANT EXECUTE ON FUNCTION "personasync"."append_1"`} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v\ndoes not say %s", err, part)
+		}
+	}
+	_, grants, _ := strings.Cut(err.Error(), " run: ")
+	server.SQL(t, grants)
+	for deadline := time.Now().Add(10 * time.Second); door.Away() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after these grants: %v", door.Away())
+		}
+	}
+	must(t, door.Append(t.Context(), event("ann")))
+	server.SQL(t, "revoke insert on personasync.records from reader")
+	for deadline := time.Now().Add(10 * time.Second); door.Away() == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a right that was taken away is not found")
+		}
+	}
+}
