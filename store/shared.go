@@ -267,7 +267,7 @@ func (o *sharedOpener) open(ctx context.Context) (*Store, error) {
 		damage: datadir.NewDamage(o.Log, nil), budget: datadir.NewDiskBudget(0), scratch: o.scratch,
 	}
 	s, err := b.build()
-	if err != nil {
+	if err = errors.Join(err, records.Connect(ctx)); err != nil {
 		records.CloseFiles()
 		return nil, err
 	}

@@ -64,9 +64,15 @@ func Connect(ctx context.Context, c Config) (*DB, error) {
 // Close ends the connections. Those in use end when they are given back.
 func (db *DB) Close() { db.pool.Close() }
 
-// connect opens a connection beside the pool, for what must not wait for readers.
+// connect opens a connection beside the pool, for what must not wait for readers. Where the server has none left, they give
+// up theirs.
 func (db *DB) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	conn, err := db.pool.dial(ctx)
+	for try := 0; code(err) == stateTooMany && try < 10 && ctx.Err() == nil; try++ {
+		db.pool.Reset()
+		time.Sleep(50 * time.Millisecond) // for the server to see that they are closed
+		conn, err = db.pool.dial(ctx)
+	}
 	return conn, explain(err)
 }
 

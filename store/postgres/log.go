@@ -101,6 +101,14 @@ func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	return in, nil
 }
 
+// Connect opens the connection of the appends, before readers may have the last one that the server gives. It is called before
+// the first append.
+func (in *Log) Connect(ctx context.Context) (err error) {
+	in.moves = in.db.pool.moves.Load()
+	in.conn, err = in.db.connect(ctx)
+	return err
+}
+
 // begin makes the first partitions, and reserves the numbers before first: those of records that are applied, of which a
 // store that was moved here brings none.
 func (in *Log) begin(ctx context.Context, t *Term, first uint64) error {

@@ -663,3 +663,31 @@ func TestAUserWhoMayNotAppendIsFoundBeforeADelivery(t *testing.T) {
 		}
 	}
 }
+
+// TestReadersGiveTheirConnectionsToAnAppend: where PostgreSQL had none left deliveries were answered with 503, and readers kept theirs.
+func TestReadersGiveTheirConnectionsToAnAppend(t *testing.T) {
+	server := pgtest.NewServer(t, "host all all 127.0.0.1/32 trust", nil)
+	address := func(user string) string {
+		return "postgres://" + user + "@" + server.Address() + "/postgres?sslmode=disable"
+	}
+	owner := agents(t, address("postgres"), time.Hour, 1)[0]
+	openLog(t, owner, 1, created(t, owner))
+	server.SQL(t, "create role few login connection limit 3; grant all on schema personasync to few; grant all on all tables in schema personasync to few")
+	db := agents(t, address("few"), time.Hour, 1)[0]
+	in := openLog(t, db, 0, nil)
+	var readers []*pooled
+	for range 3 {
+		c, err := db.pool.Acquire(t.Context())
+		must(t, err)
+		readers = append(readers, c)
+	}
+	for _, c := range readers {
+		c.Release()
+	}
+	must(t, in.Append(t.Context(), event("ann")))
+	if c, err := db.pool.Acquire(t.Context()); err != nil {
+		t.Errorf("a reader beside the append: %v", err)
+	} else {
+		c.Release()
+	}
+}
