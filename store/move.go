@@ -69,6 +69,9 @@ func OpenToMove(dir string, o Options) (*Store, error) {
 func (s *Store) Move(ctx context.Context, to Destination, progress func(done, total int64)) (r MoveReport, err error) {
 	begun := time.Now()
 	r = MoveReport{From: s.String(), To: to.String()}
+	if err := s.checkWent(ctx, r.To); err != nil {
+		return r, err
+	}
 	if err := s.Applied(ctx); err != nil {
 		return r, err
 	}
@@ -103,6 +106,22 @@ func (s *Store) Move(ctx context.Context, to Destination, progress func(done, to
 	}
 	r.Took = time.Since(begun)
 	return r, nil
+}
+
+// checkWent refuses a store that was moved to another place than to: there would be two of it, and agents could open both.
+func (s *Store) checkWent(ctx context.Context, to string) (err error) {
+	if s.files == nil {
+		err = checkMoved(ctx, s.term.db, false)
+	} else {
+		err = datadir.CheckMoved(s.place.Dir, false)
+	}
+	if moved := new(MovedError); errors.As(err, &moved) && moved.To == to {
+		return nil // by a move that may not have come to its end
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; then `personasync db move` moves it from there", err)
+	}
+	return err
 }
 
 // String names the place of the store.

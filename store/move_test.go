@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -99,6 +100,22 @@ func TestAStoreIsMovedThereAndBack(t *testing.T) {
 	must(t, back.Close())
 	if n := epochOf(t, b.dir); n != epochOf(t, to) {
 		t.Error("it has another epoch now")
+	}
+}
+
+// TestAStoreThatWasMovedAwayIsMovedNowhereElse: the old place, given to a second move, became a second store of the same
+// events, and agents could open both.
+func TestAStoreThatWasMovedAwayIsMovedNowhereElse(t *testing.T) {
+	onFiles(t)
+	b, _ := busyStore(t)
+	to, elsewhere := filepath.Join(t.TempDir(), "to"), filepath.Join(t.TempDir(), "elsewhere")
+	_, err := moveDir(t, b.dir, to)
+	must(t, err)
+	if _, err := moveDir(t, b.dir, elsewhere); !errors.Is(err, ErrMovedAway) || !strings.Contains(err.Error(), fmt.Sprintf("data_dir = %q", to)) {
+		t.Errorf("moved a second time: %v", err)
+	}
+	if _, err := os.Stat(elsewhere); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made there: %v", err)
 	}
 }
 

@@ -90,6 +90,10 @@ func TestAStoreIsMovedToADatabase(t *testing.T) {
 	}
 	other := database(url)
 	other.Schema = "another one"
+	if _, err := moveTo(t, b.dir, Database(other)); !errors.Is(err, ErrMovedAway) {
+		t.Errorf("it was moved a second time, elsewhere: %v", err)
+	}
+	b, _ = busyStore(t)
 	_, err = moveTo(t, b.dir, Database(other))
 	must(t, err)
 }

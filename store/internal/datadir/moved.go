@@ -31,8 +31,12 @@ var ErrMovedAway = errors.New("no store to open")
 // Error implements error.
 func (e *MovedError) Error() string {
 	if e.To != "" {
-		return fmt.Sprintf("%v: that in %s was moved to %s at %s: name that place under [store] of agent.toml (with engine = \"bbolt\", as data_dir)",
-			ErrMovedAway, e.Place, e.To, domain.Timestamp(e.At))
+		there := `[store] engine = "postgres", and its address as url_file or as the credential store_url`
+		if filepath.IsAbs(e.To) {
+			there = fmt.Sprintf(`data_dir = %q, and [store] engine = "bbolt"`, e.To)
+		}
+		return fmt.Sprintf("%v: that in %s was moved to %s at %s: write into agent.toml %s",
+			ErrMovedAway, e.Place, e.To, domain.Timestamp(e.At), there)
 	}
 	return fmt.Sprintf("%v: the move from %s to %s, begun at %s, did not come to its end: run the move again, with the configuration of the old place",
 		ErrMovedAway, e.From, e.Place, domain.Timestamp(e.At))
