@@ -26,6 +26,9 @@ type Question = socket.Question
 // WriteProblem answers with p and an HTTP status.
 func WriteProblem(w http.ResponseWriter, status int, p Problem) { socket.WriteProblem(w, status, p) }
 
+// ProcessAt returns the process that listens at the socket at path, also if it does not answer; 0 without one.
+func ProcessAt(ctx context.Context, path string) int { return socket.ProcessAt(ctx, path) }
+
 // WithPeer adds the process at the other end of a connection to its context. Where the kernel does not say, orders are
 // logged without one.
 func WithPeer(ctx context.Context, c net.Conn) context.Context { return socket.WithPeer(ctx, c) }

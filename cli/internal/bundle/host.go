@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/store"
 )
@@ -67,7 +68,7 @@ type File struct {
 
 // host describes this machine and the agent of c on it.
 func host(c *config.Config) func(context.Context) ([]byte, error) {
-	return func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
 		h := Host{
 			OS: release(), Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Now: time.Now().UTC(), Zone: time.Now().Location().String(), UID: os.Geteuid(),
 			Memory: colons("/proc/meminfo", "MemTotal", "MemAvailable", "SwapTotal", "SwapFree", "Dirty"), Load: firstLine("/proc/loadavg"),
@@ -81,14 +82,25 @@ func host(c *config.Config) func(context.Context) ([]byte, error) {
 		if c.Backup.Dir != "" {
 			h.FileSystems = append(h.FileSystems, fileSystem("backup.dir", c.Backup.Dir))
 		}
-		if by, held := store.Holder(c.DataDir); held && by.IsAgent() {
-			h.Process = process(by.PID)
+		if pid := agentPID(ctx, c); pid != 0 {
+			h.Process = process(pid)
 		}
 		var err error
 		h.Files, err = files(c.DataDir)
 		text, failed := marshal(h)
 		return text, errors.Join(err, failed)
 	}
+}
+
+// agentPID returns the process of the agent, 0 without one. One on PostgreSQL locks no folder.
+func agentPID(ctx context.Context, c *config.Config) int {
+	if by, held := store.Holder(c.DataDir); held && by.IsAgent() {
+		return by.PID
+	}
+	if c.Store.OnPostgres() {
+		return api.ProcessAt(ctx, c.Socket(os.Getenv))
+	}
+	return 0
 }
 
 // kinds are the file systems by their magic number, as far as an answer may depend on them.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"personasync/cli/internal/service"
-	"personasync/store"
 )
 
 var goVersion = runtime.Version()
@@ -59,11 +58,11 @@ func (s *Subject) tail(ctx context.Context) (lines []line, from string, err erro
 		out, err := run(ctx, "journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,_PID,SYSLOG_IDENTIFIER", "--lines="+strconv.Itoa(tailLines), "--unit="+name)
 		return ofJournal(out), "the journal of " + name, err
 	}
-	by, held := store.Holder(s.Config.DataDir)
-	if !held || !by.IsAgent() {
+	pid := agentPID(ctx, s.Config)
+	if pid == 0 {
 		return nil, "", errors.New("the agent is not running, and no unit of systemd has its log: add the end of its log file without lines of level debug")
 	}
-	path, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", by.PID))
+	path, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", pid))
 	if err != nil {
 		return nil, "", fmt.Errorf("look where the agent's log goes: %w", err)
 	}

@@ -88,6 +88,17 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	}
 }
 
+// ProcessAt returns the process that listens at socket, also if it does not answer. It is 0 if none does, or the kernel does
+// not say.
+func ProcessAt(ctx context.Context, socket string) int {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	return int(PeerOf(WithPeer(ctx, conn)).pid)
+}
+
 func dialError(socket string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ECONNREFUSED):
