@@ -190,7 +190,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	case errors.Is(err, fs.ErrPermission):
 		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
 		return
-	case errors.Is(err, api.ErrFrozen), errors.Is(err, place.ErrElsewhere):
+	case errors.Is(err, api.ErrFrozen), errors.Is(err, place.ErrElsewhere), errors.Is(err, store.ErrMovedAway):
 		d.find("agent", "fail", "", "%v", err)
 		return
 	case err != nil:
@@ -303,14 +303,13 @@ func (d *doctor) findCondition(c *condition.Condition) {
 	if c.Severity == condition.Critical {
 		state = "fail"
 	}
-	do := ""
-	for i, command := range c.Commands {
-		if i > 0 {
-			do += ", "
+	var do []string
+	for _, command := range c.Commands {
+		if !strings.HasSuffix(command, " doctor") { // its reader has just typed that
+			do = append(do, "`"+command+"`")
 		}
-		do += "`" + command + "`"
 	}
-	d.findings = append(d.findings, Finding{Check: checkOf(c.Name), Condition: c.Name, Severity: c.Severity, State: state, Message: c.Text, Do: do})
+	d.findings = append(d.findings, Finding{Check: checkOf(c.Name), Condition: c.Name, Severity: c.Severity, State: state, Message: c.Text, Do: strings.Join(do, ", ")})
 }
 
 // checkOf is the check that the doctor lists a condition under.

@@ -312,6 +312,8 @@ func TestTheDoctorPassesConditionsOn(t *testing.T) {
 			[]Finding{{Check: "disk", State: "fail", Message: "full", Do: "`df -h`, `personasync status`", Condition: "disk", Severity: condition.Critical}}},
 		{condition.Condition{Name: "held", Severity: "warning", Text: "100 % held", Commands: []string{"personasync status"}},
 			[]Finding{{Check: "outbox", State: "warn", Message: "100 % held", Do: "`personasync status`", Condition: "held", Severity: "warning"}}},
+		{condition.Condition{Name: "not_ready", Severity: "warning", Commands: []string{"personasync --config a.toml doctor", "df -h"}}, // its reader typed the first
+			[]Finding{{Check: "agent", State: "warn", Do: "`df -h`", Condition: "not_ready", Severity: "warning"}}},
 		{condition.Condition{Name: "of_a_newer_agent", Severity: "info"},
 			[]Finding{{Check: "agent", State: "warn", Condition: "of_a_newer_agent", Severity: "info"}}},
 	} {

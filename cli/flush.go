@@ -89,7 +89,7 @@ func runFlush(env *command.Env, c *urfave.Context) (err error) {
 		return term.PrintJSON(env.Out, receipt)
 	}
 	if c.Bool("wait") {
-		_, err = fmt.Fprintf(env.Out, "flushed: %s left\n", term.Plural(before.Changes.Pending, "change"))
+		_, err = fmt.Fprintf(env.Out, "flushed: of %s none is pending any more\n", term.Plural(before.Changes.Pending, "change"))
 		return err
 	}
 	what := "everything"

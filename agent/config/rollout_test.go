@@ -124,11 +124,11 @@ func TestShareAndHoldoutAreShares(t *testing.T) {
 			t.Errorf("%s is accepted", bad)
 		}
 	}
-	c, err := listOf(t, nil, "[defaults]\nshare = 0.95\nholdout = 0.1\n")
+	c, err := listOf(t, nil, "[defaults]\nshare = 0.95\nholdout = 0.7\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "defaults.share is 0.95 and defaults.holdout is 0.1, together more than all users: the holdout comes first, so that at most 0.9 of the users are told"
+	want := "defaults.share is 0.95 and defaults.holdout is 0.7, together more than all users: the holdout comes first, so that at most 0.3 of the users are told"
 	if got := strings.Join(c.Warnings(), "\n"); !strings.Contains(got, want) {
 		t.Errorf("no warning of %q in:\n%s", want, got)
 	}

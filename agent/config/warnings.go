@@ -158,7 +158,7 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 			name, field.ShowSend(p.Send))
 	}
 	if p.Share < 1 && p.Share+p.Holdout > 1 && differs(func(d *Policy) bool { return d.Share == p.Share && d.Holdout == p.Holdout }) {
-		say("%[1]s.share is %[2]v and %[1]s.holdout is %[3]v, together more than all users: the holdout comes first, so that at most %[4]v of the users are told",
+		say("%[1]s.share is %[2]v and %[1]s.holdout is %[3]v, together more than all users: the holdout comes first, so that at most %.6[4]g of the users are told",
 			name, p.Share, p.Holdout, 1-p.Holdout)
 	}
 	if p.OnNull == "unset" && differs(func(d *Policy) bool { return d.OnNull == p.OnNull }) {

@@ -15,7 +15,7 @@ func Users(n int64) string { return term.Plural(n, "user") }
 // Print prints what a verification found of a sample.
 func Print(w *term.Terminal, r *api.VerifyReport, o api.VerifyOrder, shown int, wide bool) error {
 	if r.Told == 0 {
-		_, err := fmt.Fprintf(w.Out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", term.Plain(r.Key))
+		_, err := fmt.Fprintf(w.Out, "no attribute or list of %s was sent, so there is nothing to compare: MoEngage returns neither events nor cohorts\n", term.Plain(r.Key))
 		return err
 	}
 	fmt.Fprintf(w.Out, "%s: MoEngage was told of %s; %s taken, %s compared, %s left out because more was on the way, or left less than --settle ago\n",
