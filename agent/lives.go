@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -116,20 +117,27 @@ func connectStore(ctx context.Context, c *config.Config, o RunOptions) (*store.S
 	return shared, nil
 }
 
-// outside tells people what the writer cannot: that no agent writes, and that this one cannot open its store. It lives as
-// long as the process, so that the one that told of a beginning tells of the end, even if it is the writer by then. It keeps
-// what it told in memory only. The heartbeat is the writer's: it proves that changes leave.
+// outside tells people what the writer cannot: that no agent writes, that this one cannot open its store, and what is wrong
+// with its own configuration. It lives as long as the process, so that the one that told of a beginning tells of the end, even
+// if it is the writer by then. The heartbeat is the writer's: it proves that changes leave.
 type outside struct {
 	*notify.Notifier
 	running sync.WaitGroup
 	look    atomic.Pointer[func(context.Context) (condition.Status, error)]
+	refused atomic.Pointer[condition.RefusedReload] // as the last life of the process had it
 }
+
+// ofAgent are the conditions of an agent that it tells of itself in either role, and the writer of no other agent.
+var ofAgent = []string{condition.ConfigRefused, condition.OtherWorkspace}
+
+// toldFile is the file in data_dir that keeps what outside told.
+const toldFile = "told.json"
 
 func newOutside(c *config.Config, o RunOptions) *outside {
 	out := new(outside)
 	out.fail(nil)
 	out.Notifier = notify.New(outsideConfig(c, o.Version), func(ctx context.Context) (condition.Status, error) { return (*out.look.Load())(ctx) },
-		unwritten{}, o.Log.With("part", "notify"))
+		&noticeFile{path: filepath.Join(c.DataDir, toldFile)}, o.Log.With("part", "notify"))
 	return out
 }
 
@@ -153,22 +161,33 @@ func (out *outside) fail(why error) {
 // may be the one that is broken.
 const everyoneTells = 10 * time.Minute
 
-// receive has people told what a door sees: that nobody writes, or that its store gives no answer.
-func (out *outside) receive(status func(context.Context) (condition.Status, error)) {
+// receive has people told what the agent sees: of itself, and as a door that nobody writes, or that its store gives no
+// answer. The writer tells of the latter with all else.
+func (out *outside) receive(status func(context.Context) (condition.Status, error), writer bool) {
+	last := condition.Status{Unready: condition.Starting}
 	look := func(ctx context.Context) (condition.Status, error) {
 		s, err := status(ctx)
-		speaks := s.Store != nil && s.Store.NoWriterSince != nil && (s.Store.Speaks || time.Since(*s.Store.NoWriterSince) > everyoneTells)
-		s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c condition.Condition) bool { return c.Name != condition.NoWriter || !speaks })
+		if err != nil && writer {
+			return last, nil
+		}
+		speaks := !writer && s.Store != nil && s.Store.NoWriterSince != nil && (s.Store.Speaks || time.Since(*s.Store.NoWriterSince) > everyoneTells)
+		s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c condition.Condition) bool {
+			return !slices.Contains(ofAgent, c.Name) && (c.Name != condition.NoWriter || !speaks)
+		})
+		last = s
 		return s, err
 	}
 	out.look.Store(&look)
 }
 
-// unwritten keeps no record of what was told.
-type unwritten struct{}
-
-func (unwritten) Notices() ([]store.Notices, error)               { return nil, nil }
-func (unwritten) SetNotices(context.Context, store.Notices) error { return nil }
+// withoutOwn leaves out what outside tells.
+func withoutOwn(status func(context.Context) (condition.Status, error)) func(context.Context) (condition.Status, error) {
+	return func(ctx context.Context) (condition.Status, error) {
+		s, err := status(ctx)
+		s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c condition.Condition) bool { return slices.Contains(ofAgent, c.Name) })
+		return s, err
+	}
+}
 
 // storeRetry is the pause before a store that another agent is making is opened again.
 const storeRetry = 250 * time.Millisecond

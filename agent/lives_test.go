@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/condition"
+	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/postgres/pgtest"
 )
@@ -127,5 +129,35 @@ func TestAnAgentOfAnotherWorkspaceDoesNotTakeOver(t *testing.T) {
 	})
 	if n := len(s.box.Events("ann")); n > 0 {
 		t.Errorf("MoEngage was told %d events of another workspace", n)
+	}
+}
+
+// TestADoorTellsOfItsRefusedConfiguration: it reached Prometheus and nobody else, and a takeover forgot it, although the next restart
+// fails. It is told once, whichever role the agent has.
+func TestADoorTellsOfItsRefusedConfiguration(t *testing.T) {
+	url, schema := pgtest.Schema(t, nil)
+	s, r, hup := newSite(t), newReceiver(t), make(chan os.Signal)
+	_, startOne := sharing(s, url, schema)
+	first := startOne()
+	s.dir = t.TempDir()
+	c := s.load(append(inSchema(url, schema), "PERSONASYNC_NOTIFY_URL="+r.url, "PERSONASYNC_NOTIFY_AFTER=1s")...)
+	s.start(c, RunOptions{Reload: hup, Load: func() (*config.Config, error) { return nil, errors.New("61 is no minute") }})
+	hup <- os.Interrupt
+	waitFor(t, "a message of the refusal", func() bool { return r.told(condition.ConfigRefused) != "" })
+	first.stop()
+	waitFor(t, "the writer knows of the refusal", func() bool { // its socket is made anew
+		client, err := api.Dial(t.Context(), c.Socket(os.Getenv), "1.0")
+		if err != nil {
+			return false
+		}
+		defer client.Close()
+		st, err := client.Status(t.Context())
+		return err == nil && st.Store.Role == condition.RoleWriter && slices.ContainsFunc(st.Conditions, func(c condition.Condition) bool { return c.Name == condition.ConfigRefused })
+	})
+	if told := r.told(condition.ConfigRefused); told != "config_refused began" {
+		t.Errorf("told %s", told)
+	}
+	if kept, err := os.ReadFile(filepath.Join(c.DataDir, toldFile)); err != nil || !strings.Contains(string(kept), condition.ConfigRefused) {
+		t.Errorf("kept for a restart: %s, %v", kept, err)
 	}
 }

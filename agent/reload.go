@@ -50,6 +50,9 @@ func (r *reloader) run(ctx context.Context, signals <-chan os.Signal) error {
 			err = r.reload(ctx, next)
 		}
 		r.refused.Store(refusedReload(err))
+		if r.outside != nil {
+			r.outside.refused.Store(r.refused.Load())
+		}
 		r.notifier.Tell(daemon.SdNotifyReady, r.notifier.Status())
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("the configuration was not reloaded, the old one goes on", "reload", n, "error", err)

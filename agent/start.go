@@ -140,6 +140,9 @@ func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *ser
 func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error) {
 	p := &parts{log: o.Log, started: time.Now(), store: data, metrics: metrics.New(), linesDropped: o.LinesDropped}
 	p.config.Store(c)
+	if o.outside != nil {
+		p.refused.Store(o.outside.refused.Load())
+	}
 	if p.linesDropped == nil {
 		p.linesDropped = func() uint64 { return 0 }
 	}
@@ -179,10 +182,12 @@ func (p *process) connect(ctx context.Context, c *config.Config) error {
 	facts.missed.begin(runs)
 	p.notifier.Status, p.notifier.Liveness = facts.statusLine, p.store.Liveness
 	questions := p.inspector(facts)
-	if !p.store.Role().Writer {
-		p.o.outside.receive(questions.Status)
+	told := questions.Status
+	if p.o.outside != nil {
+		p.o.outside.receive(questions.Status, p.store.Role().Writer)
+		told = withoutOwn(told)
 	}
-	p.notify = notify.New(notifyConfig(c, p.o.Version), questions.Status, p.store, p.log.With("part", "notify"))
+	p.notify = notify.New(notifyConfig(c, p.o.Version), told, p.store, p.log.With("part", "notify"))
 	p.metrics.Read(metrics.Source{
 		Version: p.o.Version, Config: p.config.Load, Store: p.store, Inspect: questions, Ingest: p.ingest, Plan: p.scheduler.Plan,
 		Health: p.senders.Health, Deleting: p.senders.Deleting, Unready: p.readiness.unready, Refused: p.refused.Load, LinesDropped: p.linesDropped,

@@ -43,6 +43,9 @@ const Unreadable = "store_unreadable"
 // NotifyFailing holds while a receiver of notifications takes none.
 const NotifyFailing = "notify_failing"
 
+// ConfigRefused holds while the newest configuration of an agent was refused.
+const ConfigRefused = "config_refused"
+
 // OtherWorkspace holds while one of several agents would send to another workspace of MoEngage than their store.
 const OtherWorkspace = "other_workspace"
 

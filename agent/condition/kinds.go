@@ -40,7 +40,7 @@ var Kinds = []Kind{
 	{"old_transaction", []string{warning}, "store", (*Facts).oldTransaction},
 	{"ledger", []string{Critical}, "data", (*Facts).unbalanced},
 	{"damage", []string{Critical, warning}, "data", (*Facts).damage},
-	{"config_refused", []string{warning}, "config", (*Facts).configRefused},
+	{ConfigRefused, []string{warning}, "config", (*Facts).configRefused},
 	{"key_conflict", []string{warning}, "outbox", (*Facts).keyConflict},
 	{"held", []string{warning}, "outbox", (*Facts).held},
 	{"parked", []string{warning}, "outbox", (*Facts).parked},
@@ -57,7 +57,7 @@ var Kinds = []Kind{
 
 // own are the conditions that each of several agents that share a store has for itself, or must be able to tell of. All
 // others are facts of the store, which are the writer's to tell, so that as many people are woken as with one agent.
-var own = []string{Unreadable, "socket_missing", SocketLost, "not_ready", NoWriter, OtherWorkspace, "intake_refused", "intake_deferred", "config_refused", "clock", "log_dropped"}
+var own = []string{Unreadable, "socket_missing", SocketLost, "not_ready", NoWriter, OtherWorkspace, "intake_refused", "intake_deferred", ConfigRefused, "clock", "log_dropped"}
 
 // OfDoor reports whether an agent that receives for the writer tells of a condition.
 func OfDoor(name string) bool { return slices.Contains(own, name) }
