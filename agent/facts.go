@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/agent/sending"
 	"personasync/scheduler"
 	"personasync/store"
@@ -30,7 +32,7 @@ type facts struct {
 func (f *facts) process() condition.Process {
 	now, c, health, plan := time.Now(), f.config.Load(), f.senders.Health(), f.scheduler.Plan()
 	p := condition.Process{
-		Unready: f.readiness.unready(), Started: f.started,
+		Unready: f.readiness.unready(), Started: f.started, Runner: runner(),
 		NextFlush: nextFlush(plan),
 		MoEngage:  reachability(health, now),
 		Deleting:  reachability(f.senders.Deleting(), now),
@@ -48,6 +50,16 @@ func (f *facts) process() condition.Process {
 	}
 	p.Space, p.Forecast = f.diskFacts(now, c.MoEngage)
 	return p
+}
+
+// runner is what runs this process. It is nil where systemd runs the host and does not say which unit this is, as before
+// its version 248.
+func runner() *condition.Runner {
+	unit := host.Unit()
+	if unit == "" && host.Booted() {
+		return nil
+	}
+	return &condition.Runner{Unit: unit, PID: os.Getpid()}
 }
 
 // reachability is h as a status shows it at now.

@@ -146,6 +146,9 @@ func fileSource(c *config.Config, version string) inspect.Source {
 		Process: func() condition.Process {
 			by, held := store.Holder(c.DataDir)
 			p := condition.Stopped(held && by.IsAgent())
+			if !host.Booted() {
+				p.Runner = new(condition.Runner)
+			}
 			if c.Store.OnPostgres() {
 				p.Store = askStore(c, version)
 			}

@@ -70,7 +70,7 @@ func (f *Facts) Judge() []Condition {
 			continue
 		}
 		if c := k.judge(f); c != nil {
-			c.Name, c.Commands = k.Name, Whole(c.Commands)
+			c.Name, c.Commands = k.Name, Whole(f.Process.Runner.commands(c.Commands))
 			list = append(list, c.Costed())
 		}
 	}

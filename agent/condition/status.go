@@ -184,6 +184,7 @@ type Reachability struct {
 type Process struct {
 	Unready   string // empty: events are being accepted
 	Started   time.Time
+	Runner    *Runner   // nil: the packaged unit
 	NextFlush time.Time // zero: none planned
 	MoEngage  Reachability
 	Deleting  Reachability // how MoEngage answers deletes

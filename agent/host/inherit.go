@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -65,6 +66,32 @@ func missedSocket(promised, to, unit string) string {
 		"then `systemctl stop %s; systemctl start %s %s`", unit, unit, service, unit, service)
 }
 
+// Booted reports whether systemd runs this host.
+func Booted() bool {
+	info, err := os.Stat("/run/systemd/system")
+	return err == nil && info.IsDir()
+}
+
+// Unit names the service of systemd whose main process this is, without its suffix. It is "" when there is none, or when
+// that is not sure: what a service starts is in its control group, too.
+func Unit() string {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil || os.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
+		return ""
+	}
+	return serviceOf(text)
+}
+
+// serviceOf names the service that cgroup is about.
+func serviceOf(cgroup []byte) string {
+	for line := range bytes.Lines(cgroup) {
+		if name, isService := strings.CutSuffix(path.Base(strings.TrimSpace(string(line))), ".service"); isService {
+			return name
+		}
+	}
+	return ""
+}
+
 // unitSocket names the enabled socket unit of the service that this process is; "" when there is none.
 func unitSocket() string {
 	text, err := os.ReadFile("/proc/self/cgroup")
@@ -77,15 +104,10 @@ func unitSocket() string {
 // enabledSocket looks below root for the socket unit of the service that cgroup is about, as systemd
 // enables it.
 func enabledSocket(root string, cgroup []byte) string {
-	for line := range bytes.Lines(cgroup) {
-		name, isService := strings.CutSuffix(path.Base(strings.TrimSpace(string(line))), ".service")
-		if !isService {
-			continue
-		}
-		for _, dir := range []string{"etc", "run", "usr/lib", "lib"} {
-			if _, err := os.Lstat(filepath.Join(root, dir, "systemd/system/sockets.target.wants", name+".socket")); err == nil && !isMasked(root, name+".socket") {
-				return name + ".socket"
-			}
+	name := serviceOf(cgroup)
+	for _, dir := range []string{"etc", "run", "usr/lib", "lib"} {
+		if _, err := os.Lstat(filepath.Join(root, dir, "systemd/system/sockets.target.wants", name+".socket")); err == nil && !isMasked(root, name+".socket") {
+			return name + ".socket"
 		}
 	}
 	return ""

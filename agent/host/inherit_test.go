@@ -46,3 +46,21 @@ func TestASocketUnitThatIsEnabledIsExpected(t *testing.T) {
 		t.Errorf("without a socket unit it says %q", why)
 	}
 }
+
+// TestTheUnitIsThatOfTheMainProcess: a program that a service starts is in the service's control group.
+func TestTheUnitIsThatOfTheMainProcess(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"0::/system.slice/system-personasync.slice/personasync@brand.service\n": "personasync@brand",
+		"12:cpu:/x\n1:name=systemd:/system.slice/personasync.service\n":         "personasync",
+		"0::/user.slice/user-0.slice/session-1.scope\n":                         "",
+		"0::/\n": "",
+	} {
+		if got := serviceOf([]byte(cgroup)); got != want {
+			t.Errorf("of %q the service is %q, not %q", cgroup, got, want)
+		}
+	}
+	t.Setenv("SYSTEMD_EXEC_PID", "1")
+	if got := Unit(); got != "" {
+		t.Errorf("a child of the main process is the unit %q", got)
+	}
+}
