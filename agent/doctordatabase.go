@@ -72,6 +72,9 @@ func (d *doctor) checkServer(h *store.DatabaseHealth) {
 		d.find("rights", "fail", "have an administrator run: grant create on the schema (or on the database, if the schema is missing) to the user of store.url", "the user of store.url may make no tables in schema %s, and partitions of the inbox are made all the time", d.config.Store.Schema)
 	case h.Horizon > condition.LongOpen:
 		state, do = "warn", "look for it: select pid, usename, xact_start, query from pg_stat_activity order by xact_start; or in pg_prepared_xacts. Until it ends no removed row gives its room back"
+	case h.Kept > condition.LongKept:
+		state, do = "warn", "look at the long queries of that standby; if it is gone for good: select pg_drop_replication_slot(slot_name)"
+		trip = fmt.Sprintf("the %s keeps removed rows of %d transactions; ", h.Keeper, h.Kept) + trip
 	case h.RoundTrip > longRoundTrip:
 		state, do = "warn", "run the agents near PostgreSQL: every transaction of the writer makes several round trips"
 	case h.ClockOff.Abs() > clockApart:

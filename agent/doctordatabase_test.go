@@ -29,6 +29,7 @@ func TestWhatIsWrongAtPostgreSQLIsFound(t *testing.T) {
 		{"fsync is off", "standby", func(h *store.DatabaseHealth) { h.Unsafe = "fsync" }, "durability fail fsync is off"},
 		{"no rights", "standby", func(h *store.DatabaseHealth) { h.Creates = false }, "rights fail may make no tables in schema personasync"},
 		{"an old transaction", "standby", func(h *store.DatabaseHealth) { h.Horizon = 2 * time.Hour }, "server warn the oldest transaction is open for 2h0m0s"},
+		{"a slot of a lost standby", "standby", func(h *store.DatabaseHealth) { h.Keeper, h.Kept = "replication slot b", 300000 }, "server warn the replication slot b keeps removed rows"},
 		{"a long way", "standby", func(h *store.DatabaseHealth) { h.RoundTrip = 20 * time.Millisecond }, "server warn a statement takes 20ms"},
 		{"a clock behind", "standby", func(h *store.DatabaseHealth) { h.ClockOff = -time.Minute }, "server warn the clocks are 1m0s apart"},
 		{"a pooler", "standby", func(h *store.DatabaseHealth) { h.Pooled = true }, "server warn a pooler stands between"},

@@ -359,6 +359,9 @@ var conditionCases = []struct {
 	{"a transaction is open for hours", func(f *Facts) {
 		f.Process.Store = &Store{Role: RoleWriter, Writer: "a", HorizonAge: 7260, address: "postgres://me@db/x"}
 	}, []string{"old_transaction warning A transaction is open in PostgreSQL for 2 h 1 min. What.*psql postgres://me@db/x -c 'select pid, usename"}},
+	{"a standby that is gone has a slot", func(f *Facts) {
+		f.Process.Store = &Store{Role: RoleWriter, Writer: "a", Keeper: "replication slot b", Kept: 300000, address: "postgres://me@db/x"}
+	}, []string{"old_transaction warning The replication slot b keeps what the agent removed in the last 300,000 transactions, so.*psql postgres://me@db/x -c 'select slot_name"}},
 	{"runs were missed", func(f *Facts) { f.Process.Missed = []string{"a", "b", "c", "d"} }, []string{"runs_missed warning.*Runs of a, b, c and 1 more.*personasync schedule"}},
 }
 

@@ -29,6 +29,9 @@ type Store struct {
 	RoundTrip  float64 `json:"round_trip_seconds"`  // of one statement
 	HorizonAge float64 `json:"horizon_age_seconds"` // since the oldest open transaction began, behind which removed rows keep their room
 
+	Keeper string `json:"horizon_holder,omitempty"`       // the replication slot or standby that keeps removed rows, if it does so for LongKept
+	Kept   int64  `json:"horizon_transactions,omitempty"` // how many transactions ago it began to
+
 	Error string `json:"error,omitempty"` // why PostgreSQL does not say more
 
 	Speaks  bool   `json:"-"` // of the doors this one tells people that no agent writes
@@ -67,6 +70,9 @@ func SharedStore(role *store.Role, c *config.Store, h *store.DatabaseHealth, err
 	if c.Replicated == "standby" {
 		s.Unconfirmed = unconfirmed(h)
 	}
+	if h.Kept > LongKept {
+		s.Keeper, s.Kept = h.Keeper, h.Kept
+	}
 	s.RoundTrip, s.HorizonAge = h.RoundTrip.Seconds(), h.Horizon.Seconds()
 	return s
 }
@@ -89,6 +95,8 @@ const (
 	standstill = 2 * time.Minute
 	// LongOpen is how long a transaction may be open in PostgreSQL. It keeps all rows that are removed meanwhile.
 	LongOpen = time.Hour
+	// LongKept is how many transactions a standby may keep removed rows for: hours at the pace of a writer. PostgreSQL knows no time.
+	LongKept = 250_000
 )
 
 // noWriter holds while no agent may write, or the one that may applies nothing. Any agent can tell.
@@ -143,8 +151,12 @@ func (f *Facts) oldTransaction() *Condition {
 		return nil
 	}
 	age := time.Duration(s.HorizonAge * float64(time.Second))
-	if age <= LongOpen {
+	if age <= LongOpen && s.Keeper == "" {
 		return nil
+	}
+	if age <= LongOpen {
+		return condition(warning, "", []string{s.psql("select slot_name, slot_type, active, age(xmin) from pg_replication_slots where xmin is not null")},
+			"The %s keeps what the agent removed in the last %s, so the tables grow and become slower. End the long query on that standby. If the standby is gone for good, drop its slot: select pg_drop_replication_slot(slot_name).", s.Keeper, Quantity(uint64(s.Kept), "transaction"))
 	}
 	return condition(warning, Timestamp(f.Now.Add(-age).Truncate(time.Minute)),
 		[]string{s.psql("select pid, usename, application_name, xact_start, state from pg_stat_activity where backend_xmin is not null order by xact_start limit 5")},

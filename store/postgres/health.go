@@ -21,6 +21,8 @@ type Health struct {
 	RoundTrip time.Duration // of one statement
 	ClockOff  time.Duration // how much the clock of the server is ahead of this machine's
 	Horizon   time.Duration // how long the oldest transaction has been open, behind which no dead row can be removed
+	Keeper    string        // the replication slot or standby that keeps removed rows longest; "" without one
+	Kept      int64         // how many transactions ago it began to
 	Pooled    bool          // something stands between, which gives out sessions of the server
 	Creates   bool          // this user may make tables in the schema, and the schema if it is missing
 	Holder    Holder
@@ -54,7 +56,7 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 		case 4:
 			h.Streaming, h.Synchronous, h.Unseen = int(integer(v[0])), int(integer(v[1])), int(integer(v[2]))
 		case 5:
-			h.Horizon = time.Duration(integer(v[0])) * time.Microsecond
+			h.Horizon, h.Keeper, h.Kept = time.Duration(integer(v[0]))*time.Microsecond, string(v[1]), integer(v[2])
 		case 6:
 			h.Size, h.Creates = integer(v[0]), v[1][0] != 0
 		}
@@ -64,9 +66,12 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	coalesce((select s.version || ', ' || s.cipher from pg_stat_ssl s where s.pid = pg_backend_pid() and s.ssl), ''), pg_backend_pid()::bigint,
 	case when current_setting('fsync') = 'off' then 'fsync' when current_setting('full_page_writes') = 'off' then 'full_page_writes' else '' end`},
 		statement{sql: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
-		statement{sql: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0) from (
+		statement{sql: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0), coalesce(min(name), ''), coalesce(min(kept), 0) from (
 	select xact_start from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and datname = current_database() and backend_type <> 'autovacuum worker'
-	union all select prepared from pg_prepared_xacts where database = current_database()) open (at)`},
+	union all select prepared from pg_prepared_xacts where database = current_database() union all select null) open (at)
+	left join (select 'replication slot ' || slot_name, age(xmin)::bigint from pg_replication_slots where xmin is not null
+	union all select 'standby ' || application_name, age(backend_xmin)::bigint from pg_stat_replication where backend_xmin is not null
+	order by 2 desc limit 1) held (name, kept) on true`},
 		statement{`select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
 	case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end
 	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(db.Schema)}, []uint32{typeText}},

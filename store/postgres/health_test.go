@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +57,28 @@ func TestTheHealthOfAPair(t *testing.T) {
 		must(t, err)
 		return h.Standbys != "" && h.Streaming == 1 && h.Synchronous == 1 && h.Unseen == 0
 	})
+}
+
+// TestAStandbyThatKeepsRowsIsNamed: it has no transaction that the primary could show.
+func TestAStandbyThatKeepsRowsIsNamed(t *testing.T) {
+	pair := pgtest.NewPair(t)
+	db := agent(t, Config{URL: pair.URL(), Replicated: "no"})
+	for _, set := range []string{"hot_standby_feedback = on", "wal_receiver_status_interval = '1s'"} {
+		pair.Standby.SQL(t, "alter system set "+set)
+	}
+	pair.Standby.SQL(t, "select pg_reload_conf()")
+	eventually(t, "the standby and how long it keeps rows", func() bool {
+		must(t, db.run(t.Context(), "select txid_current()"))
+		h, err := db.Health(t.Context())
+		must(t, err)
+		return strings.HasPrefix(h.Keeper, "standby ") && h.Kept > 0
+	})
+	pair.Primary.SQL(t, "select pg_create_physical_replication_slot('left', true)") // without an xmin, so that it keeps no rows
+	h, err := db.Health(t.Context())
+	must(t, err)
+	if !strings.HasPrefix(h.Keeper, "standby ") {
+		t.Errorf("%q keeps rows", h.Keeper)
+	}
 }
 
 // A user without rights learns what is missing.
