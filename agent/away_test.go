@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"personasync/agent/api"
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store/postgres/pgtest"
 )
@@ -103,6 +105,15 @@ func TestAnAgentIsStartedWhilePostgreSQLIsAway(t *testing.T) {
 		t.Errorf("flush: %v", err)
 	}
 	_ = client.Close()
+	var failed []string
+	for _, f := range Diagnose(t.Context(), c, nil, "1.0") {
+		if f.State == "fail" {
+			failed = append(failed, f.Check+" "+f.Condition)
+		}
+	}
+	if one := []string{"database " + condition.Unreadable}; !slices.Equal(failed, one) {
+		t.Errorf("the doctor finds %q, want the one cause %q", failed, one)
+	}
 	pair.Primary.Start(t)
 	select {
 	case at := <-ready:

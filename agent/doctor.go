@@ -214,6 +214,10 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		return
 	}
 	if err != nil {
+		if i := d.failed("database"); i >= 0 { // one cause, one finding
+			d.findings[i].Condition = condition.Unreadable
+			return
+		}
 		d.find("data", "fail", d.lookAtData(), "%v", err)
 		d.findings[len(d.findings)-1].Condition = condition.Unreadable
 		return
@@ -230,6 +234,11 @@ func (d *doctor) checkStatus(s condition.Status) {
 	for i := range s.Conditions {
 		d.findCondition(&s.Conditions[i])
 	}
+}
+
+// failed returns the place of the finding of a check that failed, -1 without one.
+func (d *doctor) failed(check string) int {
+	return slices.IndexFunc(d.findings, func(f Finding) bool { return f.Check == check && f.State == "fail" })
 }
 
 // lookAtData is what to do about data that cannot be read. The finding about a database says what is wrong with it.
