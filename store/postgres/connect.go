@@ -43,22 +43,33 @@ const oldest = 130000 // server_version_num
 // do, without the password.
 func Connect(ctx context.Context, c Config) (*DB, error) {
 	c.Schema, c.TTL, c.Replicated = cmp.Or(c.Schema, "personasync"), cmp.Or(c.TTL, 5*time.Second), cmp.Or(c.Replicated, "standby")
-	config, most, err := parse(c.URL)
+	db := &DB{Config: c}
+	config, most, err := db.configure()
 	if err != nil {
 		return nil, err
 	}
-	config.OnNotice = noteWarning
-	config.RuntimeParams["application_name"] = application(c.Schema, c.Host)
-	db := &DB{Config: c}
-	config.ValidateConnect = db.sameHistory
 	if db.pool, err = newPool(config, most); err != nil {
 		return nil, err
+	}
+	if namesAuthority(c.URL) {
+		db.pool.reread = func() (*pgconn.Config, error) { config, _, err := db.configure(); return config, err }
 	}
 	if err := db.check(ctx); err != nil {
 		db.pool.Close()
 		return nil, err
 	}
 	return db, nil
+}
+
+// configure returns the settings of every connection, and how many readers there may be.
+func (db *DB) configure() (config *pgconn.Config, most int32, err error) {
+	if config, most, err = parse(db.URL); err != nil {
+		return nil, 0, err
+	}
+	config.OnNotice = noteWarning
+	config.RuntimeParams["application_name"] = application(db.Schema, db.Host)
+	config.ValidateConnect = db.sameHistory
+	return config, most, nil
 }
 
 // Close ends the connections. Those in use end when they are given back.
@@ -179,7 +190,7 @@ const connectionLife = time.Hour
 
 // newPool makes a pool of at most so many connections. It opens none yet.
 func newPool(config *pgconn.Config, most int32) (*pool, error) {
-	d := newDialer(config)
+	d := &dialer{hosts: serversOf(config)}
 	p, err := puddle.NewPool(&puddle.Config[*pgconn.PgConn]{
 		Constructor: d.dial,
 		Destructor:  hangUp,

@@ -17,25 +17,38 @@ const stagger = 250 * time.Millisecond
 // Its methods may be called concurrently.
 type dialer struct {
 	hosts   []*pgconn.Config
-	moves   atomic.Int64 // how often another server answered than before
-	moved   func()       // called when another server answers than before
-	first   atomic.Int32 // the one of hosts that is tried first
-	suspect atomic.Bool  // see doubt
+	reread  func() (*pgconn.Config, error) // reads the file of the authority again; nil: the address names none
+	moves   atomic.Int64                   // how often another server answered than before
+	moved   func()                         // called when another server answers than before
+	first   atomic.Int32                   // the one of hosts that is tried first
+	suspect atomic.Bool                    // see doubt
 }
 
-// newDialer makes a configuration for each server of c, which may be tried with TLS and without.
-func newDialer(c *pgconn.Config) *dialer {
-	d := new(dialer)
+// serversOf makes a configuration for each server of c, which may be tried with TLS and without.
+func serversOf(c *pgconn.Config) (hosts []*pgconn.Config) {
 	for _, f := range append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}}, c.Fallbacks...) {
-		if n := len(d.hosts); n > 0 && d.hosts[n-1].Host == f.Host && d.hosts[n-1].Port == f.Port {
-			d.hosts[n-1].Fallbacks = append(d.hosts[n-1].Fallbacks, f)
+		if n := len(hosts); n > 0 && hosts[n-1].Host == f.Host && hosts[n-1].Port == f.Port {
+			hosts[n-1].Fallbacks = append(hosts[n-1].Fallbacks, f)
 			continue
 		}
 		one := *c // not Copy, whose settings for TLS are others: pgx finds the certificate of the client by them
 		one.Host, one.Port, one.TLSConfig, one.Fallbacks = f.Host, f.Port, f.TLSConfig, nil
-		d.hosts = append(d.hosts, &one)
+		hosts = append(hosts, &one)
 	}
-	return d
+	return hosts
+}
+
+// servers is hosts with the authority that its file has now: it is replaced before it expires. pgx reads the files of a client
+// for each connection, and that of the authority only once. One that cannot be used, as while it is being replaced, changes nothing.
+func (d *dialer) servers() []*pgconn.Config {
+	if d.reread == nil {
+		return d.hosts
+	}
+	c, err := d.reread()
+	if err != nil {
+		return d.hosts
+	}
+	return serversOf(c)
 }
 
 // doubt has the next connection lead to the newest primary of all that answer. An old one that nobody fenced takes
@@ -51,17 +64,18 @@ type dialed struct {
 
 // dial opens a connection.
 func (d *dialer) dial(ctx context.Context) (*pgconn.PgConn, error) {
-	if len(d.hosts) == 1 {
-		return pgconn.ConnectConfig(ctx, d.hosts[0])
+	hosts := d.servers()
+	if len(hosts) == 1 {
+		return pgconn.ConnectConfig(ctx, hosts[0])
 	}
 	all := d.suspect.Load()
 	trying, enough := context.WithCancel(ctx)
 	defer enough()
-	tries := d.try(trying, all)
-	errs := make([]error, len(d.hosts))
+	tries := d.try(trying, hosts, all)
+	errs := make([]error, len(hosts))
 	var best dialed
 	newest := int64(-1)
-	for left := len(d.hosts); left > 0; left-- {
+	for left := len(hosts); left > 0; left-- {
 		t := <-tries
 		switch errs[t.host] = t.err; {
 		case t.err != nil:
@@ -90,10 +104,10 @@ func timeline(ctx context.Context, conn *pgconn.PgConn) (number int64) {
 }
 
 // try tries each server, one after the other or all at once.
-func (d *dialer) try(ctx context.Context, atOnce bool) <-chan dialed {
-	tries := make(chan dialed, len(d.hosts))
-	for i := range d.hosts {
-		n, wait := (int(d.first.Load())+i)%len(d.hosts), stagger*time.Duration(i)
+func (d *dialer) try(ctx context.Context, hosts []*pgconn.Config, atOnce bool) <-chan dialed {
+	tries := make(chan dialed, len(hosts))
+	for i := range hosts {
+		n, wait := (int(d.first.Load())+i)%len(hosts), stagger*time.Duration(i)
 		if atOnce {
 			wait = 0
 		}
@@ -102,7 +116,7 @@ func (d *dialer) try(ctx context.Context, atOnce bool) <-chan dialed {
 			case <-time.After(wait):
 			case <-ctx.Done():
 			}
-			conn, err := pgconn.ConnectConfig(ctx, d.hosts[n])
+			conn, err := pgconn.ConnectConfig(ctx, hosts[n])
 			tries <- dialed{n, conn, err}
 		}()
 	}

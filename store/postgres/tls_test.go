@@ -199,3 +199,45 @@ func TestAServerThatIsNotProvenSaysWhatToDo(t *testing.T) {
 	s.Reload(t)
 	refused(t, "a server without TLS", s.config(), "ssl = on")
 }
+
+// TestACertificateThatWasReplacedIsUsedWithoutARestart: that of a client, and that of the authority which proves the server. Half of a
+// file changes nothing.
+func TestACertificateThatWasReplacedIsUsedWithoutARestart(t *testing.T) {
+	s := newSecured(t)
+	c := s.clientConfig(t, s.ca, time.Hour)
+	db, err := Connect(t.Context(), c)
+	must(t, err)
+	defer db.Close()
+	u, err := url.Parse(c.URL)
+	must(t, err)
+	certFile, keyFile := u.Query().Get("sslcert"), u.Query().Get("sslkey")
+	connects := func(what string) {
+		t.Helper()
+		conn, err := db.connect(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		must(t, conn.Close(t.Context()))
+	}
+	whole, err := os.ReadFile(s.ca.file)
+	must(t, err)
+	must(t, os.WriteFile(s.ca.file, whole[:len(whole)/2], 0o600))
+	connects("half of a file")
+
+	next := newAuthority(t, "next")
+	root, err := os.ReadFile(next.file)
+	must(t, err)
+	cert, key := next.issue(t, hostCert())
+	for name, content := range map[string][]byte{"server.pem": cert, "server.key": key, "ca.pem": root} {
+		s.Write(t, name, content)
+	}
+	s.Reload(t)
+	if _, err := db.connect(t.Context()); err == nil || Passes(err) {
+		t.Errorf("the server has other certificates: %v", err)
+	}
+	cert, key = next.issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: "agent"}, NotAfter: time.Now().Add(time.Hour)})
+	must(t, os.WriteFile(certFile, cert, 0o600))
+	must(t, os.WriteFile(keyFile, key, 0o600))
+	must(t, os.WriteFile(s.ca.file, root, 0o600))
+	connects("replaced files")
+}

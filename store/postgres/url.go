@@ -72,6 +72,12 @@ func parse(address string) (c *pgconn.Config, most int32, err error) {
 	return c, most, nil
 }
 
+// namesAuthority reports whether a URL, which was parsed, names a file with the certificate of an authority.
+func namesAuthority(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Query().Has("sslrootcert")
+}
+
 // connections takes pool_max_conns out of a URL, which is none of PostgreSQL's settings.
 func connections(u *url.URL) (most int32, err error) {
 	query := u.Query()
