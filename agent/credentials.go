@@ -54,5 +54,5 @@ func BorrowSecrets(ctx context.Context, c *config.Config, version string) (note 
 		return "", nil
 	}
 	slices.Sort(names)
-	return client.Where() + ", and has secrets that this shell may not read: " + strings.Join(names, ", "), nil
+	return client.Where() + ", and has secrets that this command has not read: " + strings.Join(names, ", "), nil
 }
