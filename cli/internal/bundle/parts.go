@@ -17,6 +17,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/service"
 	"personasync/store"
 )
 
@@ -302,8 +303,11 @@ var unitShown = strings.Fields("Id LoadState ActiveState SubState Result NRestar
 
 func (s *Subject) unit(ctx context.Context) ([]byte, error) {
 	name, err := s.unitName(ctx)
-	if err != nil || name == "" {
+	if err != nil {
 		return nil, err
+	}
+	if name == "" {
+		return nil, service.ErrNoUnit // about.json says why a part is empty
 	}
 	out, err := run(ctx, "systemctl", "show", "--property="+strings.Join(unitShown, ","), "--", name)
 	if err != nil {
