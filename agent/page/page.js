@@ -203,7 +203,7 @@ function named(c) {
   const notes = [
     r && `MoEngage is told of ${r.share < 1 || r.listed === undefined ? percent(r.share) + ' of ' : ''}${r.listed === undefined ? 'the users' : count(r.listed) + ' listed users'}${r.holdout ? `, holdout ${percent(r.holdout)}` : ''}`,
     r?.held && `${count(r.held)} of the held changes wait for the rollout`,
-    c.withheld && `${count(c.withheld)} ${c.class === 'trait' ? 'values' : 'members'} withheld without consent`,
+    c.withheld && `${count(c.withheld)} ${c.class === 'trait' ? 'values' : 'members'} withheld${r?.holdout ? ' (holdout, or no consent)' : ' without consent'}`,
   ].filter(Boolean)
   return notes.length ? el('span', {}, el('bdi', {}, c.key), el('span', { class: 'note' }, notes.join('; '))) : c.key
 }
@@ -287,7 +287,7 @@ function showUser(u) {
   const outcome = (c) => [c.reason, c.attempts > 1 ? `after ${c.attempts} attempts` : ''].filter(Boolean).join(' ')
   $('user').replaceChildren(
     el('p', {}, 'User ', el('span', { class: 'id' }, u.user), present && !present.show_users ? `. Identifiers and values are masked here; ${present.command} user show ID shows them.` : ''),
-    ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), ({ in: 'in', out: 'out', nothing: 'nothing', uncertain: 'not certain' }[m.told] ?? '') + (m.delivered ? '' : m.withheld ? ', withheld without consent' : m.not_told ? '. ' + m.not_told : ' (not this yet)')])),
+    ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), ({ in: 'in', out: 'out', nothing: 'nothing', uncertain: 'not certain' }[m.told] ?? '') + (m.delivered ? '' : m.withheld ? ', withheld' + (m.not_told ? '. ' + m.not_told : ' without consent') : m.not_told ? '. ' + m.not_told : ' (not this yet)')])),
     ...section('Traits', ['Trait', 'Value'], Object.entries(u.traits).map(([k, v]) => [k, value(v)])),
     ...section('Waiting', [...head, 'Why it waits'], u.pending.map((c) => [...change(c), c.waits ?? ''])),
     ...section('History', [...head, 'Why'], u.history.map((c) => [...change(c), outcome(c)])),

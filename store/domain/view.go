@@ -82,7 +82,7 @@ type ComputationInfo struct {
 	// Rollout is set where not everybody is told.
 	Rollout *RolloutInfo `json:"rollout,omitempty"`
 
-	// Withheld counts the members, of a trait the values, that MoEngage is not told of for lack of consent.
+	// Withheld counts the members, of a trait the values, that MoEngage is not told of, for lack of consent or because they are in the holdout.
 	Withheld uint64 `json:"withheld,omitempty"`
 
 	// Pause is set while an operator pauses it. HeldPaused counts the changes that are held for that, as part of Held.

@@ -28,6 +28,9 @@ func showConsent(tx *state.Tx, u *state.User, info *domain.UserInfo) (by uint64)
 				continue
 			}
 			p := state.PolicyOf(tx, f)
+			if p.HoldsOut(u.ID) {
+				continue // no consent would change that
+			}
 			one := domain.WithheldInfo{Computation: f.Key, Asks: p.Consent}
 			if !f.Class.HasMembers() {
 				one.Trait = cmp.Or(f.Column, f.Key)
