@@ -146,7 +146,7 @@ func TestNothingLeavesDuringAPause(t *testing.T) {
 	underWay(t, m, func(c *config.Config) { c.Defaults.Send = domain.SendAttribute }, func(t *testing.T, s *Senders, data *store.Store) {
 		s.Pause(&domain.Pause{Why: "freeze"})
 		enters(t, data, "ann")
-		time.Sleep(48 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		if n := m.asked; n != 0 {
 			t.Errorf("%d requests left during a pause", n)
 		}
