@@ -39,8 +39,8 @@ func newTerm(t testing.TB, db *DB) *Term {
 		t.Fatal(err)
 	}
 	term := &Term{db: db, life: context.Background()}
-	err := db.ask(context.Background(), func(_ int, v [][]byte) { term.number = integer(v[0]) },
-		statement{sql: "update personasync.term set number = number + 1 returning number"})
+	err := db.ask(context.Background(), func(_ int, v [][]byte) { term.number, term.table = integer(v[0]), integer(v[1]) },
+		statement{sql: "update personasync.term set number = number + 1 returning number, tableoid::bigint"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,8 @@ type Term struct {
 	end      context.CancelCauseFunc
 	deadline *time.Timer               // ends life, unless a renewal moves it
 	trusted  atomic.Pointer[time.Time] // when deadline strikes
+	table    int64                     // the oid of the table term, see fence
+	until    int64                     // what the last renewal wrote, in microseconds by the clock of the database; belongs to renew
 	renewed  chan struct{}             // closed when the goroutine that renews has ended
 }
 
@@ -148,17 +150,17 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 	ctx, cancel := context.WithTimeout(ctx, db.TTL+time.Second)
 	defer cancel()
 	var held bool
-	var was int64
+	var was, table int64
 	err = send(ctx, conn, func(n int, v [][]byte) {
 		switch n {
 		case 2:
 			held = v[0][0] != 0
 		case 3:
-			was = integer(v[0])
+			was, table = integer(v[0]), integer(v[1])
 		}
 	}, statement{sql: "begin isolation level read committed"}, statement{sql: "select " + settings + ", set_config('lock_timeout', '500ms', true)"},
 		statement{sql: "select coalesce(until > clock_timestamp(), false) from " + db.quoted("holder") + " where id = 1 for update"},
-		statement{sql: "select number from " + db.quoted("term") + " where id = 1 for update"})
+		statement{sql: "select number, tableoid::bigint from " + db.quoted("term") + " where id = 1 for update"})
 	switch {
 	case err != nil:
 		return nil, errors.Join(err, send(ctx, conn, nil, statement{sql: "rollback"}))
@@ -166,10 +168,10 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 		return nil, ErrHeld
 	}
 	_ = warned(conn) // of before
-	t, sent := &Term{db: db, number: was + 1, renewed: make(chan struct{})}, time.Now()
-	err = send(ctx, conn, nil,
+	t, sent := &Term{db: db, number: was + 1, table: table, renewed: make(chan struct{})}, time.Now()
+	err = send(ctx, conn, func(_ int, v [][]byte) { t.until = integer(v[0]) },
 		statement{"update " + db.quoted("term") + " set number = $1", [][]byte{number(t.number)}, []uint32{typeNumber}},
-		statement{"update " + db.quoted("holder") + " set holder = $1, host = $2, version = $3, since = clock_timestamp(), until = clock_timestamp() + " + db.ttl(),
+		statement{"update " + db.quoted("holder") + " set holder = $1, host = $2, version = $3, since = clock_timestamp(), until = clock_timestamp() + " + db.ttl() + " returning " + untilMicros,
 			[][]byte{t.holder(), []byte(db.Host), []byte(db.Version)}, []uint32{typeText, typeText, typeText}},
 		statement{sql: "commit"})
 	if err == nil {
@@ -288,18 +290,22 @@ func (t *Term) renew(conn *pgconn.PgConn) {
 	}
 }
 
-// renewOnce moves the time until which no other agent takes over. Only a commit that the standby has confirmed counts.
+// renewOnce moves the time until which no other agent takes over. Only a commit that the standby has confirmed counts. A time
+// before that of the last renewal is of a backup that was restored.
 func (t *Term) renewOnce(conn *pgconn.PgConn) error {
 	_ = warned(conn) // of before
-	held := false
-	err := send(t.life, conn, func(int, [][]byte) { held = true }, statement{
-		"update " + t.db.quoted("holder") + " set until = clock_timestamp() + " + t.db.ttl() + " where holder = $1 returning " + settings,
-		[][]byte{t.holder()}, []uint32{typeText}})
+	until := int64(0)
+	err := send(t.life, conn, func(_ int, v [][]byte) { until = integer(v[0]) }, statement{
+		"update " + t.db.quoted("holder") + " set until = clock_timestamp() + " + t.db.ttl() + " where holder = $1 and " + untilMicros + " >= $2 returning " + untilMicros + ", " + settings,
+		[][]byte{t.holder(), number(t.until)}, []uint32{typeText, typeNumber}})
 	if err == nil {
 		err = warned(conn)
 	}
-	if err == nil && !held {
-		err = fmt.Errorf("%w: another agent has taken over", ErrTermOver)
+	if err == nil && until == 0 {
+		err = fmt.Errorf("%w: another agent has taken over, or a backup was restored", ErrTermOver)
+	}
+	if err == nil {
+		t.until = until
 	}
 	return err
 }
@@ -330,12 +336,17 @@ func closeNow(conn *pgconn.PgConn) {
 	}
 }
 
+// untilMicros is until when a term counts, in SQL.
+const untilMicros = "(extract(epoch from until) * 1e6)::bigint"
+
 // fence begins a transaction with these settings, and locks the term. While it is open nobody takes over. It returns ErrTermOver
-// when another agent has.
+// when another agent has, and when the table is another one than before: a backup of the same term was restored, and what this
+// process knows of the store is of before.
 func (t *Term) fence(ctx context.Context, conn *pgconn.PgConn, settings string) error {
 	locked := false
 	err := send(ctx, conn, func(int, [][]byte) { locked = true }, statement{sql: "begin isolation level read committed"}, statement{
-		"select " + settings + " from " + t.db.quoted("term") + " where id = 1 and number = $1 for update", [][]byte{number(t.number)}, []uint32{typeNumber}})
+		"select " + settings + " from " + t.db.quoted("term") + " where id = 1 and number = $1 and tableoid::bigint = $2 for update",
+		[][]byte{number(t.number), number(t.table)}, []uint32{typeNumber, typeNumber}})
 	if err == nil && !locked {
 		err = ErrTermOver
 	}

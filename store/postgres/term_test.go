@@ -434,3 +434,26 @@ func TestASchemaThatCannotBeUsedSaysOneThingToDo(t *testing.T) {
 		db.Close()
 	}
 }
+
+// TestABackupOfTheSameTermEndsIt: the agent that went on took the numbers of new records for those that it had applied already, and
+// never applied what it had answered with 200.
+func TestABackupOfTheSameTermEndsIt(t *testing.T) {
+	db := agents(t, pgtest.URL(t), time.Hour, 1)[0]
+	term := created(t, db)
+	write := func() error { return term.fenced(t.Context(), func(*pgconn.PgConn) error { return nil }) }
+	must(t, write())
+	must(t, db.run(t.Context(), `create table personasync.restored (like personasync.term including all); insert into personasync.restored select * from personasync.term;
+		drop table personasync.term; alter table personasync.restored rename to term`))
+	if err := write(); !errors.Is(err, ErrTermOver) {
+		t.Errorf("a transaction on an older store: %v", err)
+	}
+
+	db = agents(t, pgtest.URL(t), time.Second, 1)[0]
+	term = leads(t, db)
+	must(t, db.run(t.Context(), "update personasync.holder set until = until - interval '1 minute'"))
+	<-term.Context().Done()
+	if err := context.Cause(term.Context()); !errors.Is(err, ErrTermOver) || !strings.Contains(err.Error(), "a backup was restored") {
+		t.Errorf("a renewal on an older store: %v", err)
+	}
+	leads(t, db)
+}
