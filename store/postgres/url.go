@@ -117,7 +117,7 @@ func giveUpSending(network, _ string, c syscall.RawConn) error {
 // while it waited for a lock. The connections of an agent are idle for as long as nothing comes.
 const sessionSettings = `set tcp_keepalives_idle = 4; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
 	set default_transaction_isolation = 'read committed';
-	select set_config(name, '0', false) from pg_settings where name in ('idle_session_timeout', 'transaction_timeout')`
+	select set_config(name, '0', false) from unnest(array['idle_session_timeout', 'transaction_timeout']) name where current_setting(name, true) is not null`
 
 func settleSession(ctx context.Context, conn *pgconn.PgConn) error {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
