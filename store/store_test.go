@@ -18,11 +18,17 @@ import (
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
+	"personasync/store/postgres/pgtest"
 	"personasync/store/testdir"
 )
 
 func TestMain(m *testing.M) {
 	testdir.InMemory()
+	if onPostgres {
+		if _, err := pgtest.Together(); err != nil {
+			panic(err)
+		}
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -284,6 +290,7 @@ func TestEventsAreNeverCollapsed(t *testing.T) {
 }
 
 func TestTheNewestWordWinsInEveryOrderOfArrival(t *testing.T) {
+	costly(t, manyStores)
 	words := []*domain.Event{
 		event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("ann", "vip", true, 3),
 		event("ann", "vip", false, 4), event("ann", "vip", true, 4), // one moment: the exit wins
@@ -306,6 +313,7 @@ func TestTheNewestWordWinsInEveryOrderOfArrival(t *testing.T) {
 // Between values of one moment the greatest message wins, those that say the same taken together: else
 // it would matter which of them came first.
 func TestValuesOfOneMomentDoNotDependOnTheirOrder(t *testing.T) {
+	costly(t, manyStores)
 	said := func(message, value string) *domain.Event {
 		e := trait("ann", "spent", 1, "spent", value)
 		e.MessageID = message
@@ -548,6 +556,7 @@ func TestPassThroughEventsGoOncePerMessage(t *testing.T) {
 }
 
 func TestWhoAnEventIsAbout(t *testing.T) {
+	costly(t, manyStores)
 	anonymous := func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon-1"} }
 	email := func(e *domain.Event) { e.User, e.Email = domain.Identifier{}, domain.Identifier{ID: "a@example.com"} }
 	use := rules(domain.SendAttribute)

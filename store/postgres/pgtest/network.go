@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -54,7 +53,7 @@ func (s *Server) Reload(t testing.TB) {
 	t.Helper()
 	before := s.SQL(t, "select pg_conf_load_time()")
 	s.control(t, "reload")
-	for strings.TrimSpace(s.SQL(t, "select pg_conf_load_time()")) == before {
+	for s.SQL(t, "select pg_conf_load_time()") == before {
 	}
 }
 

@@ -1,15 +1,11 @@
 package pgtest
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,63 +144,6 @@ func (s *Server) configure(settings []string) error {
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
-
-// url returns the address of a database of s.
-func (s *Server) url(database string) string {
-	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(s.dir)
-}
-
-// SQL has the superuser run a statement outside of any test's database, and returns what it prints.
-func (s *Server) SQL(t testing.TB, statement string) string {
-	t.Helper()
-	return s.in(t, "postgres", statement)
-}
-
-// in has the superuser run a statement in a database.
-func (s *Server) in(t testing.TB, database, statement string) string {
-	t.Helper()
-	out, err := s.psql(database, statement)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(out)
-}
-
-// Hold runs a statement as the superuser in a transaction of the database postgres, and leaves that open until end.
-func (s *Server) Hold(t testing.TB, statement string) (end func()) {
-	t.Helper()
-	path, err := program("psql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := s.command(path, "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-U", "postgres", "-d", "postgres")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	end = sync.OnceFunc(func() { in.Close(); _ = cmd.Wait() })
-	t.Cleanup(end)
-	fmt.Fprintf(in, "begin;\n%s;\n\\echo held\n", statement)
-	for lines := bufio.NewScanner(out); ; {
-		if !lines.Scan() {
-			t.Fatalf("the transaction ended: %s", statement)
-		}
-		if lines.Text() == "held" {
-			return end
-		}
-	}
-}
-
-func (s *Server) psql(database, statement string) (string, error) {
-	return s.output("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(cmp.Or(s.port, 5432)), "-U", "postgres", "-d", database, "-c", statement)
-}
 
 func (s *Server) run(name string, args ...string) error {
 	_, err := s.output(name, args...)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Schema returns the address of a database that the tests of this process share, and the name of a schema that t alone
@@ -14,24 +16,24 @@ import (
 // rows are again those that make left: to make the tables for each test takes longer than most tests do.
 func Schema(t testing.TB, make func(url, schema string)) (url, schema string) {
 	t.Helper()
-	s := running(t)
-	database, err := together()
+	running(t)
+	together, err := Together()
 	if err != nil {
 		t.Fatal(err)
 	}
-	url = s.url(database) + "&pool_max_conns=4"
+	url = together.url + "&pool_max_conns=4"
 	if make == nil {
 		schema = unused("s")
-		t.Cleanup(func() { s.in(t, database, quietly+"drop schema if exists "+schema+" cascade") })
+		t.Cleanup(func() { together.run(t, "drop schema if exists SCHEMA cascade", schema) })
 		return url, schema
 	}
 	if schema = made.take(); schema == "" {
 		schema = unused("s")
 		make(url, schema)
-		s.in(t, database, strings.ReplaceAll(keepRows, "SCHEMA", schema))
+		together.run(t, keepRows, schema)
 	}
 	t.Cleanup(func() {
-		if s.in(t, database, quietly+strings.ReplaceAll(restoreRows, "SCHEMA", schema)) == "t" {
+		if together.run(t, restoreRows, schema) == "t" {
 			made.give(schema)
 		}
 	})
@@ -39,8 +41,6 @@ func Schema(t testing.TB, make func(url, schema string)) (url, schema string) {
 }
 
 const (
-	quietly = "set client_min_messages = error; "
-
 	// keepRows copies the tables of a schema that have rows to the schema SCHEMA_made, and lists all of them there.
 	keepRows = `create schema SCHEMA_made;
 create table SCHEMA_made."all tables" as select relname from pg_class where relnamespace = 'SCHEMA'::regnamespace and relkind in ('r', 'p');
@@ -81,16 +81,40 @@ end $$;
 select to_regnamespace('SCHEMA') is not null`
 )
 
-// together makes the database of the schemas of this process. A change of tables there disturbs no other process.
-var together = sync.OnceValues(func() (string, error) {
+// Database is the one of the schemas of this process. A change of tables there disturbs no other process.
+type Database struct {
+	url  string
+	mu   sync.Mutex // covers conn
+	conn *pgconn.PgConn
+}
+
+// Together makes the database of the schemas, unless it is there. Its connection lasts as long as the process, so tests
+// that call [Schema] in the bubbles of synctest need that to be done before.
+var Together = sync.OnceValues(func() (*Database, error) {
 	s, err := shared()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	name := unused("schemas")
-	_, err = s.psql("postgres", "create database "+name)
-	return name, err
+	if _, err = s.in("postgres", "create database "+name); err != nil {
+		return nil, err
+	}
+	d := &Database{url: s.url(name)}
+	d.conn, err = s.connect(name)
+	return d, err
 })
+
+// run has the superuser run statements about a schema.
+func (d *Database) run(t testing.TB, statements, schema string) string {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out, err := run(d.conn, strings.ReplaceAll(statements, "SCHEMA", schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
 
 // made are the schemas that were made and that no test uses now.
 var made schemas
