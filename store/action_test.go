@@ -52,6 +52,7 @@ func (b *bench) wantNoTrouble() {
 }
 
 func TestARetriedChangeIsSentLikeANewOne(t *testing.T) {
+	costly(t, manyStores)
 	for _, collapse := range []bool{true, false} {
 		r := rules(domain.SendBoth)
 		r.Defaults.Collapse = collapse
@@ -176,6 +177,7 @@ func TestWhatIsUnderWayIsNotDropped(t *testing.T) {
 // are in, each cohort is told again. A record has numbers for so many changes, here for 20, and an order of
 // forty needs several.
 func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
+	costly(t, manyStores)
 	defer func(n int) { outbox.MaxSlots = n }(outbox.MaxSlots)
 	outbox.MaxSlots = 20
 	const users, cohorts = 8, 5

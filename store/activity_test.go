@@ -66,6 +66,7 @@ func TestTheTrailSaysWhatAnEventCameTo(t *testing.T) {
 }
 
 func TestATrailThatIsTooLongIsCounted(t *testing.T) {
+	costly(t, manyEvents)
 	b := open(t, rules(domain.SendNone))
 	_, next := trailOf(t, b, query.ActivityFilter{})
 	var many []*domain.Event

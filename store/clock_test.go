@@ -23,6 +23,7 @@ var jumps = []time.Duration{time.Hour, 25 * time.Hour, 366 * 24 * time.Hour, 20 
 // TestWhatCameInUnderAClockThatWasAheadLeavesOnceItIsSetBack: its due time lies years ahead, and is not
 // waited for; in each lane, and in order with what comes in afterwards.
 func TestWhatCameInUnderAClockThatWasAheadLeavesOnceItIsSetBack(t *testing.T) {
+	costly(t, manyStores)
 	for _, off := range jumps {
 		t.Run(off.String(), func(t *testing.T) {
 			b := open(t, rules(domain.SendBoth))
@@ -252,6 +253,7 @@ func untimed(off time.Duration) func(*domain.Event) {
 // TestAWordOfAClockThatWasAheadBlocksNoMembership: whatever was said in those two seconds made everything stale
 // until the clock was there, a year later, also after a restart.
 func TestAWordOfAClockThatWasAheadBlocksNoMembership(t *testing.T) {
+	costly(t, manyStores)
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendBoth | domain.SendCohort, domain.SendAsReceived} {
 		for _, off := range append(jumps, domain.MaxAhead+31*time.Minute) {
 			t.Run(fmt.Sprint(send, off), func(t *testing.T) {

@@ -66,6 +66,7 @@ func with(e *domain.Event, options ...func(*domain.Event)) *domain.Event {
 // TestATraitOverwritesNoAudience: an event of class trait with an audience's key and id overwrote the
 // membership past the counter of members, which fell below zero.
 func TestATraitOverwritesNoAudience(t *testing.T) {
+	costly(t, manyStores)
 	for name, other := range map[string]*domain.Event{
 		"by key and id":              with(trait("ann", "vip", 5, "vip", `"gold"`), calling("spa_1", "aud_vip")),
 		"a true value":               with(trait("bob", "vip", 5, "vip", "true"), calling("spa_1", "aud_vip")),
@@ -151,6 +152,7 @@ func TestATraitOfAnAudiencesKeyIsHeld(t *testing.T) {
 // TestOneComputationWithAndWithoutItsSpace: of the same id and key, with and without space_id, there became
 // two. The exit of the one was the exit of somebody unknown to the other.
 func TestOneComputationWithAndWithoutItsSpace(t *testing.T) {
+	costly(t, manyStores)
 	full, spaceless, keyOnly, idless := calling("spa_1", "aud_vip"), calling("", "aud_vip"), calling("", ""), calling("spa_1", "")
 	ways := map[string]func(*domain.Event){"full": full, "without space": spaceless, "key only": keyOnly, "without id": idless}
 	for first, as := range ways {

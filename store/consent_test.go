@@ -27,6 +27,7 @@ type agreement struct {
 // late and early, while the configuration asks for other categories again and again. No lease may have what consent
 // forbids at that moment, and nobody of whom MoEngage was never told is told to be no member.
 func TestConsentAtAnyTimeEndsInTheTruth(t *testing.T) {
+	costly(t, manySeeds)
 	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
 	everyDay(t, seeds(16, 5000), func(t *testing.T, seed int) *everyday {
 		e := newEveryday(t, seed, sends)

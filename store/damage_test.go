@@ -270,10 +270,10 @@ func torture() int {
 	switch {
 	case os.Getenv("PERSONASYNC_TORTURE") != "":
 		return 2000
-	case testing.Short() || raceDetector:
-		return 40
+	case inFull:
+		return 60
 	}
-	return 60
+	return 40
 }
 
 // TestDamageIsNeverSilent hits the files of a stopped store, opens it, and asks for everything that was

@@ -90,6 +90,7 @@ func (m *moengage) wantAll(t *testing.T, name string, send domain.SendMethods) {
 // TestADiscardReadmitsEverybodyWhoLeft: those whose exits had left before the guard tripped, those of whom
 // only the event was held, and those in a request under way; by every method, and no event is made of it.
 func TestADiscardReadmitsEverybodyWhoLeft(t *testing.T) {
+	costly(t, manyStores)
 	for name, send := range methods {
 		for _, verdict := range []domain.Verdict{domain.Delivered, domain.Refused, domain.Uncertain} {
 			for _, collapse := range []bool{true, false} {
@@ -126,6 +127,7 @@ func TestADiscardReadmitsEverybodyWhoLeft(t *testing.T) {
 // TestARetryAfterADiscardSendsNoExit: exits that MoEngage refused for good were parked when the window was discarded.
 // An operator who then had all that is parked sent again told MoEngage of members that they had left.
 func TestARetryAfterADiscardSendsNoExit(t *testing.T) {
+	costly(t, manyStores)
 	for name, send := range methods {
 		for _, collapse := range []bool{true, false} {
 			b, them := massExit(t, send, collapse, domain.Parked)
@@ -221,6 +223,7 @@ func TestADiscardMakesNobodyAMemberWhoNeverWas(t *testing.T) {
 // TestADiscardDoesNotDependOnBatches applies the records of a mass exit and its discard one by one, and all
 // at once, with events between the pages of the order.
 func TestADiscardDoesNotDependOnBatches(t *testing.T) {
+	costly(t, manyStores)
 	var dumps []string
 	for _, alone := range []bool{true, false} {
 		b := open(t, watched(domain.SendBoth|domain.SendList))
@@ -283,6 +286,7 @@ func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
 // TestAnEnterDuringADiscardCountsAgainstTheWholeAudience has a new member set the base of the guard while one of two
 // users is still to be readmitted. The base left that one out, and the guard held the exits of too few.
 func TestAnEnterDuringADiscardCountsAgainstTheWholeAudience(t *testing.T) {
+	costly(t, manyStores)
 	r := watched(domain.SendAttribute)
 	r.Guard.Share = 0.3
 	for _, reopened := range []bool{false, true} {
@@ -314,6 +318,7 @@ func TestAnEnterDuringADiscardCountsAgainstTheWholeAudience(t *testing.T) {
 // TestAHeldExitNeverLeavesBehindANewerOne has the guard hold the exit event of a user whom an import without events made
 // a member again. The user leaves once more by an exit that is not held, and then the held one is decided on.
 func TestAHeldExitNeverLeavesBehindANewerOne(t *testing.T) {
+	costly(t, manyStores)
 	r := watched(domain.SendEvent)
 	r.Guard.Window = 1e6 * time.Hour // an import is received now
 	unguarded := r
@@ -371,6 +376,7 @@ func TestAHeldExitNeverLeavesBehindANewerOne(t *testing.T) {
 // TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow: the guard held the exit that a reconcile repeated of them, and
 // the discard took it for one of the mass.
 func TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow(t *testing.T) {
+	costly(t, manyStores)
 	for name, send := range methods {
 		for _, first := range []bool{false, true} {
 			b, them := peopled(t, watched(send), 6), newMoengage()
@@ -397,6 +403,7 @@ func TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow(t *testing.T) {
 // TestACloseIsNotHeldByAGuardThatTripsLater: the operator has decided about these exits, and a discard made some of
 // the users members again.
 func TestACloseIsNotHeldByAGuardThatTripsLater(t *testing.T) {
+	costly(t, manyStores)
 	for name, send := range methods {
 		for _, collapse := range []bool{true, false} {
 			r := watched(send)
@@ -441,6 +448,7 @@ func TestACloseIsNotHeldByAGuardThatTripsLater(t *testing.T) {
 // TestADiscardReadmitsNobodyWhomACloseMadeLeave in the same window: the guard held the exit event that a reconcile
 // repeated of them, and the discard took it for one of the mass. Sent as received, the attribute stayed false.
 func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
+	costly(t, manyStores)
 	for name, send := range methods {
 		for _, first := range []bool{false, true} {
 			b, them := open(t, watched(send)), newMoengage()
@@ -480,6 +488,7 @@ func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
 // TestADiscardDoesNotUndoABaseline: the operator has said who is a member, and an exit event that the guard held since
 // before made one of them again.
 func TestADiscardDoesNotUndoABaseline(t *testing.T) {
+	costly(t, manyStores)
 	for name, send := range methods {
 		b, them := peopled(t, watched(send), 6), newMoengage()
 		for i := range 3 {

@@ -19,7 +19,12 @@ import (
 // engineEnv names the environment variable that puts the stores of these tests into PostgreSQL.
 const engineEnv = "PERSONASYNC_TEST_ENGINE"
 
-var onPostgres = os.Getenv(engineEnv) == "postgres"
+var (
+	onPostgres = os.Getenv(engineEnv) == "postgres"
+
+	// inFull is the form of `make store-in-full`: costly tests run on PostgreSQL as well, and more random days.
+	inFull = os.Getenv("PERSONASYNC_IN_FULL") != "" || os.Getenv("PERSONASYNC_TORTURE") != ""
+)
 
 // onFiles skips a test of what only a store in files has.
 func onFiles(t testing.TB) {
@@ -28,6 +33,29 @@ func onFiles(t testing.TB) {
 		t.Skip("it is about files")
 	}
 }
+
+// costly leaves a test on PostgreSQL to the long form: it takes more than half a second of processor there, for a reason
+// that lies above the engine. What it asks of the engine the tests that are left ask, too.
+func costly(t testing.TB, why string) {
+	t.Helper()
+	if onPostgres && !inFull {
+		t.Skip("make store-in-full runs it on PostgreSQL: " + why)
+	}
+}
+
+// Why a test is costly.
+const (
+	manySeeds  = "it has many random days"
+	manyStores = "it has a store for each of many cases"
+	manyUsers  = "it has thousands of users"
+	manyEvents = "it has hundreds of transactions"
+)
+
+// For the tests outside of this package.
+var (
+	OnFiles = onFiles
+	Seeds   = seeds
+)
 
 // openStore opens the store of b on the engine under test.
 func (b *bench) openStore(o Options) (*Store, error) {
@@ -72,6 +100,7 @@ func (b *bench) newStore(c SharedConfig) {
 
 // TestBothEnginesKeepTheSameBytes: the same records, and what is taken and settled of them, come to the same keys and values.
 func TestBothEnginesKeepTheSameBytes(t *testing.T) {
+	onFiles(t)
 	events := ofAllKinds()
 	inFiles, inTables := open(t, rules(domain.SendBoth)), &bench{TB: t, dir: t.TempDir(), postgres: true}
 	inTables.reopen(rules(domain.SendBoth))
@@ -103,14 +132,11 @@ func (b *bench) readOnly() *View {
 	return v
 }
 
-// manyStores are the tests that open a store for each of many cases. On PostgreSQL the long form alone runs them, and the
-// models with more than a seed.
-const manyStores = `^Test(ADiscardReadmits|ARetryAfterADiscard|AWordOfAClockThatWasAhead|AnImportThatIsCutShort|OneComputationWithAndWithout|ACloseIsNotHeld|ATraitOverwrites|AnAudienceOverwrites|ALargeImport)`
-
 // shards are patterns of which each test has one. Tests on PostgreSQL mostly wait for answers, so they run side by side.
 var shards = []string{"^TestA[A-M]", "^TestA[N-Z]", "^Test(A[^A-Z]|[B-S])", "^Test[T-Z]"}
 
-// TestOnPostgres runs the other tests of this package again in processes of their own, whose stores are in PostgreSQL.
+// TestOnPostgres runs the other tests of this package again in processes of their own, whose stores are in PostgreSQL: those
+// that are about files skip there, and in the ordinary form also those that are costly.
 func TestOnPostgres(t *testing.T) {
 	if onPostgres {
 		t.Skip("this is such a process")
@@ -119,16 +145,16 @@ func TestOnPostgres(t *testing.T) {
 		t.Skip("it takes as long as all the others")
 	}
 	cluster := pgtest.Cluster(t)
-	args, seeds := []string{"-test.v", "-test.short", "-test.timeout=8m"}, "8"
-	if os.Getenv("PERSONASYNC_TORTURE") == "" {
-		args, seeds = append(args, "-test.skip="+manyStores), "1"
+	seeds, enough := "1", int64(170)
+	if inFull {
+		seeds, enough = "2", 220
 	}
 	var passed atomic.Int64
 	t.Run("in", func(t *testing.T) {
 		for _, shard := range shards {
 			t.Run(shard, func(t *testing.T) {
 				t.Parallel()
-				cmd := exec.CommandContext(t.Context(), os.Args[0], append(args, "-test.run="+shard)...)
+				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.timeout=10m", "-test.run="+shard)
 				cmd.Env = append([]string{"PERSONASYNC_SEEDS=" + seeds}, append(os.Environ(), engineEnv+"=postgres", cluster)...)
 				out, err := cmd.CombinedOutput()
 				passed.Add(int64(len(regexp.MustCompile(`(?m)^--- PASS`).FindAll(out, -1))))
@@ -138,14 +164,14 @@ func TestOnPostgres(t *testing.T) {
 			})
 		}
 	})
-	if passed.Load() < 200 {
-		t.Errorf("only %d tests ran on PostgreSQL", passed.Load())
+	if passed.Load() < enough {
+		t.Errorf("only %d tests ran on PostgreSQL, and %d should", passed.Load(), enough)
 	}
 	t.Log(passed.Load(), "tests passed on PostgreSQL")
 }
 
 // failures leaves out of the output of a verbose run what passed or was skipped.
 func failures(out []byte) []byte {
-	quiet := regexp.MustCompile(`(?m)^\s*(=== .*|--- (PASS|SKIP): .*|\S+_test.go:\d+: it is about files)\n`)
+	quiet := regexp.MustCompile(`(?m)^\s*(=== .*|--- (PASS|SKIP): .*|\S+_test.go:\d+: (it is about files|make store-in-full .*))\n`)
 	return quiet.ReplaceAll(out, nil)
 }

@@ -62,6 +62,7 @@ const (
 // the fake time of synctest. In the end MoEngage holds what is true here, no event came twice that need not, nothing
 // is left over, and the files add up.
 func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
+	costly(t, manySeeds)
 	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
 	everyDay(t, seeds(16, 5000), func(t *testing.T, seed int) *everyday { return newEveryday(t, seed, sends) })
 }
@@ -69,6 +70,7 @@ func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
 // TestADiscardOnAnyDayReadmitsWhoLeft has audiences lose many members again and again, and an operator who discards,
 // reconciles and closes, by several methods at once.
 func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
+	costly(t, manySeeds)
 	sends := []domain.SendMethods{
 		domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort, domain.SendAttribute | domain.SendCohort, domain.SendAsReceived,
 		domain.SendEvent | domain.SendList, domain.SendAsReceived | domain.SendCohort | domain.SendList, domain.SendEvent | domain.SendCohort, domain.SendAsReceived | domain.SendList,
@@ -83,23 +85,24 @@ func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
 	})
 }
 
-// seeds is how many random seeds a test tries: as many as PERSONASYNC_SEEDS says, long in the long form, and half of
-// the ordinary ones in the short form.
-func seeds(ordinary, long int) int {
+// seeds is how many random seeds a test tries: as many as PERSONASYNC_SEEDS says, long in a torture, full in full, and
+// otherwise half of that.
+func seeds(full, long int) int {
 	switch n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS")); {
 	case err == nil:
 		return n
 	case os.Getenv("PERSONASYNC_TORTURE") != "":
 		return long
-	case testing.Short():
-		return ordinary / 2
+	case inFull:
+		return full
 	}
-	return ordinary
+	return full / 2
 }
 
 func everyDay(t *testing.T, seeds int, day func(t *testing.T, seed int) *everyday) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { day(t, seed).run() })
 		})
 	}

@@ -22,6 +22,7 @@ func ofMinute(m int) func(*domain.Event) { return func(e *domain.Event) { e.Time
 // TestADeleteErasesOnce: what came after the first is the user's new life, whatever is delivered of the old
 // deletion again.
 func TestADeleteErasesOnce(t *testing.T) {
+	costly(t, manyStores)
 	year := 365 * 24 * 60
 	for name, c := range map[string]struct {
 		first, again *domain.Event

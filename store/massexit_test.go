@@ -163,6 +163,7 @@ func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
 }
 
 func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
+	costly(t, manyStores)
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived} {
 		b := peopled(t, watched(send), 6)
 		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72))
@@ -177,6 +178,7 @@ func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
 // TestAnExitBehindWhichTheReturnWaitsIsNotHeld: the user is back when the guard trips, and MoEngage has
 // heard of neither.
 func TestAnExitBehindWhichTheReturnWaitsIsNotHeld(t *testing.T) {
+	costly(t, manyStores)
 	const told = "user0!Audience Exited user0!Audience Entered"
 	every := watched(domain.SendAttribute)
 	every.Defaults.Collapse = false
@@ -207,6 +209,7 @@ func TestAnExitBehindWhichTheReturnWaitsIsNotHeld(t *testing.T) {
 // TestAnExitThatTookThePlaceOfAnEnter: the enter was never sent when the exit came, and is when the
 // exit is discarded, or taken back.
 func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {
+	costly(t, manyStores)
 	for name, undo := range map[string]func(*bench){
 		"discarded":  func(b *bench) { b.decide(true) },
 		"taken back": func(b *bench) { b.receive(enters(9, 80)) },
@@ -225,6 +228,7 @@ func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {
 }
 
 func TestWhatDoesNotTripTheGuard(t *testing.T) {
+	costly(t, manyStores)
 	for name, news := range map[string][]*domain.Event{
 		"they come back":     {leaves(0, 70), leaves(1, 71), enters(0, 72), leaves(2, 73), enters(1, 74), leaves(3, 75)},
 		"in two windows":     {leaves(0, 70), leaves(1, 71), leaves(2, 130)},
@@ -273,6 +277,7 @@ func TestAnImportPassesTheGuardAndACloseDoesNotAsk(t *testing.T) {
 
 // TestASweepIsSlicedAndSurvivesARestart has many exits wait when the guard trips.
 func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
+	costly(t, manyUsers)
 	const n = 3 * outbox.SweepSlice
 	r := rules(domain.SendAttribute)
 	r.Guard = domain.Guard{Share: 0.5, Count: 10, Window: time.Hour}
@@ -300,6 +305,7 @@ func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
 // TestAnAudienceThatGrewDoesNotTripOnAFew: six of a thousand are no mass exit, whatever there were when the
 // window began.
 func TestAnAudienceThatGrewDoesNotTripOnAFew(t *testing.T) {
+	costly(t, manyUsers)
 	b := peopled(t, watched(domain.SendAttribute), 10)
 	var grown []*domain.Event
 	for i := range 1000 {
@@ -326,6 +332,7 @@ func TestTheFirstWindowIsGuarded(t *testing.T) {
 
 // TestTheGuardCountsOnlyLeavers has the traffic of others between the exits: they trip it at the same one.
 func TestTheGuardCountsOnlyLeavers(t *testing.T) {
+	costly(t, manyStores)
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendAsReceived} {
 		for _, mixed := range []bool{false, true} {
 			b := peopled(t, watched(send), 30)
@@ -375,6 +382,7 @@ func TestOneWhomABaselineBringsBackIsNotCounted(t *testing.T) {
 // TestAUserWhoLeavesTwiceIsCountedOnce has one of two users leave twice. What came in between took away the mark by
 // which the guard knows whom it counted, but not the count.
 func TestAUserWhoLeavesTwiceIsCountedOnce(t *testing.T) {
+	costly(t, manyStores)
 	r := watched(domain.SendAttribute)
 	r.Guard.Window = 1e6 * time.Hour // orders are received now
 	unguarded := r
@@ -454,6 +462,7 @@ func TestOneWhoComesBackByTheOtherCallIsNotCounted(t *testing.T) {
 // TestAReenterCancelsTheHeldExitOfTheOtherCall: of a computation that sends as received, an identify cancels
 // the held event too, and the track that follows it makes none.
 func TestAReenterCancelsTheHeldExitOfTheOtherCall(t *testing.T) {
+	costly(t, manyStores)
 	track := func(e *domain.Event) *domain.Event { asTrack("Moved")(e); return e }
 	for name, back := range map[string][]*domain.Event{
 		"identify first": {enters(0, 80), track(enters(0, 80))},
@@ -562,6 +571,7 @@ func TestAReleasedExitLeavesBehindWhatIsQueued(t *testing.T) {
 
 // TestAnExitWithTheMessageIDOfACloseIsHeld: the guard took it for one that the operator had decided on.
 func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
+	costly(t, manyStores)
 	for _, id := range []string{record.OrderClose.String(), record.OrderBaseline.String(), "operator"} {
 		b := peopled(t, watched(domain.SendBoth), 6)
 		for i := range 3 {
@@ -579,6 +589,7 @@ func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
 // TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit: MoEngage was told of the exit long before, a reconcile repeated
 // it, and the return was taken for one from an exit that MoEngage never heard of.
 func TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit(t *testing.T) {
+	costly(t, manyStores)
 	for _, send := range []domain.SendMethods{domain.SendBoth, domain.SendAsReceived} {
 		b, them := open(t, watched(send)), newMoengage()
 		both := func(e *domain.Event) []*domain.Event {

@@ -181,6 +181,7 @@ func TestABaselineDoesNotOverlookARequestUnderWay(t *testing.T) {
 }
 
 func TestAReconcileTellsMembersAndExMembersAgain(t *testing.T) {
+	costly(t, manyStores)
 	for _, tc := range []struct {
 		send   domain.SendMethods
 		events bool
@@ -296,6 +297,7 @@ func TestAReconcileOfATraitAsReceivedSendsWhatIdentifySaid(t *testing.T) {
 }
 
 func TestAClosedAudienceHasNoMembers(t *testing.T) {
+	costly(t, manyStores)
 	for _, tc := range []struct {
 		send   domain.SendMethods
 		events bool
@@ -360,6 +362,7 @@ func TestAnOrdersProgressEndsWithAll(t *testing.T) {
 // TestAnImportThatIsCutShortIsGivenAgain compares a list in wild order and with repetitions, and has it cut short and
 // given again.
 func TestAnImportThatIsCutShortIsGivenAgain(t *testing.T) {
+	costly(t, manyStores)
 	const n = 20_000
 	b := open(t, rules(domain.SendAttribute))
 	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
@@ -416,10 +419,14 @@ func TestAListThatCannotBeReadChangesNothing(t *testing.T) {
 	}
 }
 
-// TestALargeImport imports twice as many users over a membership half of whom stay. The long form has 200,000; the
+// TestALargeImport imports twice as many users over a membership half of whom stay. A torture has 200,000; the
 // others have enough for many records and batches.
 func TestALargeImport(t *testing.T) {
-	n := 20_000
+	costly(t, manyUsers)
+	n := 10_000
+	if inFull {
+		n = 20_000
+	}
 	if os.Getenv("PERSONASYNC_TORTURE") != "" {
 		n = 100_000
 	}

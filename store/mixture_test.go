@@ -24,12 +24,14 @@ type mixture struct {
 // and overlapping requests meet. No lease has what any of them forbids at that moment, the books balance after each step, and
 // once everything is allowed MoEngage holds what is true here.
 func TestNoMixtureLetsOutWhatOnePartForbids(t *testing.T) {
+	costly(t, manySeeds)
 	sends := []domain.SendMethods{
 		domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAttribute, domain.SendBoth, domain.SendAsReceived | domain.SendCohort, domain.SendCohort,
 		domain.SendEvent, domain.SendList, domain.SendAsReceived, domain.SendAttribute | domain.SendCohort, domain.SendEvent | domain.SendList,
 	}
 	for seed := range seeds(10, 3000) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { newMixedDay(t, seed, sends).mix() })
 		})
 	}

@@ -98,8 +98,12 @@ func (w *word) hear(at int, in bool) {
 // TestAgainstAModel throws random news in random order at the store, with lost requests, refusals and
 // restarts, and compares what MoEngage holds in the end with a model of ten lines.
 func TestAgainstAModel(t *testing.T) {
+	costly(t, manySeeds)
 	for seed := range seeds(20, 300) { // every way to send is among them
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runModel(t, rand.New(rand.NewPCG(uint64(seed), 7))) })
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			runModel(t, rand.New(rand.NewPCG(uint64(seed), 7)))
+		})
 	}
 }
 
@@ -395,6 +399,7 @@ func checkIndex(t *testing.T, b *bench) {
 
 // TestBatchesDoNotMatter applies the same records one by one, and all at once, and compares the files.
 func TestBatchesDoNotMatter(t *testing.T) {
+	costly(t, manyStores)
 	events := ofAllKinds()
 	one, all := open(t, rules(domain.SendBoth)), open(t, rules(domain.SendBoth))
 	for _, e := range events {

@@ -121,8 +121,10 @@ func TestAMoveToADatabaseWhoseTermIsHeldIsRefused(t *testing.T) {
 // killed one has run out.
 func TestKilledDuringAMoveToADatabase(t *testing.T) {
 	onFiles(t)
+	t.Parallel()
 	for _, step := range []crashpoint.Point{crashpoint.MoveCopied, crashpoint.MoveLeft} {
 		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
 			url := pgtest.URL(t)
 			b, _ := busyStore(t)
 			killDatabaseMove(t, step, url, "STORE_DIR="+b.dir)
@@ -143,6 +145,7 @@ func TestKilledDuringAMoveToADatabase(t *testing.T) {
 // data, and the same command comes to the end.
 func TestKilledDuringAMoveBackFromADatabase(t *testing.T) {
 	onFiles(t)
+	t.Parallel()
 	for _, step := range []crashpoint.Point{crashpoint.MoveCopied, crashpoint.MoveLeft, crashpoint.MovePlaced} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
@@ -310,6 +313,7 @@ func TestGoingBackToADatabaseThatWasMovedAwayBeginsAnEpoch(t *testing.T) {
 // TestAMoveAwayFromAgentsAtWorkIsRefused: a door acknowledges what the move would leave behind.
 func TestAMoveAwayFromAgentsAtWorkIsRefused(t *testing.T) {
 	onFiles(t)
+	t.Parallel()
 	url := pgtest.URL(t)
 	b, _ := busyStore(t)
 	_, err := moveTo(t, b.dir, Database(database(url)))

@@ -11,6 +11,7 @@ import (
 // TestARetriedAttributeDoesNotOverwriteANewerOne where attributes do not collapse: what was parked says what was true
 // then, and MoEngage keeps what comes last.
 func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
+	costly(t, manyStores)
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendBoth, domain.SendAsReceived} {
 		for _, turned := range []string{"off", "off later", "on later"} {
 			for _, underWay := range []bool{false, true} {
@@ -59,6 +60,7 @@ func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
 // TestAReleasedExitFollowsTheEnterThatIsStillQueued where attributes do not collapse: MoEngage knew of no membership
 // when the exit was released, so it was taken for needless, and the enter left all the same.
 func TestAReleasedExitFollowsTheEnterThatIsStillQueued(t *testing.T) {
+	costly(t, manyStores)
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendBoth, domain.SendAsReceived} {
 		r := watched(send)
 		r.Defaults.Collapse = false

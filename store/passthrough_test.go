@@ -109,6 +109,7 @@ func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
 // as a replay, and a transition as older than max_event_age. They were acknowledged and never sent. A replay is one
 // all the same.
 func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
+	costly(t, manyStores)
 	r := rules(domain.SendEvent)
 	r.MessageIDs, r.Defaults.MaxEventAge = 2*state.Day, time.Hour
 	for _, tt := range []struct {

@@ -14,6 +14,7 @@ import (
 // requests under way, restarts, the guard and consent. No lease may have a change of a paused computation, and after
 // everything was resumed MoEngage holds the truth and every event once.
 func TestPausesOnAnyDayEndInTheTruth(t *testing.T) {
+	costly(t, manySeeds)
 	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
 	everyDay(t, seeds(16, 5000), func(t *testing.T, seed int) *everyday {
 		e := newEveryday(t, seed, sends)

@@ -141,6 +141,7 @@ func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 // TestAnExitIsForgottenOnceItIsOldAndTold walks users in every condition; only those go of whom there is
 // nothing more to say.
 func TestAnExitIsForgottenOnceItIsOldAndTold(t *testing.T) {
+	costly(t, manyEvents)
 	r := rules(domain.SendAttribute | domain.SendCohort)
 	b := open(t, r)
 	const keep = 90 * 24 * time.Hour

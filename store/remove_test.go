@@ -63,6 +63,7 @@ func TestNamesThatWereUsedUpComeBack(t *testing.T) {
 
 // TestWhatIsReferredToIsNotRemoved: members, and changes that wait in any way.
 func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
+	costly(t, manyStores)
 	ctx := context.Background()
 	for name, make := range map[string]func(b *bench){
 		"members": func(b *bench) { b.receive(event("ann", "vip", true, 1)); b.drain() },

@@ -78,8 +78,12 @@ func randomRollout(rnd *rand.Rand) *domain.Rollout {
 // beyond the share and was not told before, or in the holdout. Once everybody is told, MoEngage holds what it would hold
 // without any of it.
 func TestAgainstAModelOfARollout(t *testing.T) {
+	costly(t, manySeeds)
 	for seed := range seeds(24, 300) { // every way to send is among them
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runRollout(t, rand.New(rand.NewPCG(uint64(seed), 11))) })
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			runRollout(t, rand.New(rand.NewPCG(uint64(seed), 11)))
+		})
 	}
 }
 

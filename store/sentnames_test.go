@@ -49,6 +49,7 @@ func (b *bench) heldReasons() (list []string) {
 // TestTwoOwnersOfOneNameAsItLeaves: names were compared before they are renamed and cut, so status and
 // segment_status, and names equal in their first 200 characters, overwrote each other.
 func TestTwoOwnersOfOneNameAsItLeaves(t *testing.T) {
+	costly(t, manyStores)
 	long := strings.Repeat("n", 200)
 	as := map[string]string{"status": "segment_status", "id": "segment_id", "moe_x": "segment_moe_x", long + "_1": long, long + "_2": long}
 	forwarding := rules(domain.SendAttribute)
@@ -170,6 +171,7 @@ func TestOneNameIsSaidOnceInAnElement(t *testing.T) {
 
 // TestAConflictSaysWhatToType: the sentence named no computation, and the command had no arguments.
 func TestAConflictSaysWhatToType(t *testing.T) {
+	costly(t, manyStores)
 	forwarding := rules(domain.SendAttribute)
 	forwarding.Defaults.ForwardTraits = []string{"*"}
 	beside := func(e *domain.Event) {

@@ -22,6 +22,7 @@ type effort struct {
 // TestTakingWhatIsDueCostsTheSameWhateverWaits takes and settles a thousand pending changes, with next to
 // little behind them and with three times as much.
 func TestTakingWhatIsDueCostsTheSameWhateverWaits(t *testing.T) {
+	costly(t, manyUsers)
 	t.Parallel()
 	for name, tried := range map[string]bool{"for the first time": false, "after a failure": true} {
 		t.Run(name, func(t *testing.T) {

@@ -225,6 +225,7 @@ func (b *bench) wantHeldThere(them *moengage, want string) {
 }
 
 func TestAMassExitIsHeldOnEveryChannel(t *testing.T) {
+	costly(t, manyStores)
 	for discard, want := range map[bool]string{false: "[user4 user5]", true: "[user0 user1 user2 user3 user4 user5]"} {
 		them := newMoengage()
 		b := open(t, watched(everywhere))

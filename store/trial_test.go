@@ -51,8 +51,9 @@ func trialEvents(r *rand.Rand, n int) (list []*domain.Event) {
 
 // TestATrialComesToWhatTheStoreDoes tries each event, and then has the store receive it and MoEngage accept everything.
 func TestATrialComesToWhatTheStoreDoes(t *testing.T) {
+	store.OnFiles(t)
 	for _, send := range []domain.SendMethods{domain.SendAsReceived, domain.SendBoth, domain.SendCohort | domain.SendAttribute, domain.SendList | domain.SendEvent, domain.SendNone} {
-		for seed := range uint64(4) {
+		for seed := range uint64(store.Seeds(4, 40)) {
 			rules := domain.Rules{MessageIDs: 48 * time.Hour, Defaults: domain.Policy{
 				Send: send, Anonymous: domain.IdentityPark, Collapse: seed%2 == 0, EnterEvent: "Entered", ExitEvent: "Left", TraitEvent: "Computed", ListAttribute: "lists",
 			}}
@@ -144,6 +145,7 @@ func acceptAll(t *testing.T, s *store.Store, at time.Time) (list []*domain.Lease
 
 // TestATrialLeavesTheFilesAlone tries events on the files of a stopped agent.
 func TestATrialLeavesTheFilesAlone(t *testing.T) {
+	store.OnFiles(t)
 	dir := t.TempDir()
 	s, err := store.Open(dir, store.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -90,7 +90,8 @@ func says(user, key string) func(domain.UserChanges) bool {
 
 // TestAFreshTransitionDoesNotWaitForABacklog of whatever kind: it leaves with one of the next requests.
 func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
-	const many = 4000
+	costly(t, manyUsers)
+	const many = 1200 // twice what leaves in twelve requests
 	scheduled := func(send domain.SendMethods) domain.Rules {
 		r := rules(send)
 		p := policy(send)
@@ -226,6 +227,7 @@ func (b *bench) retriesParked() {
 
 // TestABulkOrderGetsHalfOfTheBudget however many live transitions there are, and they the other half.
 func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
+	costly(t, manyUsers)
 	for name, live := range map[string]time.Duration{"fresh": 0, "of an outage": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, rules(domain.SendAttribute))
@@ -246,6 +248,7 @@ func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
 
 // TestComputationsTakeTurns after an outage: what one has little of does not wait for what another has much of.
 func TestComputationsTakeTurns(t *testing.T) {
+	costly(t, manyUsers)
 	b := open(t, rules(domain.SendAttribute))
 	b.floods("busy", 4000, 2*time.Hour)
 	for i := range 10 {
@@ -266,6 +269,7 @@ func TestComputationsTakeTurns(t *testing.T) {
 
 // TestAUserOfManyComputationsKeepsASmallHead: their changes share lanes, and all of them leave.
 func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
+	costly(t, manyEvents)
 	b := open(t, rules(domain.SendAttribute))
 	for i := range 200 {
 		b.receive(event("ann", fmt.Sprint("audience-", i), true, 1))
@@ -284,6 +288,7 @@ func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
 
 // TestALiveCohortChangeHurriesItsUsersBulkChanges: it leaves after them, and they would wait for the bulk.
 func TestALiveCohortChangeHurriesItsUsersBulkChanges(t *testing.T) {
+	costly(t, manyUsers)
 	r := rules(domain.SendAttribute)
 	r.Sections = []domain.Section{{Key: "gold", Policy: policy(domain.SendCohort)}}
 	b := open(t, r)
@@ -310,6 +315,7 @@ func TestALiveCohortChangeHurriesItsUsersBulkChanges(t *testing.T) {
 
 // TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation, page by page.
 func TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation(t *testing.T) {
+	costly(t, manyUsers)
 	b := open(t, rules(domain.SendBoth))
 	for i := range 40 {
 		b.receive(event(fmt.Sprint("user-", i), fmt.Sprint("audience-", i%7), true, 1, received(time.Duration(i)*time.Second)))
@@ -358,6 +364,7 @@ func TestAUsersPageSaysWhatAChangeWaitsFor(t *testing.T) {
 // and restarts in any order: nothing is lost, and the due index is what the heads say. So it is with the lanes of
 // older files, which are those of very many jobs.
 func TestTurnsKeepTheStateWhole(t *testing.T) {
+	costly(t, manyEvents)
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()

@@ -34,6 +34,7 @@ func TestTheNetDifferenceIsOneOfValues(t *testing.T) {
 // TestAnArraySpelledInAnotherWayIsNotSentAgain: of a value too long to keep twice a digest of its bytes was kept, so
 // that another spelling of what MoEngage knows was sent to it again.
 func TestAnArraySpelledInAnotherWayIsNotSentAgain(t *testing.T) {
+	costly(t, manyStores)
 	for name, values := range map[string][3]string{
 		"blanks":             {`["shoes","hats","gloves"]`, `["shoes"]`, `[ "shoes", "hats",   "gloves" ]`},
 		"shorter than kept":  {`[ 1, 2, 3, 4, 5, 6 ]`, `[1]`, `[1,2,3,4,5,6]`},

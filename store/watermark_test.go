@@ -123,6 +123,7 @@ func TestAWatermarkCountsWhatWasOvertakenInARequest(t *testing.T) {
 
 // Only so many users are looked at. Then a watermark may be too early, but never too late.
 func TestAWatermarkOfManyUsersIsNeverTooLate(t *testing.T) {
+	costly(t, manyUsers)
 	b := open(t, rules(domain.SendAttribute))
 	b.floods("large", 3000, 2*time.Hour)
 	b.floods("large", 10, 3*time.Hour)
