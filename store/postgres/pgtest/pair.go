@@ -116,7 +116,7 @@ func (p *Pair) Return(t testing.TB) {
 	}
 	p.Primary.SQL(t, "alter system set synchronous_standby_names = '*'")
 	p.Primary.SQL(t, "select pg_reload_conf()")
-	last := p.Primary.SQL(t, "select pg_current_wal_insert_lsn()")
+	last := p.Primary.SQL(t, "select pg_current_wal_flush_lsn()")
 	for wait := 0; p.Primary.SQL(t, "select count(*) from pg_stat_replication where sync_state = 'sync' and flush_lsn >= '"+last+"'") != "1"; wait++ {
 		if wait == 1000 {
 			t.Fatal("the standby does not follow")

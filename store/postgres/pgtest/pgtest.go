@@ -136,7 +136,7 @@ func (s *Server) configure(settings []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "fsync = off\nfull_page_writes = off\nshared_buffers = 32MB\nunix_socket_directories = '%s'\n%s\n", s.dir, strings.Join(settings, "\n"))
+	_, err = fmt.Fprintf(f, "fsync = off\nfull_page_writes = off\nshared_buffers = 32MB\nwal_retrieve_retry_interval = 100ms\nunix_socket_directories = '%s'\n%s\n", s.dir, strings.Join(settings, "\n"))
 	if f.Close(); err != nil {
 		return err
 	}
