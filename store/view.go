@@ -21,6 +21,7 @@ import (
 	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
 )
 
 // View answers questions about a store, and changes nothing. Every method is a few short read transactions, so that the
@@ -35,7 +36,11 @@ type View struct {
 // OpenReadOnly opens the files of a stopped agent for inspection. It returns ErrNoData when there is no store in dir, and
 // ErrInUse when an agent has it.
 func OpenReadOnly(dir string) (v *View, err error) {
-	if err := boltfile.Guard(func() error { v, err = openReadOnly(dir); return err }); err != nil {
+	err = boltfile.Guard(func() error { v, err = openReadOnly(dir); return err })
+	if errors.Is(err, wire.ErrDamaged) || err != nil && boltfile.IsInvalid(err) {
+		err = fmt.Errorf("the data is damaged: %w: `personasync db check` lists the damage, and says what to do", err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return v, nil

@@ -105,9 +105,15 @@ func Lock(ctx context.Context, path string, how int, patience time.Duration, wai
 	}
 }
 
+// leastBytes is the size of the two meta pages. bbolt makes a database of an empty file, which it cannot to read only.
+const leastBytes = 2 * 4096
+
 // Open opens path. If the address space is limited (ENOMEM), it maps no more than the file's size. It returns
 // ErrInUse if the lock is not free within Patience.
 func Open(path string, mmap int, readOnly bool) (*bolt.DB, error) {
+	if info, err := os.Stat(path); err == nil && readOnly && info.Size() < leastBytes {
+		return nil, fmt.Errorf("open %s: %w: it has only %d bytes", filepath.Base(path), berrors.ErrInvalid, info.Size())
+	}
 	db, err := bolt.Open(path, 0o600, options(mmap, readOnly))
 	if errors.Is(err, syscall.ENOMEM) {
 		db, err = bolt.Open(path, 0o600, options(0, readOnly))
