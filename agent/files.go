@@ -192,5 +192,5 @@ func carryOut(ctx context.Context, s *store.Store, do func(*store.Store) error) 
 	if err == nil {
 		err = do(s)
 	}
-	return errors.Join(err, s.Close())
+	return errors.Join(store.ExplainDamage(err), s.Close())
 }

@@ -36,14 +36,18 @@ type View struct {
 // OpenReadOnly opens the files of a stopped agent for inspection. It returns ErrNoData when there is no store in dir, and
 // ErrInUse when an agent has it.
 func OpenReadOnly(dir string) (v *View, err error) {
-	err = boltfile.Guard(func() error { v, err = openReadOnly(dir); return err })
-	if errors.Is(err, wire.ErrDamaged) || err != nil && boltfile.IsInvalid(err) {
-		err = fmt.Errorf("the data is damaged: %w: `personasync db check` lists the damage, and says what to do", err)
-	}
-	if err != nil {
-		return nil, err
+	if err := boltfile.Guard(func() error { v, err = openReadOnly(dir); return err }); err != nil {
+		return nil, ExplainDamage(err)
 	}
 	return v, nil
+}
+
+// ExplainDamage adds to an error of damaged data what to do, and returns every other one as it is.
+func ExplainDamage(err error) error {
+	if err == nil || !errors.Is(err, wire.ErrDamaged) && !boltfile.IsInvalid(err) {
+		return err
+	}
+	return fmt.Errorf("the data is damaged: %w: `personasync db check` lists the damage, and says what to do", err)
 }
 
 func openReadOnly(dir string) (*View, error) {

@@ -66,7 +66,7 @@ func (l *Local) look(ctx context.Context, read func(*store.View) error) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	return read(v)
+	return store.ExplainDamage(read(v))
 }
 
 // inParts reads until done, and gives way to events between two parts.
