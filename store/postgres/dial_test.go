@@ -13,6 +13,7 @@ import (
 // TestAServerThatStandsStillKeepsNobody: each connection waited for the first server of the address until its timeout, so
 // that a term could not be renewed, nor a reader be answered, for as long as that one stood still.
 func TestAServerThatStandsStillKeepsNobody(t *testing.T) {
+	t.Parallel()
 	pair := pgtest.NewPair(t)
 	db := agent(t, Config{URL: pair.URL() + "&connect_timeout=600", Replicated: "no"})
 	created(t, db)
@@ -31,6 +32,7 @@ func TestAServerThatStandsStillKeepsNobody(t *testing.T) {
 // TestAnOldPrimaryThatRunsIsLeft: it stands first in the address, takes connections, and waits with each commit for a
 // standby that has left it. Agents stayed there, and none could take the term.
 func TestAnOldPrimaryThatRunsIsLeft(t *testing.T) {
+	t.Parallel()
 	pair := pgtest.NewPair(t)
 	door := agent(t, Config{URL: pair.URL(), Replicated: "no", TTL: time.Second})
 	first := created(t, agent(t, Config{URL: pair.URL(), Replicated: "no", TTL: time.Second}))
@@ -46,6 +48,7 @@ func TestAnOldPrimaryThatRunsIsLeft(t *testing.T) {
 
 // TestAReaderThatWaitsForAServerThatIsGoneEnds with the role of its agent: the next role waited for it, for 45 s.
 func TestAReaderThatWaitsForAServerThatIsGoneEnds(t *testing.T) {
+	t.Parallel()
 	pair := pgtest.NewPair(t)
 	db := agent(t, Config{URL: pair.URL(), Replicated: "no"})
 	must(t, db.Create(t.Context(), newTerm(t, db), 7, buckets, func(engine.Tx) error { return nil }))

@@ -254,6 +254,7 @@ func createOnPair(t *testing.T) (*pgtest.Pair, *DB, *State) {
 // TestWhatIsReadBackIsConfirmed: a commit whose wait for the standby was cut short is not taken for written before the
 // standby has it. Here it never gets it.
 func TestWhatIsReadBackIsConfirmed(t *testing.T) {
+	t.Parallel()
 	p, db, s := createOnPair(t)
 	if err := s.Update(put("k", "v")); err != nil {
 		t.Fatal(err)
@@ -287,6 +288,7 @@ func TestWhatIsReadBackIsConfirmed(t *testing.T) {
 }
 
 func TestACommitThatTheStandbyDoesNotConfirmIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	p, db, s := createOnPair(t)
 	p.Standby.Stop(t)
 	written := make(chan error, 1)

@@ -50,6 +50,7 @@ func TestTheHealthOfAServer(t *testing.T) {
 }
 
 func TestTheHealthOfAPair(t *testing.T) {
+	t.Parallel()
 	pair := pgtest.NewPair(t)
 	db := agent(t, Config{URL: pair.URL(), Replicated: "standby"})
 	eventually(t, "the standby counts as synchronous", func() bool {

@@ -346,6 +346,7 @@ func TestADoorAheadOfThePartitionsSaysWhy(t *testing.T) {
 
 // TestAnAppendBehindALockSaysWhy: it was reported as more events than can be written.
 func TestAnAppendBehindALockSaysWhy(t *testing.T) {
+	t.Parallel()
 	in, _ := inbox(t)
 	must(t, in.Append(t.Context(), event("ann")))
 	c, err := in.db.connect(t.Context())
@@ -480,6 +481,7 @@ func TestACommitWithoutAnAnswerIsInDoubt(t *testing.T) {
 // TestACancelledWaitForTheStandbyIsNoSuccess: the standby is gone, an administrator cancels the statement that waits for
 // it, and PostgreSQL answers the commit with success and a warning.
 func TestACancelledWaitForTheStandbyIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	pair := pgtest.NewPair(t)
 	u, err := url.Parse(pair.Primary.URL())
 	must(t, err)

@@ -275,6 +275,7 @@ func TestARenewalFindsOutThatAnotherHasTheTerm(t *testing.T) {
 
 // TestAnAgentWaitsForADatabaseThatIsAway: it says so once, and has the term when the database is back.
 func TestAnAgentWaitsForADatabaseThatIsAway(t *testing.T) {
+	t.Parallel()
 	address := pgtest.URL(t)
 	p := newProxy(t, address)
 	db := agent(t, Config{URL: p.URL(), Host: "a", TTL: time.Hour})
@@ -352,6 +353,7 @@ func TestAServerThatLacksTheTermIsLeftAlone(t *testing.T) {
 
 // TestADoorTakesOverFromAServerThatStandsStill: its question about the term is never answered, and no connection ends.
 func TestADoorTakesOverFromAServerThatStandsStill(t *testing.T) {
+	t.Parallel()
 	address := pgtest.URL(t)
 	p := newProxy(t, address)
 	writer := leads(t, agents(t, address, 3*time.Second, 1)[0])

@@ -136,6 +136,7 @@ func refused(t *testing.T, what string, c Config, want ...string) {
 }
 
 func TestAStoreBehindTLSAndSCRAM(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t)
 	for what, c := range map[string]Config{
 		"password":                s.config(),
@@ -171,6 +172,7 @@ func (s *secured) clientConfig(t *testing.T, by *authority, valid time.Duration)
 
 // TestAServerThatIsNotProvenSaysWhatToDo: the advice about a firewall belongs to a server that does not answer.
 func TestAServerThatIsNotProvenSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t)
 	other := newAuthority(t, "other")
 	garbage := filepath.Join(t.TempDir(), "garbage")
