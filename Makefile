@@ -9,7 +9,7 @@ race:
 	CGO_ENABLED=1 go test -race ./...
 
 # The package store, of which `go test ./...` leaves out what is costly: more random days, and on PostgreSQL the tests of
-# many stores, days, users or transactions. About three minutes; needs PostgreSQL installed (apt-get install postgresql).
+# many stores, days, users or transactions. About five minutes; needs PostgreSQL installed (apt-get install postgresql).
 #	PERSONASYNC_SEEDS=50 make store-in-full	so many random days of each kind
 .PHONY: store-in-full
 store-in-full: export PERSONASYNC_IN_FULL = 1
