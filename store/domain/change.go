@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -93,8 +94,8 @@ func (s State) String() string {
 	return ""
 }
 
-// StateNames lists the names of all states.
-func StateNames() []string { return stateNames[1:] }
+// StateNames lists the names of all states. The list is the caller's.
+func StateNames() []string { return slices.Clone(stateNames[1:]) }
 
 // ParseState reads a state's name.
 func ParseState(name string) (State, bool) {

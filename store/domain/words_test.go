@@ -443,3 +443,11 @@ func TestNumbersOnDiskStay(t *testing.T) {
 		t.Error("ways of sending")
 	}
 }
+
+// TestAListOfStatesIsItsCallersOwn: the completion of --state sorted out of it what did not match, and no state was "parked" after.
+func TestAListOfStatesIsItsCallersOwn(t *testing.T) {
+	clear(StateNames())
+	if s, ok := ParseState("parked"); !ok || s != StateParked {
+		t.Errorf("parked is %v, %v", s, ok)
+	}
+}
