@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -33,7 +34,8 @@ var serverAdvice = map[string]string{
 const (
 	loginAdvice = "see that user and password of the address are right, and that pg_hba.conf there lets this user in from here; " +
 		"where it asks for encryption write sslmode=verify-full, and where it asks for a certificate of this user sslcert and sslkey, one that its ssl_ca_file has signed"
-	readOnlyAdvice = "start the primary, or promote a standby; name every server of the cluster in the address (host1,host2), so that the one that takes writes is found; " +
+	certificateAdvice = "see that sslcert and sslkey in the address name a certificate of this user that is valid, and that ssl_ca_file there knows who signed it"
+	readOnlyAdvice    = "start the primary, or promote a standby; name every server of the cluster in the address (host1,host2), so that the one that takes writes is found; " +
 		"if this one should take them, see default_transaction_read_only there"
 )
 
@@ -84,7 +86,9 @@ func wayAdvice(err error) string {
 	case errors.As(err, &invalid):
 		return "have the certificate of the server renewed there, and see that the clock of this machine is right"
 	case refusesCertificate(err):
-		return "see that sslcert and sslkey in the address name a certificate of this user that is valid, and that ssl_ca_file there knows who signed it"
+		return certificateAdvice
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // that overtook its reason, if it refuses a certificate
+		return "look into the log of PostgreSQL for why it ended the connection; if that is about a certificate, " + certificateAdvice
 	case offersNoTLS(err):
 		return "have an administrator set ssl = on there, with a certificate"
 	case errors.As(err, new(*net.DNSError)):

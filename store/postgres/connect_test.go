@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -213,6 +215,7 @@ func TestTheAdviceFitsTheCause(t *testing.T) {
 		"that this machine can resolve it":        explain(&net.DNSError{Err: "no such host"}),
 		"takes connections when that is over":     explain(&pgconn.PgError{Code: stateStarting}),
 		"a firewall lets this machine through":    explain(context.DeadlineExceeded),
+		"look into the log of PostgreSQL":         explain(fmt.Errorf("failed to write startup message: %w", &net.OpError{Op: "write", Err: syscall.ECONNRESET})),
 		"start the primary, or promote a standby": explain(errReadOnlyServer),
 	} {
 		if !strings.Contains(err.Error(), want) || strings.Contains(want, "firewall") != strings.Contains(err.Error(), "firewall") || strings.Contains(err.Error(), "the disk is full") {
