@@ -77,7 +77,7 @@ func TestPostgres(t *testing.T) {
 var (
 	noClock = edit{"../store/postgres/term.go", "until := sent.Add(t.db.TTL - t.db.TTL/5)", "until := sent.Add(time.Hour)"}
 	noFence = []edit{noClock, {"../store/postgres/term.go", "\tlocked := false\n", "\tlocked := true\n"},
-		{"../store/postgres/term.go", "if err == nil && !held {\n\t\terr = fmt", "if err == nil && !held && t == nil {\n\t\terr = fmt"}}
+		{"../store/postgres/term.go", "if err == nil && until == 0 {\n\t\terr = fmt", "if err == nil && until == 0 && t == nil {\n\t\terr = fmt"}}
 )
 
 // TestPostgresWhenAClockStandsStill has the fence alone protect the state.
