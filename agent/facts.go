@@ -21,6 +21,7 @@ import (
 // facts are what conditions are judged by beyond the store.
 type facts struct {
 	*parts
+	runner   *condition.Runner
 	noSocket string // why the service manager's socket was not inherited; "" if it was, or if there is none
 	lost     func() []condition.LostSocket
 	missed   missedRuns
@@ -32,7 +33,7 @@ type facts struct {
 func (f *facts) process() condition.Process {
 	now, c, health, plan := time.Now(), f.config.Load(), f.senders.Health(), f.scheduler.Plan()
 	p := condition.Process{
-		Unready: f.readiness.unready(), Started: f.started, Runner: runner(),
+		Unready: f.readiness.unready(), Started: f.started, Runner: f.runner,
 		NextFlush: nextFlush(plan),
 		MoEngage:  reachability(health, now),
 		Deleting:  reachability(f.senders.Deleting(), now),

@@ -174,7 +174,7 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 
 // connect gives the parts what looks at them from outside, and opens the listeners.
 func (p *process) connect(ctx context.Context, c *config.Config) error {
-	facts := &facts{parts: p.parts, noSocket: p.o.Missed, lost: p.listeners.lostSockets}
+	facts := &facts{parts: p.parts, runner: runner(), noSocket: p.o.Missed, lost: p.listeners.lostSockets}
 	runs, err := runsOf(&p.store.View)
 	if err != nil {
 		return err

@@ -101,8 +101,8 @@ func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	return in, nil
 }
 
-// Connect opens the connection of the appends, before readers may have the last one that the server gives. It is called before
-// the first append.
+// Connect opens the connection of the appends. A caller that does so before the first append has it before readers may have the
+// last one that the server gives.
 func (in *Log) Connect(ctx context.Context) (err error) {
 	in.moves = in.db.pool.moves.Load()
 	in.conn, err = in.db.connect(ctx)
@@ -145,16 +145,14 @@ func (in *Log) commit(group groupcommit.Group) error {
 	if many > perPartition {
 		return fmt.Errorf("%d records are too many for one append: append at most %d at a time", many, perPartition)
 	}
-	if moves := in.db.pool.moves.Load(); moves != in.moves {
+	if in.db.pool.moves.Load() != in.moves {
 		closeNow(in.conn)
-		in.conn, in.moves = nil, moves
+		in.conn = nil
 	}
 	if in.conn == nil {
-		conn, err := in.db.connect(ctx)
-		if err != nil {
+		if err := in.Connect(ctx); err != nil {
 			return err
 		}
-		in.conn = conn
 	}
 	conn, first := in.conn, uint64(0)
 	_ = warned(conn) // of before
