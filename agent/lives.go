@@ -117,8 +117,8 @@ func connectStore(ctx context.Context, c *config.Config, o RunOptions) (*store.S
 	return shared, nil
 }
 
-// outside tells people what the writer cannot: that no agent writes, that this one cannot open its store, and what is wrong
-// with its own configuration. It lives as long as the process, so that the one that told of a beginning tells of the end, even
+// outside sends the notifications that the writer cannot send: no agent writes, this agent cannot open its store, or its own
+// configuration is wrong. It lives as long as the process, so that the one that told of a beginning tells of the end, even
 // if it is the writer by then. The heartbeat is the writer's: it proves that changes leave.
 type outside struct {
 	*notify.Notifier
