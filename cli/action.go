@@ -12,7 +12,6 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
 	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
@@ -121,14 +120,7 @@ func (a *action) run(env *command.Env, c *urfave.Context) (err error) {
 			return exit.Usage("%w", err)
 		}
 	}
-	places, err := env.LoadPlaces(c)
-	if err != nil {
-		return err
-	}
-	client, err := agent.DialAgent(c.Context, places, env.Version)
-	if errors.Is(err, api.ErrNotRunning) {
-		return fmt.Errorf("%w: changes are changed by it alone; start it with `personasync run`", err)
-	}
+	client, err := env.Dial(c, "changes are changed by it alone; start it with `personasync run`")
 	if err != nil {
 		return err
 	}
@@ -235,9 +227,6 @@ func exportCommand(env *command.Env) *urfave.Command {
 }
 
 func outboxExport(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	filter, err := command.Filter(c)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func audienceCommand(env *command.Env) *urfave.Command {
 				Description: "KEY is a key or an id. A trait has no members.\n\n" +
 					"Example: personasync audience members high_value_shoppers --limit 1000",
 				Flags:  []urfave.Flag{command.LimitFlag("members"), command.WideFlag(), command.JSONFlag(), command.CSVFlag()},
-				Action: env.Action(audienceMembers),
+				Action: env.Action(audienceMembers, "the KEY of an audience"),
 			},
 			audienceHistoryCommand(env),
 			transitionsCommand(env),
@@ -45,9 +45,6 @@ func audienceCommand(env *command.Env) *urfave.Command {
 }
 
 func audienceList(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	conf, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
@@ -166,9 +163,6 @@ var memberTable = []term.Column{{Title: "USER"}, {Title: "SINCE"}}
 func memberRow(v domain.MemberInfo) []string { return []string{v.User, v.Since} }
 
 func audienceMembers(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the KEY of an audience"); err != nil {
-		return err
-	}
 	n, err := command.Limit(c)
 	if err != nil {
 		return err

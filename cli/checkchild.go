@@ -16,12 +16,9 @@ func checkFilesCommand(env *command.Env) *urfave.Command {
 		Name:   command.CheckFiles,
 		Hidden: true,
 		Usage:  "read the database files of a directory, and print their faults",
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c, "a directory"); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			return store.AnswerCheck(c.Context, env.Out, c.Args().First())
-		},
+		}, "a directory"),
 	}
 }
 
@@ -30,13 +27,10 @@ func proveBackupCommand(env *command.Env) *urfave.Command {
 		Name:   command.ProveBackup,
 		Hidden: true,
 		Usage:  "restore a backup into a scratch folder, check the result, and remove it",
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c, "a backup", "a folder"); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			_ = unix.Setpriority(unix.PRIO_PGRP, 0, afterIngest) // a unit's filter of system calls may refuse it
 			return store.AnswerProof(c.Context, env.Out, c.Args().Get(0), c.Args().Get(1))
-		},
+		}, "a backup", "a folder"),
 	}
 }
 

@@ -70,17 +70,14 @@ func completionCommand(env *command.Env) *urfave.Command {
 		Description: "Example: personasync completion bash > /etc/bash_completion.d/personasync\n" +
 			"         personasync completion zsh > \"${fpath[1]}/_personasync\"\n" +
 			"         personasync completion fish > ~/.config/fish/completions/personasync.fish",
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c, "a shell: bash, zsh or fish"); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			script, ok := completionScripts[c.Args().First()]
 			if !ok {
 				return exit.Usage("there is no completion for %q: bash, zsh or fish", c.Args().First())
 			}
 			_, err := fmt.Fprint(env.Out, script)
 			return err
-		},
+		}, "a shell: bash, zsh or fish"),
 	}
 }
 

@@ -42,7 +42,7 @@ func configCommand(env *command.Env) *urfave.Command {
 				ArgsUsage: "[FILE]",
 				Description: "FILE is agent.toml by default; - is standard output. An existing file is not changed.\n\n" +
 					"Example: personasync config init /etc/personasync/agent.toml",
-				Action: env.Action(configInit),
+				Action: env.Action(configInit, "[FILE]"),
 			},
 			configTestCommand(env),
 		},
@@ -58,9 +58,6 @@ type checked struct {
 }
 
 func configCheck(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	path, err := env.FindConfig(c)
 	if err != nil {
 		return err
@@ -122,9 +119,6 @@ func fileText(path string) string {
 }
 
 func configShow(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	conf, err := env.Load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return agent.DeniedConfig(err)
@@ -148,9 +142,6 @@ func configInit(env *command.Env, c *urfave.Context) error {
 	path := "agent.toml"
 	if c.NArg() > 0 {
 		path = c.Args().First()
-	}
-	if c.NArg() > 1 {
-		return command.Arguments(c, "FILE")
 	}
 	if path == "-" {
 		_, err := env.Out.Write(config.Example())

@@ -27,14 +27,11 @@ func configTestCommand(env *command.Env) *urfave.Command {
 			&urfave.BoolFlag{Name: "update", Usage: "write the expectations, and do not compare", DisableDefaultText: true},
 			command.JSONFlag(),
 		},
-		Action: env.Action(configTest),
+		Action: env.Action(configTest, "a DIR with cases"),
 	}
 }
 
 func configTest(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "a DIR with cases"); err != nil {
-		return err
-	}
 	dir := c.Args().First()
 	names, err := cases.List(dir)
 	if err != nil {

@@ -50,7 +50,7 @@ func dbCommand(env *command.Env) *urfave.Command {
 					"backup. It contains user ids, also of users who are forgotten later.\n\n" +
 					"Example: personasync db backup /var/backups/personasync-$(date +%F).tar",
 				Flags:  []urfave.Flag{command.JSONFlag()},
-				Action: env.Action(dbBackup),
+				Action: env.Action(dbBackup, "FILE"),
 			},
 			dbRestoreCommand(env),
 			dbMoveCommand(env),
@@ -68,9 +68,6 @@ func onFiles(env *command.Env, c *urfave.Context, work string) error {
 }
 
 func dbCheck(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	return env.Upkeep(c, func(u api.Upkeep, _ string, bar *term.Bar) error {
 		r, err := u.Check(c.Context, bar.Tell)
 		if bar.End(); err != nil {
@@ -92,9 +89,6 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 }
 
 func dbCompact(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	if err := onFiles(env, c, "compact"); err != nil {
 		return err
 	}
@@ -113,9 +107,6 @@ func dbCompact(env *command.Env, c *urfave.Context) error {
 }
 
 func dbBackup(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "FILE"); err != nil {
-		return err
-	}
 	if err := onFiles(env, c, "backup"); err != nil {
 		return err
 	}

@@ -18,11 +18,8 @@ func demoCommand(env *command.Env) *urfave.Command {
 		Flags: []urfave.Flag{
 			&urfave.BoolFlag{Name: "keep", Usage: "keep the agent running afterwards, to look around", DisableDefaultText: true},
 		},
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			return demo.Run(c.Context, env.Terminal, env.Version, c.Bool("keep"))
-		},
+		}),
 	}
 }

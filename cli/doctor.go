@@ -35,9 +35,6 @@ func doctorCommand(env *command.Env) *urfave.Command {
 }
 
 func diagnose(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	path, err := env.FindConfig(c)
 	if err != nil {
 		return err

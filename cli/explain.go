@@ -21,7 +21,7 @@ func explainCommand(env *command.Env) *urfave.Command {
 			"MoEngage names it. Without CODE, all of them are listed. Needs no configuration.\n\n" +
 			"Example: personasync outbox explain-code 413",
 		Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
-		Action: env.Action(explainCode),
+		Action: func(c *urfave.Context) error { return explainCode(env, c) },
 	}
 }
 

@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"personasync/cli/internal/drain"
-
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
 	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/cli/internal/command"
+	"personasync/cli/internal/drain"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
@@ -36,10 +34,7 @@ func flushCommand(env *command.Env) *urfave.Command {
 			&urfave.DurationFlag{Name: "timeout", Usage: "with --wait: give up after `D`", DefaultText: "never"},
 			command.LimitFlag("users of a dry run"), command.JSONFlag(),
 		},
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			if _, err := command.Computation(c); err != nil {
 				return err
 			}
@@ -52,19 +47,12 @@ func flushCommand(env *command.Env) *urfave.Command {
 				return dryRun(env, c)
 			}
 			return runFlush(env, c)
-		},
+		}),
 	}
 }
 
 func runFlush(env *command.Env, c *urfave.Context) (err error) {
-	places, err := env.LoadPlaces(c)
-	if err != nil {
-		return err
-	}
-	client, err := agent.DialAgent(c.Context, places, env.Version)
-	if errors.Is(err, api.ErrNotRunning) {
-		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or print the requests that it would send with --dry-run", err)
-	}
+	client, err := env.Dial(c, "only a running agent sends; start it with `personasync run`, or print the requests that it would send with --dry-run")
 	if err != nil {
 		return err
 	}

@@ -29,14 +29,11 @@ func forgetCommand(env *command.Env) *urfave.Command {
 		Flags: []urfave.Flag{
 			&urfave.BoolFlag{Name: "moengage", Usage: "delete the user at MoEngage, too", DisableDefaultText: true}, command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
-		Action: env.Action(userForget),
+		Action: env.Action(userForget, "the ID of a user"),
 	}
 }
 
 func userForget(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the ID of a user"); err != nil {
-		return err
-	}
 	id := c.Args().First()
 	if len(id) > domain.MaxUserID {
 		return exit.Usage("an id has %d bytes at most", domain.MaxUserID)
@@ -112,18 +109,12 @@ func deletionsCommand(env *command.Env) *urfave.Command {
 			"of it. Give an ID to see the deletions of that user. The list is kept for ever.\n\n" +
 			"Example: personasync user deletions usr_48213 --json",
 		Flags:  []urfave.Flag{command.StateFlag(""), command.LimitFlag("deletions"), command.WideFlag(), command.JSONFlag(), command.CSVFlag()},
-		Action: env.Action(userDeletions),
+		Action: env.Action(userDeletions, "[ID]"),
 	}
 }
 
 func userDeletions(env *command.Env, c *urfave.Context) error {
-	f := domain.DeletionFilter{State: c.String("state")}
-	if c.Args().Present() {
-		if err := command.Arguments(c, "the ID of a user"); err != nil {
-			return err
-		}
-		f.User = domain.CleanID(c.Args().First())
-	}
+	f := domain.DeletionFilter{State: c.String("state"), User: domain.CleanID(c.Args().First())}
 	n, err := command.Limit(c)
 	if err != nil {
 		return err

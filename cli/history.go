@@ -21,7 +21,7 @@ func audienceHistoryCommand(env *command.Env) *urfave.Command {
 			"first. The current memberships are always shown.\n\n" +
 			"Example: personasync audience history usr_48213",
 		Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
-		Action: env.Action(audienceHistory),
+		Action: env.Action(audienceHistory, "the ID of a user"),
 	}
 }
 
@@ -40,9 +40,6 @@ type passageChange struct {
 }
 
 func audienceHistory(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the ID of a user"); err != nil {
-		return err
-	}
 	id := c.Args().First()
 	return env.Inspect(c, func(i api.Inspector) error {
 		u, err := findUser(c.Context, i, id)

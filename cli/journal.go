@@ -23,7 +23,7 @@ func userHistoryCommand(env *command.Env) *urfave.Command {
 			"without an enter or an exit. Values of traits have no history.\n\n" +
 			"Example: personasync user history usr_48213 --audience high_value_shoppers --since 2026-05-01",
 		Flags:  append([]urfave.Flag{&urfave.StringFlag{Name: "audience", Usage: "only of the audience with this `KEY` or id"}}, journalFlags()...),
-		Action: env.Action(userHistory),
+		Action: env.Action(userHistory, "the ID of a user"),
 	}
 }
 
@@ -35,7 +35,7 @@ func transitionsCommand(env *command.Env) *urfave.Command {
 		Description: "Newest first, as far back as [history] keeps it. `user history` also shows what MoEngage was told.\n\n" +
 			"Example: personasync audience transitions high_value_shoppers --since 2026-05-01 --until 2026-05-04 --csv",
 		Flags:  journalFlags(),
-		Action: env.Action(audienceTransitions),
+		Action: env.Action(audienceTransitions, "the KEY of an audience"),
 	}
 }
 
@@ -44,9 +44,6 @@ func journalFlags() []urfave.Flag {
 }
 
 func userHistory(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the ID of a user"); err != nil {
-		return err
-	}
 	f := domain.JournalFilter{User: c.Args().First(), Computation: c.String("audience")}
 	return env.Inspect(c, func(i api.Inspector) error {
 		u, err := findUser(c.Context, i, f.User) // its id as it is stored
@@ -63,9 +60,6 @@ func userHistory(env *command.Env, c *urfave.Context) error {
 }
 
 func audienceTransitions(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the KEY of an audience"); err != nil {
-		return err
-	}
 	return env.Inspect(c, func(i api.Inspector) error {
 		return printJournal(env, c, i, domain.JournalFilter{Computation: c.Args().First()}, journal.AudienceTable, journal.AudienceRow)
 	})

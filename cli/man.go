@@ -14,13 +14,10 @@ func manCommand(env *command.Env) *urfave.Command {
 		Name:        "man",
 		Usage:       "print the manual page",
 		Description: "Example: personasync man | man -l -",
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			_, err := fmt.Fprint(env.Out, manPage(c.App), manEnd)
 			return err
-		},
+		}),
 	}
 }
 

@@ -37,14 +37,11 @@ func dbMoveCommand(env *command.Env) *urfave.Command {
 			&urfave.StringFlag{Name: "schema", Usage: "the `NAME` of the schema in the database", Value: config.Default().Store.Schema},
 			command.JSONFlag(),
 		},
-		Action: env.Action(dbMove),
+		Action: env.Action(dbMove, "URL or DIR"),
 	}
 }
 
 func dbMove(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "URL or DIR"); err != nil {
-		return err
-	}
 	places, err := env.Load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return err

@@ -33,9 +33,6 @@ func notifyCommand(env *command.Env) *urfave.Command {
 }
 
 func testNotify(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err

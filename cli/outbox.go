@@ -29,7 +29,7 @@ func outboxCommand(env *command.Env) *urfave.Command {
 					"Example: personasync outbox list --state parked --computation high_value_shoppers",
 				Flags: append(append([]urfave.Flag{command.StateFlag("pending")}, command.FilterFlags()...),
 					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag(), command.CSVFlag()),
-				Action: env.Action(outboxList),
+				Action: func(c *urfave.Context) error { return outboxList(env, c) },
 			},
 			{
 				Name:      "show",
@@ -39,7 +39,7 @@ func outboxCommand(env *command.Env) *urfave.Command {
 					"last answer, and the change that replaced it, if any.\n\n" +
 					"Example: personasync outbox show 9c41e2f0-3e8-0",
 				Flags:  []urfave.Flag{command.JSONFlag()},
-				Action: env.Action(outboxShow),
+				Action: env.Action(outboxShow, "the ID of a change"),
 			},
 			{
 				Name:  "stats",
@@ -133,9 +133,6 @@ func whyText(v domain.ChangeInfo) string {
 }
 
 func outboxShow(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the ID of a change"); err != nil {
-		return err
-	}
 	id, err := domain.ParseID(c.Args().First())
 	if err != nil {
 		return exit.Usage("%w", err)
@@ -251,9 +248,6 @@ func first(list []string) string {
 }
 
 func outboxStats(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	filter, err := command.Filter(c)
 	if err != nil {
 		return err

@@ -47,9 +47,6 @@ func resumeCommand(env *command.Env) *urfave.Command {
 }
 
 func outboxPause(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	var length time.Duration
 	if c.IsSet("for") {
 		ok := false
@@ -74,9 +71,6 @@ func outboxPause(env *command.Env, c *urfave.Context) error {
 }
 
 func outboxResume(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	computation := c.String("computation")
 	return env.Pauser(c, func(d agent.Data) error {
 		was, err := d.Resume(c.Context, computation)

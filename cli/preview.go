@@ -39,7 +39,7 @@ func previewCommand(env *command.Env) *urfave.Command {
 			&urfave.StringFlag{Name: "received", Usage: "read it as if it came at `TIME`, such as 2026-03-14T09:26:53Z (default: now)"},
 			command.JSONFlag(),
 		},
-		Action: env.Action(previewDelivery),
+		Action: env.Action(previewDelivery, "a FILE with an event, or - for standard input"),
 	}
 }
 
@@ -48,9 +48,6 @@ func pathFlag() *urfave.StringFlag {
 }
 
 func previewDelivery(env *command.Env, c *urfave.Context) (err error) {
-	if err := command.Arguments(c, "a FILE with an event, or - for standard input"); err != nil {
-		return err
-	}
 	q := api.PreviewQuery{Path: c.String("path")}
 	if q.Received, err = receivedTime(c.String("received")); err != nil {
 		return err

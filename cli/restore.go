@@ -36,14 +36,11 @@ func dbRestoreCommand(env *command.Env) *urfave.Command {
 			&urfave.StringFlag{Name: "unit", Usage: "stop and start this `UNIT` of systemd (default: the one that runs with this configuration)"},
 			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
-		Action: env.Action(dbRestore),
+		Action: env.Action(dbRestore, "FILE"),
 	}
 }
 
 func dbRestore(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "FILE"); err != nil {
-		return err
-	}
 	places, err := env.Load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return err
@@ -121,10 +118,7 @@ func putBackCommand(env *command.Env) *urfave.Command {
 		Name:   putBack,
 		Hidden: true,
 		Usage:  "make the data that a restore set aside the data again",
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c, "the folder previous-TIME"); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			places, err := env.Load(c, config.LoadWithoutSecrets)
 			if err != nil {
 				return err
@@ -134,6 +128,6 @@ func putBackCommand(env *command.Env) *urfave.Command {
 				return command.InUse(err)
 			}
 			return term.PrintJSON(env.Out, aside)
-		},
+		}, "the folder previous-TIME"),
 	}
 }

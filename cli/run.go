@@ -28,9 +28,6 @@ func runCommand(env *command.Env) *urfave.Command {
 }
 
 func runAgent(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	// Go ends a panic, and a SIGABRT of the watchdog, with exit code 2, which means here that a restart does not
 	// help. So the process prints the same dump, and then ends by the signal.
 	debug.SetTraceback("crash")

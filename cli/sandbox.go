@@ -42,9 +42,6 @@ func sandboxCommand(env *command.Env) *urfave.Command {
 }
 
 func runSandbox(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	options := sandbox.Options{
 		WorkspaceID: c.String("workspace-id"), APIKey: c.String("api-key"),
 		Latency: c.Duration("latency"), Delay: c.Duration("delay"),

@@ -29,9 +29,6 @@ func scheduleCommand(env *command.Env) *urfave.Command {
 }
 
 func showSchedule(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	n := c.Int("next")
 	if n < 1 || n > api.MaxNext {
 		return exit.Usage("--next is from 1 to %d, not %d", api.MaxNext, n)
@@ -47,14 +44,14 @@ func showSchedule(env *command.Env, c *urfave.Context) error {
 		if len(jobs) == 0 {
 			env.Remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
 		}
-		if err := printJobs(env.Terminal, jobs, n, c.Bool("wide")); err != nil {
+		if err := printJobs(env.Terminal, jobs, c.Bool("wide")); err != nil {
 			return err
 		}
 		return printFailures(env.Terminal, jobs)
 	})
 }
 
-func printJobs(w *term.Terminal, jobs []api.JobInfo, n int, wide bool) error {
+func printJobs(w *term.Terminal, jobs []api.JobInfo, wide bool) error {
 	t := w.NewTable(wide, term.Column{Title: "JOB", Flexible: true}, term.Column{Title: "SPEC", Flexible: true}, term.Column{Title: "LAST RUN"},
 		term.Column{Title: "MISSED", Right: true}, term.Column{Title: "NEXT RUN"}, term.Column{Title: "UTC"})
 	var rows [][]string

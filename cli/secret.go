@@ -30,7 +30,7 @@ func secretCommand(env *command.Env) *urfave.Command {
 				&urfave.BoolFlag{Name: "plain", Usage: "do not encrypt a credential, so that it can be copied to another host", DisableDefaultText: true},
 				command.JSONFlag(),
 			},
-			Action: env.Action(setSecret),
+			Action: func(c *urfave.Context) error { return setSecret(env, c) },
 		}},
 	}
 }

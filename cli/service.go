@@ -41,7 +41,7 @@ func serviceCommand(env *command.Env) *urfave.Command {
 				Description: "FILE is personasync.service unless given, or one of\n   " + strings.Join(service.Files()[1:], "\n   ") + "\n\n" +
 					"Example: personasync service print personasync.socket",
 				Flags:  []urfave.Flag{command.JSONFlag()},
-				Action: env.Action(servicePrint),
+				Action: env.Action(servicePrint, "[FILE]"),
 			},
 		},
 	}
@@ -51,9 +51,6 @@ func servicePrint(env *command.Env, c *urfave.Context) error {
 	name := service.Files()[0]
 	if c.NArg() > 0 {
 		name = c.Args().First()
-	}
-	if c.NArg() > 1 {
-		return command.Arguments(c, "FILE")
 	}
 	text := service.File(name, "/usr/bin/personasync")
 	if text == "" {
@@ -67,15 +64,9 @@ func servicePrint(env *command.Env, c *urfave.Context) error {
 }
 
 func serviceInstall(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	return service.Install(c.Context, c.String("root"), env.Out)
 }
 
 func serviceUninstall(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	return service.Uninstall(c.Context, c.String("root"), env.Out, env.Remark)
 }

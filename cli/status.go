@@ -34,10 +34,7 @@ func statusCommand(env *command.Env) *urfave.Command {
 			&urfave.BoolFlag{Name: "check", Usage: "print one line, and report the health by the exit code", DisableDefaultText: true},
 			command.JSONFlag(),
 		},
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			switch {
 			case c.Bool("check"):
 				return checkStatus(env, c)
@@ -54,7 +51,7 @@ func statusCommand(env *command.Env) *urfave.Command {
 				}
 				return printStatus(env.Terminal, s, time.Now())
 			})
-		},
+		}),
 	}
 }
 

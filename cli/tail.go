@@ -39,9 +39,6 @@ func tailCommand(env *command.Env) *urfave.Command {
 }
 
 func runTail(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c); err != nil {
-		return err
-	}
 	n, err := command.Limit(c)
 	if err != nil {
 		return err

@@ -28,15 +28,12 @@ func userCommand(env *command.Env) *urfave.Command {
 			Description: "Put -- before an id that begins with a dash.\n\n" +
 				"Example: personasync user show usr_48213",
 			Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
-			Action: env.Action(userShow),
+			Action: env.Action(userShow, "the ID of a user"),
 		}, userHistoryCommand(env), userVerifyCommand(env), deletionsCommand(env), forgetCommand(env)},
 	}
 }
 
 func userShow(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the ID of a user"); err != nil {
-		return err
-	}
 	id := c.Args().First()
 	return env.Inspect(c, func(i api.Inspector) error {
 		u, err := findUser(c.Context, i, id)

@@ -3,13 +3,10 @@ package cli
 import (
 	"cmp"
 	"errors"
-	"fmt"
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
 	"personasync/agent/api"
-	"personasync/agent/config"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -34,14 +31,11 @@ func audienceVerifyCommand(env *command.Env) *urfave.Command {
 			&urfave.DurationFlag{Name: "settle", Value: api.DefaultSettle, Usage: "leave out users with a change sent less than `D` ago"},
 			command.LimitFlag("differences"), command.WideFlag(), command.JSONFlag(),
 		},
-		Action: env.Action(audienceVerify),
+		Action: env.Action(audienceVerify, "the KEY of an audience or trait"),
 	}
 }
 
 func audienceVerify(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the KEY of an audience or trait"); err != nil {
-		return err
-	}
 	shown, err := command.Limit(c)
 	if err != nil {
 		return err
@@ -54,7 +48,7 @@ func audienceVerify(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return askReader(env, c, places, func(client *api.Client) error {
+	return askReader(env, c, func(client *api.Client) error {
 		bar := env.Progress()
 		bar.Unit = verification.Users
 		r, err := client.Verify(c.Context, o, bar.Tell)
@@ -69,11 +63,8 @@ func audienceVerify(env *command.Env, c *urfave.Context) error {
 }
 
 // askReader asks the running agent, which reads users back from MoEngage.
-func askReader(env *command.Env, c *urfave.Context, places *config.Config, ask func(*api.Client) error) (err error) {
-	client, err := agent.DialAgent(c.Context, places, env.Version)
-	if errors.Is(err, api.ErrNotRunning) {
-		return fmt.Errorf("%w: it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`", err)
-	}
+func askReader(env *command.Env, c *urfave.Context, ask func(*api.Client) error) (err error) {
+	client, err := env.Dial(c, "it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`")
 	if err != nil {
 		return err
 	}
@@ -114,23 +105,16 @@ func userVerifyCommand(env *command.Env) *urfave.Command {
 			&urfave.DurationFlag{Name: "settle", Value: api.DefaultSettle, Usage: "do not judge a computation with a change sent less than `D` ago"},
 			command.WideFlag(), command.JSONFlag(),
 		},
-		Action: env.Action(userVerify),
+		Action: env.Action(userVerify, "the ID of a user"),
 	}
 }
 
 func userVerify(env *command.Env, c *urfave.Context) error {
-	if err := command.Arguments(c, "the ID of a user"); err != nil {
-		return err
-	}
 	id, settle := c.Args().First(), c.Duration("settle")
 	if settle < 0 {
 		return exit.Usage("--settle is a duration such as 1m, not %s", settle)
 	}
-	places, err := env.LoadPlaces(c)
-	if err != nil {
-		return err
-	}
-	return askReader(env, c, places, func(client *api.Client) error {
+	return askReader(env, c, func(client *api.Client) error {
 		u, err := findUser(c.Context, client, id)
 		if err != nil {
 			return err

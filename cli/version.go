@@ -36,10 +36,7 @@ func versionCommand(env *command.Env) *urfave.Command {
 		Usage:       "print the version",
 		Description: "Example: personasync version --json",
 		Flags:       []urfave.Flag{command.JSONFlag()},
-		Action: func(c *urfave.Context) error {
-			if err := command.Arguments(c); err != nil {
-				return err
-			}
+		Action: env.Action(func(env *command.Env, c *urfave.Context) error {
 			if c.Bool("json") {
 				return term.PrintJSON(env.Out, map[string]any{
 					"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
@@ -48,6 +45,6 @@ func versionCommand(env *command.Env) *urfave.Command {
 			}
 			_, err := fmt.Fprintf(env.Out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
-		},
+		}),
 	}
 }

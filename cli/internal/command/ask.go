@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -49,6 +50,20 @@ func (env *Env) Quietly(c *urfave.Context, ask func(api.Inspector) error) (err e
 // AskTimeout limits one question of a command that asks repeatedly. It is longer than it takes to find out that an
 // agent does not answer.
 const AskTimeout = 30 * time.Second
+
+// Dial connects to the running agent. why, which ends the error of a stopped one, says why its files will not do, and what
+// to do.
+func (env *Env) Dial(c *urfave.Context, why string) (*api.Client, error) {
+	places, err := env.LoadPlaces(c)
+	if err != nil {
+		return nil, err
+	}
+	client, err := agent.DialAgent(c.Context, places, env.Version)
+	if errors.Is(err, api.ErrNotRunning) {
+		return nil, fmt.Errorf("%w: %s", err, why)
+	}
+	return client, err
+}
 
 // Order runs do with the agent, or with its files if it is stopped, to change memberships or to erase a user.
 func (env *Env) Order(c *urfave.Context, do func(o api.Orders, bar *term.Bar) error) error {

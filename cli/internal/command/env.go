@@ -30,9 +30,14 @@ type Env struct {
 	warned bool // see warnOnce
 }
 
-// Action makes do the action of a command.
-func (env *Env) Action(do func(*Env, *urfave.Context) error) urfave.ActionFunc {
-	return func(c *urfave.Context) error { return do(env, c) }
+// Action makes do the action of a command that takes these arguments, see [Arguments].
+func (env *Env) Action(do func(*Env, *urfave.Context) error, arguments ...string) urfave.ActionFunc {
+	return func(c *urfave.Context) error {
+		if err := Arguments(c, arguments...); err != nil {
+			return err
+		}
+		return do(env, c)
+	}
 }
 
 // Getenv returns a variable of the command's environment.

@@ -44,10 +44,10 @@ func Limit(c *urfave.Context) (int, error) {
 	return n, nil
 }
 
-// Arguments checks the number of arguments. names are for the message.
+// Arguments checks the number of arguments. names are for the message; one in brackets may be missing.
 func Arguments(c *urfave.Context, names ...string) error {
 	switch n := c.NArg(); {
-	case n < len(names):
+	case n < len(names) && names[n][0] != '[':
 		return exit.Usage("%s needs %s: see `%s --help`", c.Command.HelpName, names[n], c.Command.HelpName)
 	case n > len(names):
 		return exit.Usage("%s does not take %q: see `%s --help`", c.Command.HelpName, c.Args().Get(len(names)), c.Command.HelpName)

@@ -197,8 +197,8 @@ func explainWait(tx *state.Tx, u *state.User, ch *state.Stored, all []*state.Sto
 		if u.Index.Deleted != 0 {
 			c.Until = domain.Timestamp(time.Unix(int64(u.Index.Deleted), 0))
 		}
-	case goesFirst(tx, ch, all) != nil:
-		c.Wait, c.Behind = domain.WaitBehind, goesFirst(tx, ch, all).ID.String()
+	case goesFirst(ch, all) != nil:
+		c.Wait, c.Behind = domain.WaitBehind, goesFirst(ch, all).ID.String()
 	case ch.Attempts > 0:
 		c.Wait = domain.WaitRetry
 	case u.Index.Endpoint(ch.Endpoint).Retry > 0:
@@ -212,7 +212,7 @@ func explainWait(tx *state.Tx, u *state.User, ch *state.Stored, all []*state.Sto
 
 // goesFirst is the earlier event of the same user and endpoint that has failed and waits: it holds up those
 // behind it. nil: there is none.
-func goesFirst(tx *state.Tx, ch *state.Stored, all []*state.Stored) *state.Stored {
+func goesFirst(ch *state.Stored, all []*state.Stored) *state.Stored {
 	if ch.Kind != domain.KindEvent {
 		return nil
 	}
