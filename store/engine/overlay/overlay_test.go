@@ -1,13 +1,16 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	"personasync/store/engine"
+	"personasync/store/internal/wire"
 )
 
 var name = []byte("b")
@@ -121,6 +124,74 @@ func TestInnerBuckets(t *testing.T) {
 	}
 }
 
+// TestAnOverlayKeepsTheWordOfABucket over a base and without one: a nil value is a key, a cursor that came to an end stays there, and a
+// walk ends with the error of its caller.
+func TestAnOverlayKeepsTheWordOfABucket(t *testing.T) {
+	for what, b := range map[string]engine.Bucket{"over another": Over(Empty(name)).Bucket(name), "without a base": Empty(name).Bucket(name)} {
+		_ = b.Put([]byte("k"), nil)
+		if b.Get([]byte("k")) == nil {
+			t.Errorf("%s: a key with a nil value is none", what)
+		}
+		c := b.Cursor()
+		for _, step := range []func() ([]byte, []byte){c.Next, c.Prev} {
+			c.First()
+			for range 2 {
+				if k, _ := step(); k != nil {
+					t.Errorf("%s: behind the end comes %q", what, k)
+				}
+			}
+		}
+		stopped := errors.New("stopped")
+		if err := b.ForEach(func(_, _ []byte) error { return stopped }); !errors.Is(err, stopped) {
+			t.Errorf("%s: a walk that is stopped ends with %v", what, err)
+		}
+		if b.Inner([]byte("none")) != nil {
+			t.Errorf("%s: an inner bucket that does not exist was found", what)
+		}
+		day, _ := b.MakeInner([]byte("day"))
+		_ = day.Put([]byte("k"), []byte("v"))
+		if day, _ = b.MakeInner([]byte("day")); string(day.Get([]byte("k"))) != "v" {
+			t.Errorf("%s: making an inner bucket again empties it", what)
+		}
+	}
+}
+
+// hinted is a base that notes the hints that it is given.
+type hinted struct {
+	engine.Tx
+	hints string
+}
+
+func (h *hinted) Bucket(name []byte) engine.Bucket { return hintedBucket{h.Tx.Bucket(name), h} }
+
+type hintedBucket struct {
+	engine.Bucket
+	h *hinted
+}
+
+func (b hintedBucket) Want(iter.Seq2[[]byte, []byte]) { b.h.hints += "want " }
+func (b hintedBucket) Cursor() engine.Cursor          { return hintedCursor{b.Bucket.Cursor(), b.h} }
+
+type hintedCursor struct {
+	engine.Cursor
+	h *hinted
+}
+
+func (c hintedCursor) Within(prefix []byte) { c.h.hints += string(prefix) }
+
+// TestHintsComeToTheBase: to PostgreSQL each read that nobody asked for before is a round trip.
+func TestHintsComeToTheBase(t *testing.T) {
+	h := &hinted{Tx: Empty(name)}
+	for _, tx := range []*Tx{Over(h), Empty(name)} {
+		b := tx.Bucket(name)
+		b.Want(nil)
+		b.Cursor().Within([]byte("ann"))
+	}
+	if h.hints != "want ann" {
+		t.Errorf("the base is told %q", h.hints)
+	}
+}
+
 // TestChangesAreAllThatWasWritten: in the order of buckets and keys. A bucket that replaces another one begins with its end.
 func TestChangesAreAllThatWasWritten(t *testing.T) {
 	base := Empty([]byte("a"), name)
@@ -156,7 +227,28 @@ func TestChangesAreAllThatWasWritten(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("changes\n%q\nwant\n%q", got, want)
 	}
-	for range over.Changes() {
-		break
+	for last := range want { // a caller may end anywhere
+		at := 0
+		for range over.Changes() {
+			if at == last {
+				break
+			}
+			at++
+		}
+	}
+}
+
+type damaged struct{ engine.Tx }
+
+func (damaged) Check() error { return wire.ErrDamaged }
+
+// TestAnOverlayIsAsSoundAsWhatIsBelowIt: a preview on damaged totals says so, and does not show them.
+func TestAnOverlayIsAsSoundAsWhatIsBelowIt(t *testing.T) {
+	empty := Empty(name)
+	if err := empty.Check(); err != nil || !empty.Writable() {
+		t.Errorf("an empty one: %v, writable %v", err, empty.Writable())
+	}
+	if err := Over(damaged{empty}).Check(); !errors.Is(err, wire.ErrDamaged) {
+		t.Errorf("over a damaged state: %v", err)
 	}
 }

@@ -30,3 +30,21 @@ func TestAnAdoptionLeavesHeldChangesOfOthers(t *testing.T) {
 	}
 	r.Balance()
 }
+
+// TestAnAdoptedAudienceKeepsWhatEachCallSaid: where events are passed on as received, an exit by track ends no membership by identify.
+func TestAnAdoptedAudienceKeepsWhatEachCallSaid(t *testing.T) {
+	r := sending(t, domain.SendAsReceived)
+	again := in("spa_1", "aud_new")
+	r.event(exit("zoe", "vip", 1))
+	r.events(enter("ann", "vip", 5, again), enter("ann", "vip", 5, again, track("Joined")), exit("ann", "vip", 6, again, track("Left")))
+	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
+	r.Must(err)
+	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
+	r.order(adopt, "")
+	adopt.Words = words("ann")
+	r.order(adopt, "")
+	r.deliver()
+	if told := r.told(); !strings.Contains(told, "ann.vip=true(delivered)") || strings.Contains(told, "ann.vip=false") {
+		t.Errorf("after the adoption: %s", told)
+	}
+}

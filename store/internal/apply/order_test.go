@@ -106,6 +106,19 @@ func TestAMemberByAListAloneIsToldByTheFirstIdentify(t *testing.T) {
 	r.wantTold("ann.vip=true")
 }
 
+// TestAnIdentifyOlderThanAListSaysNothing: the list says that the user has left since.
+func TestAnIdentifyOlderThanAListSaysNothing(t *testing.T) {
+	r := sending(t, domain.SendAsReceived)
+	r.order(record.Order{Verb: record.OrderName, Key: "vip"}, "")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(1), Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("-ann")}, "vip")
+	if got := r.event(enter("ann", "vip", 3)); got != domain.OutcomeStale {
+		t.Errorf("the identify is %s", got)
+	}
+	r.wantTold("")
+	r.wantCounts("vip", 0, 1, 1)
+}
+
 // TestABaselineIsKnownToMoEngageAlready, on every target: nothing is sent then or later.
 func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 	for _, send := range []domain.SendMethods{domain.SendBoth, domain.SendCohort, domain.SendList, domain.SendAttribute | domain.SendCohort | domain.SendList} {
@@ -120,6 +133,9 @@ func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 		if told := r.told(); told == "" {
 			t.Errorf("by %d the exit of a member of a baseline is not sent", send)
 		}
+		before := r.told()
+		r.order(record.Order{Verb: record.OrderReconcile, Words: words("bob")}, "vip")
+		r.wantTold(before) // MoEngage never knew of bob
 		r.Balance()
 	}
 }
@@ -182,6 +198,10 @@ func TestAReconcileSendsAgainWhatMoEngageShouldKnow(t *testing.T) {
 	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ann"), Events: true}, "vip")
 	if told := r.told(); !strings.HasSuffix(told, "ann.vip=true bob.vip=false ann!Audience Entered") {
 		t.Errorf("with events, and the attribute open: %s", told)
+	}
+	r.order(record.Order{Verb: record.OrderReconcile, Words: words("bob"), Events: true}, "vip")
+	if told := r.told(); !strings.HasSuffix(told, "ann!Audience Entered bob!Audience Exited") {
+		t.Errorf("with the event of who left: %s", told)
 	}
 	r.Balance()
 }

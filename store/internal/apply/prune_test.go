@@ -10,6 +10,7 @@ import (
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
+	"personasync/store/internal/wire"
 )
 
 // closed is a room with a delivered value of each user, closed one minute after the other.
@@ -252,7 +253,8 @@ func TestNothingIsLeftOfAnErasedUser(t *testing.T) {
 	r.park()
 	r.events(enter("ann", "vip", 1, in("spa_2", "aud_2")), exit("ann", "vip", 3), exit("bob", "vip", 3), enter("ann", "gone", 1, faulty("undetermined")), enter("ann", "last", 1), enter("ann", "", 1, of(domain.ClassNone)))
 	r.Put(state.BucketDamaged, []byte("rows\x00"+string(state.UserKey("ann"))+"xx"), []byte("rubbish"))
-	r.Put(state.BucketDamaged, []byte("rows\x00other"), []byte("rubbish"))
+	r.Put(state.BucketDamaged, []byte("parked\x00unreadable"), wire.AppendString([]byte{9}, "ann"))
+	r.Put(state.BucketDamaged, []byte("rows\x00other"), wire.AppendString([]byte{9}, "annabel"))
 	if r.State.Ledger.Changes.Held == 0 || r.State.Ledger.Changes.Parked == 0 {
 		t.Fatalf("the ledger is %+v", r.State.Ledger)
 	}
@@ -372,4 +374,23 @@ func TestTheRowsOfAUserAreListedOnce(t *testing.T) {
 			t.Errorf("they are %v", got)
 		}
 	})
+}
+
+// TestAForgottenUserKeepsADeletionThatIsOpen: it is the request of the user, and MoEngage has not got it yet.
+func TestAForgottenUserKeepsADeletionThatIsOpen(t *testing.T) {
+	for perDay, want := range map[uint64]domain.State{1: domain.StatePending, 0: domain.StateHeld} {
+		r := sending(t, domain.SendBoth, func(r *domain.Rules) { r.Deletes = domain.Deletes{Send: true, PerDay: perDay} })
+		e := enter("ann", "", 5)
+		e.Call, e.Class, e.MessageID, e.Flag = domain.CallDelete, domain.ClassNone, "d-1", domain.FlagSilent
+		r.events(enter("ann", "vip", 1), e, enter("ann", "vip", 31), exit("ann", "vip", 32))
+		r.Do(func(tx *state.Tx) { Forget(tx, tx.User("ann"), receipt) })
+		list := r.changes()
+		if len(list) != 1 || list[0].Kind != domain.KindDelete || list[0].State != want {
+			t.Errorf("with %d a day there are %s", perDay, r.told())
+		}
+		if n := len(r.Keys(state.BucketQueue)); n != 1 {
+			t.Errorf("with %d a day the queue has %d keys, and not that of the deletion alone", perDay, n)
+		}
+		r.Balance()
+	}
 }

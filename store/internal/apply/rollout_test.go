@@ -341,3 +341,15 @@ func TestNothingReleasedOvertakesWhatTheShareHasReached(t *testing.T) {
 	r.wantHeld("vip", 0)
 	r.Balance()
 }
+
+// TestAReconcileLeavesBehindWhatTheShareHasReached, if the comparison has not come to the user yet.
+func TestAReconcileLeavesBehindWhatTheShareHasReached(t *testing.T) {
+	r := sending(t, domain.SendBoth, rolled(few, 0))
+	r.event(enter("ida", "vip", 1))
+	rules := r.State.Rules
+	rolled(1, 0)(&rules)
+	r.record(record.Record{Rules: &rules}, nil)
+	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ida"), Events: true}, "vip")
+	r.wantTold("ida.vip=true ida!Audience Entered ida!Audience Entered")
+	r.wantHeld("vip", 0)
+}
