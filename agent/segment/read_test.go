@@ -120,6 +120,32 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestTheSentenceSaysWhichIdentifierIsUnusableAndWhy: it is all that a person learns of a parked event before they look into it.
+func TestTheSentenceSaysWhichIdentifierIsUnusableAndWhy(t *testing.T) {
+	const (
+		kind, control = "; it must be a text or a number", "a text with control characters or an unpaired surrogate"
+		exponent      = "a number that cannot be written out without an exponent"
+	)
+	for ids, want := range map[string]string{
+		`"userId":{"id":1}`:              "The userId is an object" + kind,
+		`"userId":[1],"anonymousId":"a"`: "The userId is an array" + kind,
+		`"userId":true`:                  "The userId is true or false" + kind,
+		`"userId":false`:                 "The userId is true or false" + kind,
+		`"userId":"u\u0000"`:             "The userId is " + control,
+		`"userId":1e400`:                 "The userId is " + exponent,
+		`"userId":-1e400`:                "The userId is " + exponent,
+		`"anonymousId":{}`:               "The anonymousId is an object" + kind,
+		`"anonymousId":"\ud83d","traits":{"email":"e"}`: "The anonymousId is " + control,
+		`"traits":{"email":"e\u0000"}`:                  "The e-mail address is " + control,
+		`"userId":null`:                                 "The event has no userId, no anonymousId and no e-mail address",
+	} {
+		e := Read([]byte(`{"type":"identify","context":{"personas":{"computation_class":"audience","computation_key":"k"}},`+ids+`}`), Reading{Received: received})
+		if !strings.HasPrefix(e.Sentence, want) {
+			t.Errorf("%s: %s: %s", ids, e.Fault, e.Sentence)
+		}
+	}
+}
+
 func TestMeaning(t *testing.T) {
 	cases := []struct {
 		name, raw string

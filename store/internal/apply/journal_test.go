@@ -10,6 +10,7 @@ import (
 	"personasync/store/domain"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
+	"personasync/store/internal/statetest"
 )
 
 // journal tells the transitions of a user as text, the oldest first: membership or call, and the cause.
@@ -218,4 +219,11 @@ func TestWhatConsentChangesIsInTheJournal(t *testing.T) {
 	r.deliver()
 	r.events(update("ann", 2), update("ann", 3, "Marketing"))
 	r.wantJournal("ann", "enter event, (exit consent) by consent-ann2 [], (enter consent) by consent-ann3 [Marketing]")
+
+	r = sending(t, domain.SendAttribute, asking)
+	r.event(enter("ann", "vip", 1))
+	none := statetest.Rules(domain.SendAttribute)
+	r.record(record.Record{Rules: &none}, nil)
+	r.event(exit("ann", "vip", 2)) // before the comparison with the configuration
+	r.wantJournal("ann", "enter event, (enter consent) by m-ann-vip-false-2, exit event")
 }
