@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 )
@@ -182,5 +184,84 @@ func TestACopyEndsWhenItIsCancelled(t *testing.T) {
 	}
 	if err := c.CatchUp(ctx); !errors.Is(err, stopped) {
 		t.Errorf("catching up ends with %v", err)
+	}
+}
+
+// TestACopyThatFailsSaysSo, at whichever step, and a compaction then keeps the file that it has.
+func TestACopyThatFailsSaysSo(t *testing.T) {
+	many := func(c *Copy) {
+		for i := range LastKeys + 1 {
+			c.Dirty().Merge([]DirtyKey{{Bucket: "rows", Key: fmt.Sprint(i)}})
+		}
+	}
+	steps := map[string]func(*Copy) error{
+		"all":         func(c *Copy) error { return c.All(t.Context()) },
+		"catching up": func(c *Copy) error { c.Dirty().reached(DirtyKey{}, true); many(c); return c.CatchUp(t.Context()) },
+		"last":        func(c *Copy) error { c.Dirty().reached(DirtyKey{}, true); many(c); return c.Last() },
+	}
+	for name, step := range steps {
+		for which, broken := range map[string]func(*Copy) *State{"read": func(c *Copy) *State { return c.from }, "written": func(c *Copy) *State { return c.to }} {
+			s, _ := newFile(t)
+			scribble(t, s, rand.New(rand.NewPCG(1, 2)), 50)
+			c, err := s.NewCopy(filepath.Join(t.TempDir(), "copy.db"), 0, 1, nil)
+			must(t, err)
+			must(t, broken(c).Close())
+			if err := step(c); err == nil {
+				t.Errorf("%s: the file that is %s is closed, and nothing is wrong", name, which)
+			}
+			c.Done().Close()
+		}
+	}
+}
+
+// ending ends after some looks at it.
+type ending struct {
+	context.Context
+	looks int
+}
+
+func (e *ending) Err() error {
+	if e.looks--; e.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestChangedKeysThatAreNotCopiedAgainFailTheCopy: they are no longer noted, so nobody else copies them.
+func TestChangedKeysThatAreNotCopiedAgainFailTheCopy(t *testing.T) {
+	was := DirtySetLimit
+	t.Cleanup(func() { DirtySetLimit = was })
+	DirtySetLimit = 2
+	s, _ := newFile(t)
+	c, err := s.NewCopy(filepath.Join(t.TempDir(), "copy.db"), 0, 1, nil)
+	must(t, err)
+	defer c.Done().Close()
+	c.Dirty().Merge([]DirtyKey{{Bucket: "rows", Key: "first"}})
+	if err := c.All(&ending{context.Background(), 1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the copy ends with %v", err)
+	}
+}
+
+// TestACopyThatCannotBeginLeavesNoFile, and takes the place of one that a crash left.
+func TestACopyThatCannotBeginLeavesNoFile(t *testing.T) {
+	s, _ := newFile(t)
+	if c, err := s.NewCopy(filepath.Join(t.TempDir(), "none", "copy.db"), 0, 1, nil); err == nil || c != nil {
+		t.Errorf("in a folder that does not exist: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	must(t, os.WriteFile(path, []byte("left by a crash"), 0o600))
+	c, err := s.NewCopy(path, 0, 1, nil)
+	must(t, err)
+	must(t, c.All(t.Context())) // nobody asks for its progress
+	if got := get(t, c.Done(), "first"); got != "1" {
+		t.Errorf("the copy has %q", got)
+	}
+	must(t, c.Done().Close())
+	must(t, s.Close())
+	if c, err := s.NewCopy(path, 0, 1, nil); !errors.Is(err, domain.ErrClosed) || c != nil {
+		t.Errorf("of a state that is closed: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a copy that did not begin is there: %v", err)
 	}
 }

@@ -325,6 +325,15 @@ func TestBucketsAreAddedOnce(t *testing.T) {
 		}
 		return nil
 	}))
+	if err := s.AddBuckets([]byte("never"), nil); err == nil {
+		t.Error("a bucket without a name was added")
+	}
+	must(t, s.View(func(tx engine.Tx) error {
+		if tx.Bucket([]byte("never")) != nil {
+			t.Error("some were added, and not all")
+		}
+		return nil
+	}))
 }
 
 func TestAFreshFileIsWrittenPieceByPiece(t *testing.T) {

@@ -44,6 +44,8 @@ func (r *room) wantWithheld(key string, want uint64) {
 // due.
 func TestConsentDecidesWhatMoEngageIsTold(t *testing.T) {
 	type story = []any // events, and "deliver"
+	byTrack := trait("ann", "score", 1, "score", "5")
+	statetest.AsTrack("Scored")(byTrack)
 	for _, tc := range []struct {
 		name string
 		send domain.SendMethods
@@ -90,6 +92,8 @@ func TestConsentDecidesWhatMoEngageIsTold(t *testing.T) {
 			"ann.score=5(withheld) ann!Trait Computed(withheld) ann.score=5(superseded) ann.score=6 ann!Trait Computed"},
 		{"a pending trait is not sent after a withdrawal", domain.SendAttribute, story{trait("ann", "score", 1, "score", "5"), update("ann", 2, "Marketing"), update("ann", 3), trait("ann", "score", 4, "score", "6")},
 			"ann.score=5(withheld) ann.score=5(withheld) ann.score=6(withheld)"},
+		{"a trait that came by track alone, as received", domain.SendAsReceived, story{byTrack, update("ann", 2, "Marketing")},
+			"ann!Scored(withheld)"},
 		{"a SQL row", domain.SendAttribute, story{trait("ann", "row", 1, "a", "1", "b", "2"), update("ann", 2, "Marketing")},
 			"ann.a=1(withheld) ann.b=2(withheld) ann.a=1 ann.b=2"},
 		{"a step that passes through", domain.SendAsReceived, story{enter("ann", "vip", 1, statetest.AsStep("Step", "s1")), update("ann", 2, "Marketing"), enter("ann", "vip", 3, statetest.AsStep("Step", "s2"))},
