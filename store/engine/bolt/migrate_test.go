@@ -70,11 +70,11 @@ func TestAMigrationTakesTheStepsThatAreMissing(t *testing.T) {
 func TestAMigrationThatFailsLeavesTheStateAsItWas(t *testing.T) {
 	broken := errors.New("broken")
 	failing := []Migration{writing("2"), func(engine.Tx) error { return broken }}
-	s, path := inFormat(t, 1)
+	s, _ := inFormat(t, 1)
 	if err := s.Migrate(failing, quiet); !errors.Is(err, broken) || !strings.Contains(err.Error(), "to format 3") || get(t, s, "steps") != "" {
 		t.Errorf("%v, steps %q", err, get(t, s, "steps"))
 	}
-	s, path = inFormat(t, 1)
+	s, path := inFormat(t, 1)
 	must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), "before-format-2.db", "in-the-way"), 0o700))
 	if err := s.Migrate([]Migration{writing("2")}, quiet); err == nil || get(t, s, "steps") != "" {
 		t.Errorf("without a copy: %v, steps %q", err, get(t, s, "steps"))
