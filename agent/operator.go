@@ -25,6 +25,8 @@ type operator struct {
 	senders  *sending.Senders
 	verifier *verify.Verifier
 	version  string
+
+	elsewhere error // see parts
 }
 
 var _ api.Running = (*operator)(nil)
@@ -49,6 +51,9 @@ func (o *operator) TestNotify(ctx context.Context) ([]api.NotifyTest, error) {
 func (o *operator) Flush(_ context.Context, computation string) (r api.FlushReceipt, err error) {
 	if err := o.store.Writes(); err != nil {
 		return r, err
+	}
+	if o.elsewhere != nil {
+		return r, fmt.Errorf("%w, so nothing was flushed: `personasync status` says what to do", o.elsewhere)
 	}
 	job, err := inspect.JobOf(&o.store.View, o.config().Rules(), computation)
 	if err != nil {

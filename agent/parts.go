@@ -43,6 +43,7 @@ type parts struct {
 	metrics   *metrics.Metrics
 	notify    *notify.Notifier // made once there is a status
 
+	elsewhere    error         // why nothing may be sent: the files belong to another workspace of MoEngage; nil: all may
 	linesDropped func() uint64 // of the log
 }
 
@@ -54,5 +55,6 @@ func (p *parts) senderConfig(c *config.Config, endpoint domain.Endpoint) syncer.
 		p.recorder.Answered(r)
 	}
 	s.Accepted, s.Allowed = p.metrics.Accepted, p.store.MaySend
+	s.Off = s.Off || p.elsewhere != nil
 	return s
 }

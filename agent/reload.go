@@ -81,6 +81,9 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	if err := errors.Join(next.LosesCredentials(old), next.MovesWorkspace(old)); err != nil {
 		return err
 	}
+	if err := r.store.SendTo(ctx, next.Workspace()); err != nil && r.elsewhere == nil {
+		return err
+	}
 	list, err := r.jobs(next)
 	if err != nil {
 		return err

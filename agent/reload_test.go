@@ -112,6 +112,24 @@ func TestAReloadWithoutCredentialsChangesNothing(t *testing.T) {
 	}
 }
 
+// TestAReloadToAnotherWorkspaceIsRefused: a running agent that had none would take it, and never send it what another one was told.
+func TestAReloadToAnotherWorkspaceIsRefused(t *testing.T) {
+	s := newSite(t)
+	a := s.start(s.load(), RunOptions{})
+	a.tell("[" + news("ann", true, time.Now()) + "]")
+	waitFor(t, "MoEngage knows ann", func() bool { _, known := s.box.User("ann"); return known })
+	a.stop()
+	none := s.load()
+	none.MoEngage.WorkspaceID = ""
+	a, log, reload := s.reloadable(none)
+	reload(s.load("PERSONASYNC_MOENGAGE_WORKSPACE_ID=ANOTHER"))
+	log.await(t, "it was sent to WS over http, and this agent would send it to ANOTHER over http")
+	reload(s.load())
+	log.await(t, "configuration reloaded")
+	a.tell("[" + news("bob", true, time.Now()) + "]")
+	waitFor(t, "MoEngage knows bob", func() bool { _, known := s.box.User("bob"); return known })
+}
+
 // TestRefusedReloadKeepsTheCertificate: the key pair is swapped with all else, or not at all.
 func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 	cert, key, pool := selfSigned(t)

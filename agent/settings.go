@@ -37,7 +37,7 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 func sharedConfig(c *config.Config, name, version string, log *slog.Logger) store.SharedConfig {
 	return store.SharedConfig{
 		URL: c.Store.URL.Current(), Schema: c.Store.Schema, TTL: c.Store.Term.Duration, Replicated: c.Store.Replicated,
-		Host: name, Version: version, Workspace: c.MoEngage.WorkspaceID, Replaces: c.MoEngage.Replaces, Log: log.With("part", "store"),
+		Host: name, Version: version, Workspace: c.Workspace(), Log: log.With("part", "store"),
 	}
 }
 

@@ -98,7 +98,14 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 			err = errors.Join(err, data.Close())
 		}
 	}()
-	if p.parts, err = newParts(c, o, data); err != nil {
+	elsewhere := data.SendTo(ctx, c.Workspace())
+	if elsewhere != nil && !errors.Is(elsewhere, domain.ErrOtherWorkspace) {
+		return nil, elsewhere
+	}
+	if elsewhere != nil {
+		o.Log.Error("nothing is sent, and events are received and kept: `personasync status` says what to do", "error", elsewhere)
+	}
+	if p.parts, err = newParts(c, o, data, elsewhere); err != nil {
 		return nil, err
 	}
 	return p, p.connect(ctx, c)
@@ -137,8 +144,8 @@ func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *ser
 }
 
 // newParts makes the parts and connects them. Nothing runs yet.
-func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error) {
-	p := &parts{log: o.Log, started: time.Now(), store: data, metrics: metrics.New(), linesDropped: o.LinesDropped}
+func newParts(c *config.Config, o RunOptions, data *store.Store, elsewhere error) (*parts, error) {
+	p := &parts{log: o.Log, started: time.Now(), store: data, metrics: metrics.New(), elsewhere: elsewhere, linesDropped: o.LinesDropped}
 	p.config.Store(c)
 	if o.outside != nil {
 		p.refused.Store(o.outside.refused.Load())
@@ -231,7 +238,7 @@ func (p *process) inspector(f *facts) *inspect.Local {
 func (p *process) adminSide(questions *inspect.Local, shown *page.Page) *api.Server {
 	return &api.Server{
 		Inspect: questions,
-		Running: &operator{p.config.Load, p.store, questions, p.senders, p.verifier, p.o.Version},
+		Running: &operator{p.config.Load, p.store, questions, p.senders, p.verifier, p.o.Version, p.elsewhere},
 		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
 		Pauser:  pauser{p.store, p.senders, func() { p.housekeeper.noteRules() }},
 		Upkeep:  p.store,

@@ -65,18 +65,19 @@ func reconcileCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "reconcile",
 		Usage:     "send MoEngage the current state of an audience or a trait again",
-		ArgsUsage: "KEY",
+		ArgsUsage: "KEY | --all",
 		Description: "Sends the state of members and former members, also where it equals the last sent value. Use it\n" +
-			"after a restore, after a change of agent.toml, or when data was lost at MoEngage. --told-since and\n" +
-			"--told-until limit it to users with a change that MoEngage accepted in that time, as far back as\n" +
-			"retention.delivered keeps the history.\n\n" +
+			"after a restore, after a change of agent.toml, when data was lost at MoEngage, or for another\n" +
+			"workspace. --told-since and --told-until limit it to users with a change that MoEngage accepted in\n" +
+			"that time, as far back as retention.delivered keeps the history.\n\n" +
 			"Example: personasync audience reconcile high_value_shoppers --told-since 2026-03-14T09:00:00Z --dry-run",
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "told-since", Usage: "only users with a change accepted at `TIME` or later: 2026-03-14T09:26:53Z, 2026-03-14, or an age such as 90m or 2d"},
 			&urfave.StringFlag{Name: "told-until", Usage: "only users with a change accepted before `TIME` (default: now)"},
+			&urfave.BoolFlag{Name: "all", Usage: "every audience and trait", DisableDefaultText: true},
 			eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
-		Action: audienceOrder(env, "reconcile"),
+		Action: reconcile(env),
 	}
 }
 

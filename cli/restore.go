@@ -25,7 +25,7 @@ func dbRestoreCommand(env *command.Env) *urfave.Command {
 		ArgsUsage: "FILE",
 		Description: "The backup is read, checked and opened before anything is replaced. The replaced data is kept in a\n" +
 			"folder previous-TIME beside it. What was received after the backup was made is not in it: let Segment\n" +
-			"replay that time, or run `personasync audience reconcile`. What left after it was made is sent again,\n" +
+			"replay that time, or run `personasync audience reconcile --all`. What left after it was made is sent again,\n" +
 			"under the same change ids. FILE may be - for the standard input.\n\n" +
 			"As root, with the agent in a unit of systemd, it stops the unit and its socket, restores as the unit's\n" +
 			"user, starts both again and waits until events are accepted. If the restore fails, or the agent does\n" +

@@ -22,18 +22,19 @@ import (
 
 // Errors that a caller can tell apart.
 var (
-	ErrInUse     = boltfile.ErrInUse    // another process has the directory, see InUseError
-	ErrNotFound  = domain.ErrNotFound   // no user, change or computation of that name
-	ErrBusy      = domain.ErrBusy       // more is being appended at once than may be
-	ErrFull      = domain.ErrFull       // the disk, or what the data may take, is full; see FullError
-	ErrClosed    = domain.ErrClosed     // the store was closed
-	ErrMoved     = boltfile.ErrMoved    // the files of the store are not where their names say
-	ErrNewer     = wire.ErrNewer        // a newer version wrote the data
-	ErrForeign   = datadir.ErrForeign   // the directory holds something that is not personasync's
-	ErrNoData    = datadir.ErrNoData    // there is no store in the directory
-	ErrNoRoom    = datadir.ErrNoRoom    // to make a store in, or to migrate one
-	ErrNoPlace   = datadir.ErrNoPlace   // the directory does not exist; perhaps its disk is not mounted
-	ErrMovedAway = datadir.ErrMovedAway // the store was moved elsewhere, or has not come here whole, see MovedError
+	ErrInUse          = boltfile.ErrInUse        // another process has the directory, see InUseError
+	ErrNotFound       = domain.ErrNotFound       // no user, change or computation of that name
+	ErrBusy           = domain.ErrBusy           // more is being appended at once than may be
+	ErrFull           = domain.ErrFull           // the disk, or what the data may take, is full; see FullError
+	ErrClosed         = domain.ErrClosed         // the store was closed
+	ErrMoved          = boltfile.ErrMoved        // the files of the store are not where their names say
+	ErrNewer          = wire.ErrNewer            // a newer version wrote the data
+	ErrForeign        = datadir.ErrForeign       // the directory holds something that is not personasync's
+	ErrNoData         = datadir.ErrNoData        // there is no store in the directory
+	ErrOtherWorkspace = domain.ErrOtherWorkspace // another workspace of MoEngage was told what the store knows
+	ErrNoRoom         = datadir.ErrNoRoom        // to make a store in, or to migrate one
+	ErrNoPlace        = datadir.ErrNoPlace       // the directory does not exist; perhaps its disk is not mounted
+	ErrMovedAway      = datadir.ErrMovedAway     // the store was moved elsewhere, or has not come here whole, see MovedError
 
 	ErrUnsalvageable = boltfile.ErrUnsalvageable // nothing of a damaged file can be saved: a restart does not help
 	ErrBadCursor     = query.ErrBadCursor        // the cursor is not one of this listing

@@ -123,7 +123,7 @@ func (h *Shared) acquire(ctx context.Context) (*term, error) {
 	switch {
 	case errors.Is(err, postgres.ErrHeld):
 		return t, nil
-	case ctx.Err() == nil && (Passes(err) || errors.Is(err, postgres.ErrOtherWorkspace)):
+	case ctx.Err() == nil && (Passes(err) || errors.Is(err, domain.ErrOtherWorkspace)):
 		t.why = err // an agent that receives is better than none; it asks again
 		return t, nil
 	}
@@ -328,22 +328,20 @@ func (o *sharedOpener) load(kv *postgres.State) (st *state.State, err error) {
 	return st, err
 }
 
-// claim has the store know the workspace of MoEngage that its writer sends to. It compares once more: between the question of
-// Acquire and the term another agent may have been the writer.
+// claim has the store know the workspace that its writer sends to. It compares once more: between the question of Acquire and the
+// term another agent may have been the writer.
 func (o *sharedOpener) claim(kv *postgres.State) error {
-	if o.term.held == nil || o.db.Workspace == "" {
+	if o.term.held == nil || o.db.Workspace.ID == "" {
 		return nil
 	}
 	return kv.Update(func(tx engine.Tx) error {
 		meta := tx.Bucket(engine.BucketMeta)
 		was := string(meta.Get(engine.MetaWorkspace))
-		if err := o.db.Admits(was); err != nil || was == o.db.Workspace {
+		if err := o.db.Admits(was); err != nil || was == o.db.Workspace.ID {
 			return err
 		}
-		if was != "" {
-			o.Log.Warn("the store goes on with another workspace of MoEngage: what the one before was told is not sent again", "workspace", o.db.Workspace, "before", was)
-		}
-		return meta.Put(engine.MetaWorkspace, []byte(o.db.Workspace))
+		noteReplaced(o.Log, o.db.Workspace.ID, was)
+		return meta.Put(engine.MetaWorkspace, []byte(o.db.Workspace.ID))
 	})
 }
 

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"personasync/store/postgres"
+	"personasync/store/domain"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -19,7 +20,7 @@ func TestAnAgentOfAnotherWorkspaceNeverWrites(t *testing.T) {
 	url := pgtest.URL(t)
 	agent := func(workspace, replaces string) *Shared {
 		c := database(url)
-		c.Replicated, c.Workspace, c.Replaces = "no", workspace, replaces
+		c.Replicated, c.Workspace = "no", domain.Workspace{ID: workspace, Replaces: replaces}
 		h, err := Connect(t.Context(), c)
 		must(t, err)
 		t.Cleanup(h.Close)
@@ -58,14 +59,14 @@ func TestAnAgentOfAnotherWorkspaceNeverWrites(t *testing.T) {
 		must(t, err)
 	}
 	for what, said := range map[string]string{"no term": h.NoTerm, "elsewhere": h.Elsewhere} {
-		for _, part := range []string{"sent to OLD", "of this agent is NEW", `replaces_workspace_id = "OLD"`} {
+		for _, part := range []string{"sent to OLD", "would send it to NEW", `replaces_workspace_id = "OLD"`} {
 			if !strings.Contains(said, part) {
 				t.Errorf("%s: %q does not say %q", what, said, part)
 			}
 		}
 	}
 	must(t, door.Close())
-	if _, err := other.OpenToMove(t.Context(), t.TempDir(), Options{}); !errors.Is(err, postgres.ErrOtherWorkspace) {
+	if _, err := other.OpenToMove(t.Context(), t.TempDir(), Options{}); !errors.Is(err, domain.ErrOtherWorkspace) {
 		t.Errorf("a move by an agent of another workspace: %v", err)
 	}
 
@@ -81,4 +82,45 @@ func TestAnAgentOfAnotherWorkspaceNeverWrites(t *testing.T) {
 	if left.Role().Writer {
 		t.Error("the agent of the workspace of before became the writer")
 	}
+}
+
+// TestFilesKnowWhichWorkspaceWasTold: a new one would never be told of what the store knows to be sent. One that was told nothing is
+// none. A move keeps it.
+func TestFilesKnowWhichWorkspaceWasTold(t *testing.T) {
+	onFiles(t)
+	b := open(t, rules(domain.SendAttribute))
+	sendTo := func(want error, id, replaces string) {
+		t.Helper()
+		if err := b.SendTo(t.Context(), domain.Workspace{ID: id, Replaces: replaces}); !errors.Is(err, want) {
+			t.Errorf("to %s in place of %q: %v", id, replaces, err)
+		}
+	}
+	sentTo := func(want string) {
+		t.Helper()
+		if got, err := b.SentTo(); err != nil || got != want {
+			t.Errorf("sent to %q (%v), want %q", got, err, want)
+		}
+	}
+	sendTo(nil, "TYPO", "")
+	sendTo(nil, "OLD", "")
+	sentTo("")
+	b.receive(event("ann", "m1", true, 1))
+	b.drain()
+	sentTo("OLD")
+	sendTo(nil, "", "")
+	sendTo(domain.ErrOtherWorkspace, "NEW", "")
+	sendTo(domain.ErrOtherWorkspace, "NEW", "TYPO")
+	sentTo("OLD")
+	must(t, b.Store.Close())
+	b.Store = nil
+
+	to := filepath.Join(t.TempDir(), "new")
+	_, err := moveDir(t, b.dir, to)
+	must(t, err)
+	b.dir = to
+	b.reopen(rules(domain.SendAttribute))
+	sendTo(domain.ErrOtherWorkspace, "NEW", "")
+	sendTo(nil, "NEW", "OLD")
+	sendTo(nil, "NEW", "")
+	sentTo("NEW")
 }

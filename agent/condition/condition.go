@@ -46,7 +46,7 @@ const NotifyFailing = "notify_failing"
 // ConfigRefused holds while the newest configuration of an agent was refused.
 const ConfigRefused = "config_refused"
 
-// OtherWorkspace holds while one of several agents would send to another workspace of MoEngage than their store.
+// OtherWorkspace holds while an agent would send to another workspace of MoEngage than its store was sent to.
 const OtherWorkspace = "other_workspace"
 
 // NoWriter holds while several agents share the store and none writes.

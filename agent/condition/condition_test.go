@@ -350,6 +350,9 @@ var conditionCases = []struct {
 	{"PostgreSQL does not answer", func(f *Facts) {
 		f.Process.Store = &Store{Role: RoleDoor, Error: "no route"}
 	}, nil},
+	{"files were sent to another workspace", func(f *Facts) {
+		f.Process.Elsewhere = "ACME over http"
+	}, []string{"other_workspace critical Nothing is sent: MoEngage's workspace ACME over http was told what this store knows.*moengage.replaces_workspace_id = \"ACME over http\".*personasync config show;systemctl restart personasync;personasync audience reconcile --all --dry-run"}},
 	{"an agent would send to another workspace", func(f *Facts) {
 		f.Process.Store = &Store{Role: RoleDoor, Writer: "a", Elsewhere: "the store is sent to A"}
 	}, []string{"other_workspace warning This agent does not take over: the store is sent to A.*personasync config show;systemctl restart personasync"}},

@@ -23,7 +23,7 @@ var Kinds = []Kind{
 	{"data_moved", []string{Critical}, "data", (*Facts).dataMoved},
 	{"not_ready", []string{Critical}, "agent", (*Facts).notReady},
 	{NoWriter, []string{Critical}, "store", (*Facts).noWriter},
-	{OtherWorkspace, []string{warning}, "store", (*Facts).otherWorkspace},
+	{OtherWorkspace, []string{Critical, warning}, "store", (*Facts).otherWorkspace},
 	{"no_standby", []string{Critical}, "store", (*Facts).noStandby},
 	{"intake_refused", []string{Critical, warning}, "intake", (*Facts).intakeRefused},
 	{"intake_ignored", []string{Critical, warning}, "intake", (*Facts).intakeIgnored},

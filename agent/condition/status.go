@@ -191,6 +191,7 @@ type Process struct {
 
 	DataDir      string
 	Store        *Store                        // nil: files, or unknown
+	Elsewhere    string                        // the workspace of MoEngage that the files belong to, if the agent would send to another one; else ""
 	Standstill   time.Time                     // since when no received event was applied, with a store that is shared; zero: they are
 	UnreadySince time.Time                     // zero: events are being accepted, or it is unknown since when
 	DataMoved    bool                          // the open files are not those in DataDir

@@ -10,7 +10,7 @@ import (
 	"personasync/store/domain"
 )
 
-// The conditions of a store that several agents share.
+// The conditions of a store that several agents share, and of where a store is sent to.
 
 // Store is where the data of an agent is that shares it with others.
 type Store struct {
@@ -125,8 +125,14 @@ func (f *Facts) noWriter() *Condition {
 	return nil
 }
 
-// otherWorkspace holds while an agent cannot become the writer, because it would send to another workspace.
+// otherWorkspace holds while an agent sends nothing, or cannot become the writer, because it would send to another workspace.
 func (f *Facts) otherWorkspace() *Condition {
+	if was := f.Process.Elsewhere; was != "" {
+		return condition(Critical, "", []string{"personasync config show", "systemctl restart personasync", "personasync audience reconcile --all --dry-run"},
+			"Nothing is sent: MoEngage's workspace %[1]s was told what this store knows, and the configured one was not. If the configuration is wrong, correct moengage.workspace_id, api_key or base_url, and restart the agent. "+
+				"If the configured workspace takes the place of %[1]s, set moengage.replaces_workspace_id = %[1]q, restart the agent, and send the workspace everything with the last command.", was).
+			within("Nothing. Events and changes are kept.", "Nothing: you decide.", "")
+	}
 	s := f.Process.Store
 	if s == nil || s.Elsewhere == "" {
 		return nil

@@ -97,7 +97,7 @@ type Admin struct {
 // MoEngage configures the destination and its rate limits.
 type MoEngage struct {
 	WorkspaceID        string   `toml:"workspace_id"`
-	Replaces           string   `toml:"replaces_workspace_id"` // in whose place WorkspaceID comes, in a store that several agents share
+	Replaces           string   `toml:"replaces_workspace_id"` // in whose place WorkspaceID comes, as Config.Workspace names it
 	APIKey             Secret   `toml:"api_key" credential:"moengage_api_key"`
 	APIKeyFile         string   `toml:"api_key_file" path:"file"`
 	DataCenter         string   `toml:"data_center" one:"01|02|03|04|05|06|101"`
@@ -360,6 +360,19 @@ func (c *Config) BaseURL() string {
 		return strings.TrimRight(c.MoEngage.BaseURL, "/")
 	}
 	return "https://api-" + c.MoEngage.DataCenter + ".moengage.com"
+}
+
+// overHTTP tells what stands in MoEngage's place from MoEngage, which has HTTPS alone: what a sandbox was told under the id of a
+// workspace, the workspace does not know.
+const overHTTP = " over http"
+
+// Workspace returns the workspace that changes go to.
+func (c *Config) Workspace() domain.Workspace {
+	w := domain.Workspace{ID: c.MoEngage.WorkspaceID, Replaces: c.MoEngage.Replaces}
+	if w.ID != "" && strings.HasPrefix(c.MoEngage.BaseURL, "http:") {
+		w.ID += overHTTP
+	}
+	return w
 }
 
 // Socket returns the path of the admin socket: admin.socket, or else admin.sock in systemd's runtime directory,

@@ -153,8 +153,8 @@ func TestAReloadKeepsTheStore(t *testing.T) {
 	}
 }
 
-// TestAReloadKeepsTheWorkspaceOfASharedStore: the store is asked at a start only whether it is sent there.
-func TestAReloadKeepsTheWorkspaceOfASharedStore(t *testing.T) {
+// TestAReloadKeepsTheWorkspace: only a start asks whether the store was sent to another one. Files may be given their first.
+func TestAReloadKeepsTheWorkspace(t *testing.T) {
 	of := func(id string) string { return lines("[moengage]", `workspace_id = "`+id+`"`) }
 	shared := onPostgres + "url = \"postgres://u@localhost/db\"\n"
 	if err := mustRead(t, shared+of("B")).MovesWorkspace(mustRead(t, shared+of("A"))); err == nil || !strings.Contains(err.Error(), "restart") {
@@ -163,7 +163,13 @@ func TestAReloadKeepsTheWorkspaceOfASharedStore(t *testing.T) {
 	if err := mustRead(t, shared+of("A")).MovesWorkspace(mustRead(t, shared+of("A"))); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
-	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of("A"))); err != nil {
+	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of("A"))); err == nil || !strings.Contains(err.Error(), "changes would go to B in place of A") {
 		t.Errorf("in files: %v", err)
+	}
+	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of(""))); err != nil {
+		t.Errorf("the first one: %v", err)
+	}
+	if err := mustRead(t, of("A")).MovesWorkspace(mustRead(t, of("A")+"base_url = \"http://127.0.0.1:8490\"\n")); err == nil || !strings.Contains(err.Error(), "in place of A over http") {
+		t.Errorf("after a rehearsal: %v", err)
 	}
 }

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -36,13 +36,14 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 	return kept, c.Validate()
 }
 
-// MovesWorkspace returns an error if c would have an agent of a shared store send to another workspace than running. A start
-// asks the store whether it may.
+// MovesWorkspace returns an error if c would have a running agent send to another workspace. A start asks the store whether it may,
+// and a reload of an agent without one, too, unless other agents share the store.
 func (c *Config) MovesWorkspace(running *Config) error {
-	if !c.Store.OnPostgres() || c.MoEngage.WorkspaceID == running.MoEngage.WorkspaceID {
+	was, is := running.Workspace().ID, c.Workspace().ID
+	if was == is || was == "" && !c.Store.OnPostgres() {
 		return nil
 	}
-	return errors.New("moengage.workspace_id changes at a start only where agents share a store in PostgreSQL: systemctl restart personasync")
+	return fmt.Errorf("changes would go to %s in place of %s, which a start decides, and no reload: systemctl restart personasync", cmp.Or(is, "no workspace"), cmp.Or(was, "none"))
 }
 
 // LosesCredentials returns an error if running can check the deliveries of a route and c none of them: a secret's file was

@@ -205,10 +205,17 @@ func (l *Local) waits(v *store.View) (func(*domain.UserChange) string, error) {
 	if err != nil {
 		return nil, err
 	}
+	was, err := elsewhere(v, l.from.Config())
+	if err != nil {
+		return nil, err
+	}
 	pause, err := v.Pause()
 	return func(c *domain.UserChange) string {
 		if c.State == domain.StatePending.String() && c.Wait != domain.WaitUnderWay && pause.Holds(time.Now()) {
 			return "sending is paused (" + pause.Why + "): it leaves after `personasync outbox resume`, or when the pause ends"
+		}
+		if c.State == domain.StatePending.String() && was != "" {
+			return "nothing is sent, because " + was + " was told before and another workspace is configured: `personasync status` says what to do"
 		}
 		return waitText(c, plan)
 	}, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"personasync/agent/condition"
+	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -41,6 +42,9 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		process := l.from.Process()
+		if process.Elsewhere, err = elsewhere(v, l.from.Config()); err != nil {
+			return err
+		}
 		if l.shared != nil && process.Store != nil {
 			process.Standstill = l.shared.progress.Standstill(counts.Received, counts.Unapplied, now)
 		}
@@ -86,6 +90,19 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		return nil
 	})
 	return s, err
+}
+
+// elsewhere returns the workspace of MoEngage that files belong to, if an agent with the configuration c would send them to another
+// one, and so sends nothing; "" if it may. Agents that share a store find out for themselves, see condition.Store.
+func elsewhere(v *store.View, c *config.Config) (string, error) {
+	if c.Store.OnPostgres() {
+		return "", nil
+	}
+	was, err := v.SentTo()
+	if c.Workspace().Admits(was) == nil {
+		was = ""
+	}
+	return was, err
 }
 
 // backup is how the scheduled backups stand; nil if none is scheduled.

@@ -78,7 +78,7 @@ var (
 	MetaEpoch  = []byte("epoch")
 	MetaFormat = []byte("format")
 
-	// MetaWorkspace is the workspace of MoEngage that a store is sent to that several agents share.
+	// MetaWorkspace is the workspace of MoEngage that the store is sent to.
 	MetaWorkspace = []byte("workspace")
 )
 

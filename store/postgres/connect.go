@@ -13,18 +13,19 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
+
+	"personasync/store/domain"
 )
 
 // Config says how to reach a store. The password is part of URL and is never printed.
 type Config struct {
-	URL        string        // postgres://user:password@host:port/database; the form key=value is not taken
-	Schema     string        // "" is personasync
-	TTL        time.Duration // of a term; 0 is 5 s
-	Replicated string        // who keeps a second copy: "standby" (or "") is PostgreSQL itself, "elsewhere", "no"
-	Host       string        // this agent, as others are told: name of the host and its admin address
-	Version    string        // of this program
-	Workspace  string        // of MoEngage, that this agent sends to; "": none yet
-	Replaces   string        // the workspace in whose place it comes; "": none, see Admits
+	URL        string           // postgres://user:password@host:port/database; the form key=value is not taken
+	Schema     string           // "" is personasync
+	TTL        time.Duration    // of a term; 0 is 5 s
+	Replicated string           // who keeps a second copy: "standby" (or "") is PostgreSQL itself, "elsewhere", "no"
+	Host       string           // this agent, as others are told: name of the host and its admin address
+	Version    string           // of this program
+	Workspace  domain.Workspace // that this agent sends to; see Admits
 	Log        *slog.Logger
 }
 

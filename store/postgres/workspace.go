@@ -2,14 +2,10 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"personasync/store/engine"
 )
-
-// ErrOtherWorkspace says that an agent may not write a store, which was sent to another workspace of MoEngage than its own.
-var ErrOtherWorkspace = errors.New("the store belongs to another workspace of MoEngage")
 
 // SentTo returns the workspace of MoEngage that the store is sent to; "" of a store that knows none yet.
 func (db *DB) SentTo(ctx context.Context) (id string, err error) {
@@ -21,12 +17,14 @@ func (db *DB) SentTo(ctx context.Context) (id string, err error) {
 	return id, explain(err)
 }
 
-// Admits returns an ErrOtherWorkspace if an agent with this configuration may not write a store that is sent to a workspace.
+// Admits returns an ErrOtherWorkspace, with what to do, if an agent with this configuration may not write a store that is sent to
+// a workspace.
 func (c *Config) Admits(workspace string) error {
-	if workspace == "" || c.Workspace == "" || workspace == c.Workspace || workspace == c.Replaces {
+	err := c.Workspace.Admits(workspace)
+	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: it is sent to %s, and moengage.workspace_id of this agent is %s, so it only receives and never becomes the writer: "+
-		"correct workspace_id and api_key, and restart it; for another workspace name another store.schema; "+
-		"if this store is to go on with %[3]s, set moengage.replaces_workspace_id = %[2]q on every agent, and restart them", ErrOtherWorkspace, workspace, c.Workspace)
+	return fmt.Errorf("%w, so it only receives and never becomes the writer: correct workspace_id and api_key, and restart it; "+
+		"for another workspace name another store.schema; "+
+		"if this store is to go on with %s, set moengage.replaces_workspace_id = %q on every agent, and restart them", err, c.Workspace.ID, workspace)
 }

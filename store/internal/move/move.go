@@ -149,7 +149,7 @@ func buckets() [][]byte { return append([][]byte{state.BucketMeta}, state.StateB
 // ownKeys are the keys of meta that belong to the engine and to the place, and not to the store. Without its home a state
 // settles wherever it is opened next.
 func ownKey(key []byte) bool {
-	return bytes.Equal(key, boltfile.MetaSeal) || bytes.Equal(key, state.MetaHome) || bytes.Equal(key, engine.MetaWorkspace)
+	return bytes.Equal(key, boltfile.MetaSeal) || bytes.Equal(key, state.MetaHome)
 }
 
 // entry is a key with its value, in a bucket or in one within it. One without a key is an inner bucket.

@@ -322,3 +322,18 @@ func TestAFieldThatIsLostIsNamedAfterItsChange(t *testing.T) {
 	}
 	wantSound(t, d)
 }
+
+// TestASalvageKeepsTheWorkspace: without it the next start would take any workspace for the one that was told.
+func TestASalvageKeepsTheWorkspace(t *testing.T) {
+	d := crowded(t)
+	d.Edit(func(tx engine.Tx) error { return tx.Bucket(state.BucketMeta).Put(engine.MetaWorkspace, []byte("ACME")) })
+	_, err := salvage(d)
+	d.Must(err)
+	d.Edit(func(tx engine.Tx) error {
+		if kept := tx.Bucket(state.BucketMeta).Get(engine.MetaWorkspace); string(kept) != "ACME" {
+			t.Errorf("the workspace is %q", kept)
+		}
+		return nil
+	})
+	wantSound(t, d)
+}

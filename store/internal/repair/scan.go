@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
@@ -256,7 +257,7 @@ func (q *stateScanner) takePlain(path []string, bucket string, k, v []byte) bool
 	return false
 }
 
-var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaLastLease, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent, state.MetaDeletes}
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaLastLease, state.MetaClosed, state.MetaJournal, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome, state.MetaConsent, state.MetaDeletes, engine.MetaWorkspace}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })

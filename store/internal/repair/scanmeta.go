@@ -53,6 +53,7 @@ func (q *stateScanner) settleMeta(inbox *wal.Log) error {
 			keep(state.MetaRules, rules, json.Valid(rules)),
 			keep(state.MetaSalt, q.found.meta[string(state.MetaSalt)], len(q.found.meta[string(state.MetaSalt)]) == 16),
 			keep(metaSalvage, q.found.meta[string(metaSalvage)], json.Valid(q.found.meta[string(metaSalvage)])),
+			keep(engine.MetaWorkspace, q.found.meta[string(engine.MetaWorkspace)], true),
 			keep(state.MetaEpochs, q.found.meta[string(state.MetaEpochs)], len(q.found.meta[string(state.MetaEpochs)])%12 == 0),
 			meta.Put(boltfile.MetaEpoch, binary.BigEndian.AppendUint32(nil, q.epoch)),
 			meta.Put(state.MetaApplied, state.NumberKey(position)),

@@ -48,6 +48,7 @@ var codes = []struct {
 	{"no_successor", http.StatusNotFound, store.ErrNoSuccessor},
 	{"unreadable", http.StatusConflict, ErrUnreadable},
 	{"not_writer", http.StatusConflict, store.ErrNotWriter},
+	{"other_workspace", http.StatusConflict, store.ErrOtherWorkspace},
 	{"paused", http.StatusConflict, ErrPaused},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},
 	{"moved", http.StatusServiceUnavailable, store.ErrMoved},
