@@ -109,6 +109,21 @@ func scrape(t *testing.T, url string) string {
 	return string(text)
 }
 
+// eventuallyScraped waits until the metrics say something. A change of the role ends a connection under way.
+func eventuallyScraped(t *testing.T, a *started, what, line string) {
+	t.Helper()
+	waitFor(t, what, func() bool {
+		resp, err := http.Get("http://" + a.Admin.String() + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		defer http.DefaultClient.CloseIdleConnections()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(text), line)
+	})
+}
+
 func TestMetricsOfARunningAgent(t *testing.T) {
 	t.Parallel() // it waits for seconds
 	a := busySite(t)

@@ -25,9 +25,7 @@ func TestDoorsTellThatNobodyWrites(t *testing.T) {
 	}
 	end := pair.Primary.Hold(t, "select from personasync.holder for update")
 	for i, a := range agents {
-		waitFor(t, "a metric of each agent that says so", func() bool {
-			return strings.Contains(scrape(t, "http://"+a.Admin.String()+"/metrics"), `personasync_condition{name="no_writer",severity="critical"} 1`)
-		})
+		eventuallyScraped(t, a, "a metric of each agent that says so", `personasync_condition{name="no_writer",severity="critical"} 1`)
 		a.tell("[" + news("ann", i%2 == 0, time.Now()) + "]")
 	}
 	door, _ := open(t, sites[1].load("PERSONASYNC_STORE_ENGINE=postgres", "PERSONASYNC_STORE_URL="+pair.URL()))
@@ -41,9 +39,7 @@ func TestDoorsTellThatNobodyWrites(t *testing.T) {
 	}
 	waitFor(t, "a message that nobody writes", func() bool { return r.told("no_writer") == "no_writer began" })
 	end()
-	waitFor(t, "an agent that writes", func() bool {
-		return strings.Contains(scrape(t, "http://"+agents[1].Admin.String()+"/metrics"), `personasync_condition{name="no_writer",severity="critical"} 0`)
-	})
+	eventuallyScraped(t, agents[1], "an agent that writes", `personasync_condition{name="no_writer",severity="critical"} 0`)
 	if told := r.told("no_writer", "store_unreadable"); told != "no_writer began" {
 		t.Errorf("told %s", told)
 	}
