@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -15,7 +14,9 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/ingest"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // listeners are where the agent is reached.
@@ -47,7 +48,7 @@ func (i inherited) close() {
 }
 
 // open opens the socket first, so that a command that finds the data locked finds the agent, and ingest last.
-func (s *listeners) open(ctx context.Context, c *config.Config, given inherited, deliveries http.Handler, side *api.Server) error {
+func (s *listeners) open(ctx context.Context, c *config.Config, given inherited, deliveries *ingest.Handler, side *api.Server) error {
 	forIngest, forAdmin := host.ConnectionLimits()
 	socket, err := host.ListenSocket(c.Socket(os.Getenv))
 	if err != nil {
@@ -83,7 +84,13 @@ func (s *listeners) open(ctx context.Context, c *config.Config, given inherited,
 		}
 		s.ingest.HTTP.TLSConfig = s.certs.Config()
 	}
+	s.ingest.ReportUnread(func(status int, why host.Unread) { deliveries.Unread(status, unreadCodes[why]) })
 	return nil
+}
+
+var unreadCodes = map[host.Unread]string{
+	host.NotHTTP: domain.CodeNotHTTP, host.HeadersTooLarge: domain.CodeHeadersTooLarge,
+	host.HTTPSToHTTP: domain.CodeHTTPSToHTTP, host.HTTPToHTTPS: domain.CodeHTTPToHTTPS,
 }
 
 // close closes what a start that failed had opened.

@@ -171,6 +171,18 @@ var conditionCases = []struct {
 	{"a fresh agent that heard nothing", func(f *Facts) {
 		f.Status.Received, f.Status.Events, f.Status.Heard = 0, domain.EventLedger{}, nil
 	}, []string{"no_event_yet warning.*No event was ever received.*/segment/webhook"}},
+	{"a fresh agent that the sender's proxy speaks HTTPS to", func(f *Facts) {
+		f.Status.Received, f.Status.Events, f.Status.Heard = 0, domain.EventLedger{}, nil
+		f.Status.Refusals = []domain.Refusal{{Route: domain.RouteUnread, Status: 400, Code: domain.CodeHTTPSToHTTP, Count: 3, Last: two}}
+	}, []string{"no_event_yet warning.*3 so far came by HTTPS, and ingest.listen speaks HTTP: set ingest.tls_cert"}},
+	{"silence since headers are too large", func(f *Facts) {
+		heard := two.Add(-49 * time.Hour)
+		f.Status.Heard = &heard
+		f.Status.Refusals = []domain.Refusal{
+			{Route: domain.RouteUnread, Status: 431, Code: domain.CodeHeadersTooLarge, Count: 7, Last: two},
+			{Route: domain.RouteUnread, Status: 400, Code: domain.CodeHTTPToHTTPS, Count: 1, Last: heard.Add(-time.Hour)},
+		}
+	}, []string{`nothing_received warning.*7 so far had headers of more than 16 KiB[^:]*: have the proxy in front add less \(headers_too_large, the last at [^)]*\)\. personasync tail`}},
 	{"silence for two days", func(f *Facts) {
 		heard := two.Add(-49 * time.Hour)
 		f.Status.Heard = &heard
@@ -223,6 +235,12 @@ var conditionCases = []struct {
 	{"the disk ends, but not soon", func(f *Facts) { f.Process.Forecast = Forecast{Disk: "about 2 d 1 h", DiskS: 49 * 3600} }, nil},
 	{"the ledger is off", func(f *Facts) { f.Status.Changes.Created++ }, []string{"ledger critical.*db check"}},
 	{"a damaged file is kept", func(f *Facts) { f.Status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-1"}} }, []string{"damage warning.*Nothing was lost; remove state.db.damaged-1"}},
+	{"a damaged file of the inbox cost what was applied", func(f *Facts) {
+		f.Status.Salvages = []store.Salvage{{File: "inbox-00000001.db", KeptAs: "inbox-00000001.db.damaged-1", Lost: store.Stock{Records: 3}}}
+	}, []string{"damage warning.*had been applied, so that memberships and changes are right; parked.*remove inbox-00000001.db.damaged-1"}},
+	{"a damaged file of the inbox cost what was not applied", func(f *Facts) {
+		f.Status.Salvages = []store.Salvage{{File: "inbox-00000001.db", KeptAs: "inbox-00000001.db.damaged-1", Lost: store.Stock{Records: 3}, Unapplied: 1}}
+	}, []string{"damage critical.*memberships among it are wrong until"}},
 	{"a damaged file cost memberships", func(f *Facts) {
 		f.Status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-2"}, {File: "state.db", KeptAs: "state.db.damaged-1", Lost: store.Stock{Users: 3, Members: 3}}}
 	}, []string{"damage critical.*memberships among it are wrong until.*audience import KEY FILE.*remove state.db.damaged-1"}},

@@ -231,7 +231,24 @@ func (f *Facts) noEventYet() *Condition {
 		return nil // they say what becomes of what reaches it
 	}
 	return condition(warning, Timestamp(f.Process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
-		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.", ingest.PathWebhook)
+		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.%s", ingest.PathWebhook, f.unread(time.Time{}))
+}
+
+// unreadCauses says what is set up wrong when requests were refused before their path was read.
+var unreadCauses = map[string]string{
+	domain.CodeHTTPSToHTTP:     "came by HTTPS, and ingest.listen speaks HTTP: set ingest.tls_cert and ingest.tls_key, or have a proxy in front speak HTTP to it",
+	domain.CodeHTTPToHTTPS:     "came by HTTP, and ingest.listen speaks HTTPS: the URL must begin with https://",
+	domain.CodeHeadersTooLarge: "had headers of more than 16 KiB: have the proxy in front add less",
+}
+
+// unread says what came after a time, and lately, that could not be read. It follows a sentence about silence.
+func (f *Facts) unread(after time.Time) (text string) {
+	for _, r := range f.Status.Refusals {
+		if cause := unreadCauses[r.Code]; r.Route == domain.RouteUnread && cause != "" && r.Last.After(after) && f.Now.Sub(r.Last) < refusedEver {
+			text += fmt.Sprintf(" Requests came that could not be read: %d so far %s (%s, the last at %s).", r.Count, cause, r.Code, at(r.Last))
+		}
+	}
+	return text
 }
 
 func (f *Facts) nothingReceived() *Condition {
@@ -252,7 +269,7 @@ func (f *Facts) nothingReceived() *Condition {
 		text = "in the day before, no pause was longer than " + ForPeople(f.Process.UsualSilence)
 	}
 	return condition(warning, Timestamp(heard.Truncate(time.Second)), []string{"personasync tail --follow"},
-		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.", at(*heard), ForPeople(silence), text)
+		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.%s", at(*heard), ForPeople(silence), text, f.unread(*heard))
 }
 
 const (

@@ -36,6 +36,7 @@ func limitsWithin(descriptors uint64) (ingest, admin int) {
 type limitListener struct {
 	net.Listener
 	slots chan struct{}
+	watch func(net.Conn) net.Conn // of Server.ReportUnread, or nil
 	log   *slog.Logger
 	said  atomic.Int64 // when the log last had that it is full, in Unix nanoseconds
 
@@ -62,8 +63,12 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		l.release()
+		return nil, err
 	}
-	return conn, err
+	if l.watch != nil {
+		conn = l.watch(conn)
+	}
+	return conn, nil
 }
 
 func (l *limitListener) release() {

@@ -69,19 +69,29 @@ func (s *Server) Connections() (open, places int) { return int(s.open.Load()), l
 func (s *Server) Close() error { return s.listener.Close() }
 
 // count keeps the number of open connections.
-func (s *Server) count(_ net.Conn, state http.ConnState) {
+func (s *Server) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		s.open.Add(1)
+	case http.StateIdle:
+		if w := watchedIn(c); w != nil {
+			w.idle()
+		}
 	case http.StateClosed, http.StateHijacked:
 		s.open.Add(-1)
 		s.listener.release()
+		if w := watchedIn(c); w != nil {
+			w.closed()
+		}
 	}
 }
 
 // lastAnswers makes every answer of a draining server the last one on its connection.
 func (s *Server) lastAnswers(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(watchedKey{}).(*watchedConn); ok && c != nil {
+			c.heard.Store(true)
+		}
 		if s.draining.Load() {
 			w.Header().Set("Connection", "close")
 		}

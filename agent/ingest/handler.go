@@ -142,6 +142,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.write(w)
 }
 
+// Unread counts a request that the server refused before it knew the path. Nobody can tell whether it was a delivery.
+func (h *Handler) Unread(status int, code string) {
+	if refused := refuse(status, code, ""); refused.refused() {
+		h.inbox.CountRefusal(domain.Refusal{Route: RouteUnread, Status: status, Code: code, Last: time.Now().UTC()})
+	}
+	if h.Observe != nil {
+		h.Observe(RouteUnread, status, 0)
+	}
+}
+
 // decide returns the answer to a request. It reads the body only of a request that it may accept.
 func (h *Handler) decide(r *http.Request, to route, known bool) answer {
 	switch {

@@ -1,5 +1,7 @@
 package ingest
 
+import "personasync/store/domain"
+
 // PathWebhook is the path that Segment's webhook destinations post to.
 const PathWebhook = "/segment/webhook"
 
@@ -8,6 +10,7 @@ const (
 	RouteWebhook  = "webhook"
 	RouteTracking = "tracking"
 	RouteOther    = "other" // any other path, so that paths invented by clients share one label
+	RouteUnread   = domain.RouteUnread
 )
 
 // Routes lists the routes.

@@ -26,10 +26,10 @@ var Table = []Metric{
 	{"personasync_store_round_trip_seconds", "gauge", nil, "With PostgreSQL: how long one statement takes. Every transaction of the writer makes several."},
 	{"personasync_store_horizon_age_seconds", "gauge", nil, "With PostgreSQL: age of the oldest open transaction, behind which removed rows keep their room."},
 
-	{"personasync_ingest_requests_total", "counter", []string{"route", "code"}, "Requests received, by route (webhook, tracking, other) and status of the answer."},
+	{"personasync_ingest_requests_total", "counter", []string{"route", "code"}, "Requests received, by route (webhook, tracking, other, unread) and status of the answer."},
 	{"personasync_ingest_request_duration_seconds", "histogram", []string{"route"}, "Duration of these requests, including the fsync."},
 	{"personasync_requests_rejected_total", "counter", nil, "Requests refused for good, across restarts: every 4xx except 408, after which a request is sent again."},
-	{"personasync_requests_refused_total", "counter", []string{"route", "status", "code", "delivery"}, "The same by route (webhook, tracking, or other for a path that takes no events), status and code, across restarts. `delivery` says whether the request looked like a delivery, so that Segment discarded events."},
+	{"personasync_requests_refused_total", "counter", []string{"route", "status", "code", "delivery"}, "The same by route (webhook, tracking, other for a path that takes no events, or unread for what is no HTTP or too large to tell), status and code, across restarts. `delivery` says whether the request looked like a delivery, so that Segment discarded events."},
 	{"personasync_events_received_total", "counter", nil, "Events written to disk and acknowledged, across restarts."},
 	{"personasync_event_times_unread_total", "counter", nil, "Events with an unreadable time, for which the receipt or another time of the event was used. The log names each spelling once."},
 	{"personasync_values_left_out_total", "counter", nil, "Values left out of events that were otherwise used: a number beyond a double (1e400), or a name with an unpaired surrogate. The log names each once."},
