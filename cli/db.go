@@ -82,9 +82,14 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 		if r.Engine != "" {
 			return fmt.Errorf("the data in PostgreSQL is damaged (%s): keep a copy (pg_dump), stop the agents, and restore the last good backup of PostgreSQL", term.Plural(r.Faults, "fault"))
 		}
-		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory and restore the last good backup with `personasync db restore FILE`; "+
-			"or start the agent after removing the file \"running\" beside it: it then salvages all readable data, keeps the damaged files aside, and lists the losses",
-			term.Plural(r.Faults, "fault"))
+		places, err := env.LoadPlaces(c)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory, stop the agent if it runs, `rm -f %s`, and start it: "+
+			"it then salvages all readable data, keeps the damaged files aside, and `personasync status` lists the losses. If these are worse than those of all events "+
+			"since the last good backup, restore that with `personasync db restore FILE`",
+			term.Plural(r.Faults, "fault"), domain.ShellWord(filepath.Join(places.DataDir, "running")))
 	})
 }
 

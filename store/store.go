@@ -124,7 +124,7 @@ func (s *Store) Close() (err error) {
 			err = errors.Join(err, s.r.State.Close())
 		}
 		if s.files != nil {
-			err = errors.Join(err, s.marker.Ended(), s.place.Close())
+			err = errors.Join(err, s.marker.Ended(s.records.Next()-1), s.place.Close())
 		}
 	})
 	return err

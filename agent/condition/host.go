@@ -115,7 +115,11 @@ func (f *Facts) damage() *Condition {
 		return nil
 	}
 	s, severity, lost, cost := &f.Status.Salvages[0], warning, "Nothing was lost", "Nothing."
-	if i := slices.IndexFunc(f.Status.Salvages, func(s store.Salvage) bool { return !s.Whole() }); i >= 0 {
+	if i := slices.IndexFunc(f.Status.Salvages, func(s store.Salvage) bool { return !s.Whole() && s.Harmless() }); i >= 0 {
+		s = &f.Status.Salvages[i]
+		lost = "The events in it had been applied, so that memberships and changes are right; parked ones among them cannot be retried"
+	}
+	if i := slices.IndexFunc(f.Status.Salvages, func(s store.Salvage) bool { return !s.Whole() && !s.Harmless() }); i >= 0 {
 		s, severity, cost = &f.Status.Salvages[i], Critical, ""
 		lost = "`personasync status` lists what was lost: memberships among it are wrong until the users' next events, or until `personasync audience import KEY FILE` takes a full list"
 	}

@@ -39,7 +39,11 @@ func PrintRestored(w *term.Terminal, dir string, r *store.RestoreReport) error {
 // SalvageText returns the result of salvaging a damaged file.
 func SalvageText(w *term.Terminal, r *store.Salvage) string {
 	lost := w.Paint.Yellow("nothing was lost")
-	if !r.Whole() {
+	switch {
+	case r.Whole():
+	case r.Harmless():
+		lost = w.Paint.Yellow("lost, after it was applied: " + LossText(r))
+	default:
 		lost = w.Paint.Red("lost: " + LossText(r))
 	}
 	return fmt.Sprintf("%s was damaged and made anew on %s; %s. The damaged file is %s: remove it, and this note goes",

@@ -158,7 +158,7 @@ func run(t *testing.T, dir string, phases ...func(w *ShutdownMarker)) *ShutdownM
 func TestAStartKnowsHowTheLastRunEnded(t *testing.T) {
 	begun := func(w *ShutdownMarker) { must(t, w.Begin(false)) }
 	opened := func(w *ShutdownMarker) { must(t, w.Opened()) }
-	ended := func(w *ShutdownMarker) { must(t, w.Ended()); w.file = nil }
+	ended := func(w *ShutdownMarker) { must(t, w.Ended(0)); w.file = nil }
 	elsewhere := func(w *ShutdownMarker) { w.Boot = "another"; begun(w); opened(w) }
 	for _, tc := range []struct {
 		name   string
@@ -214,7 +214,7 @@ func TestAStartThatIsRefusedLeavesTheMarkerAsItWas(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, StateFile), []byte("x"), 0o600))
 	w, err := OpenShutdownMarker(dir)
 	must(t, err)
-	must(t, errors.Join(w.Begin(false), w.Opened(), w.Ended()))
+	must(t, errors.Join(w.Begin(false), w.Opened(), w.Ended(0)))
 	before, err := os.ReadFile(path)
 	must(t, err)
 	give()

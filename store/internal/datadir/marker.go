@@ -34,6 +34,7 @@ type LastRun struct {
 	Unclean int    `json:"unclean"` // starts in a row, this one included, that no clean stop followed
 	Trouble string `json:"trouble,omitempty"`
 	Changed int64  `json:"state_changed,omitempty"` // when state.db was last changed, after a clean stop: see recovery.Start.Arrival
+	Records uint64 `json:"records,omitempty"`       // number of the last record in the inbox at a clean stop; 0: unknown
 }
 
 // The marker's file, and the phases of a run in it.
@@ -110,11 +111,11 @@ func (w *ShutdownMarker) Opened() error {
 	return w.write(w.now, false)
 }
 
-// Ended notes that everything is closed, and when the state was last changed.
-func (w *ShutdownMarker) Ended() error {
+// Ended notes that everything is closed, when the state was last changed, and the number of the last record.
+func (w *ShutdownMarker) Ended(records uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.now.Phase, w.now.Unclean = PhaseStopped, 0
+	w.now.Phase, w.now.Unclean, w.now.Records = PhaseStopped, 0, records
 	w.now.Changed = ChangedAt(filepath.Join(filepath.Dir(w.path), StateFile))
 	return errors.Join(w.write(w.now, true), w.Close())
 }

@@ -116,7 +116,7 @@ func ended(t *testing.T, d *dirtest.Dir, phase string, elsewhere bool) {
 	case datadir.PhaseRunning:
 		must(t, errors.Join(w.Opened(), w.Close()))
 	case datadir.PhaseStopped:
-		must(t, w.Ended())
+		must(t, w.Ended(0))
 	default:
 		must(t, w.Close())
 	}

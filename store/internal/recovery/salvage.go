@@ -17,7 +17,11 @@ func (s *Start) salvage(path string, faults []string) (report *repair.Salvage, e
 	err = boltfile.Guard(func() error {
 		if filepath.Base(path) != datadir.StateFile {
 			epoch, applied := s.stateMeta()
-			report, err = repair.Segment(path, epoch, applied, faults)
+			last := uint64(0)
+			if s.left {
+				last = s.Marker.Last.Records
+			}
+			report, err = repair.Segment(path, epoch, applied, last, faults)
 			return err
 		}
 		inbox, err := wal.OpenReadOnly(s.dir, 0, record.InboxRecords)

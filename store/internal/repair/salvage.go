@@ -10,6 +10,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
 	"personasync/store/internal/state"
 )
 
@@ -62,6 +63,11 @@ type RecordRange struct {
 // Whole reports whether nothing was lost.
 func (s *Salvage) Whole() bool {
 	return !s.LedgerLost && s.Lost == Stock{} && s.Pages == 0 && s.Entries == 0 && len(s.RecordsLost) == 0 && !s.EdgeLost
+}
+
+// Harmless reports whether all that was lost is records that the state has: memberships and changes are right.
+func (s *Salvage) Harmless() bool {
+	return s.File != datadir.StateFile && s.Unapplied == 0 && !s.EdgeLost
 }
 
 var metaSalvage = []byte("salvage")

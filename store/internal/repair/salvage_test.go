@@ -234,7 +234,7 @@ func TestADamagedInboxFileKeepsItsNumbers(t *testing.T) {
 	if err != nil || r.OK() || !reflect.DeepEqual(r.DamagedFiles, []string{filepath.Base(path)}) {
 		t.Fatalf("the check says %v, %+v", err, r)
 	}
-	s, err := Segment(path, statetest.Epoch, crowd+1, []string{"a fault"})
+	s, err := Segment(path, statetest.Epoch, crowd+1, 0, []string{"a fault"})
 	must(t, err)
 	if s.Saved.Records == 0 || s.Lost.Records == 0 || s.Saved.Records+s.Lost.Records != crowd+11 || len(s.RecordsLost) == 0 || s.Whole() || s.EdgeLost || s.Pages+s.Entries == 0 {
 		t.Errorf("%+v", s)
@@ -254,7 +254,7 @@ func TestADamagedInboxFileKeepsItsNumbers(t *testing.T) {
 	if d.Last() != crowd+11 {
 		t.Errorf("the last record is %d", d.Last())
 	}
-	if _, err := Segment(path, statetest.Epoch+1, 0, nil); !errors.Is(err, datadir.ErrForeign) {
+	if _, err := Segment(path, statetest.Epoch+1, 0, 0, nil); !errors.Is(err, datadir.ErrForeign) {
 		t.Errorf("of another store: %v", err)
 	}
 }

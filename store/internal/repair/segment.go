@@ -9,12 +9,13 @@ import (
 )
 
 // Segment makes the damaged inbox file at path anew from the records that can be read, puts it in place and keeps the
-// damaged one beside it. epoch and applied are those of the state, zeros if it cannot be read. It returns
+// damaged one beside it. epoch and applied are those of the state, zeros if it cannot be read, and last is the number
+// of the inbox's last record, 0 if it is not known. It returns
 // ErrUnsalvageable if no record can be saved.
 //
 // A record whose checksum is wrong stays in the new file. It is parked with its bytes when it is applied.
-func Segment(path string, epoch uint32, applied uint64, faults []string) (*Salvage, error) {
-	found, err := wal.Salvage(path, epoch, applied, record.InboxRecords)
+func Segment(path string, epoch uint32, applied, last uint64, faults []string) (*Salvage, error) {
+	found, err := wal.Salvage(path, epoch, applied, last, record.InboxRecords)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
@@ -29,10 +30,11 @@ type Salvaged struct {
 // Salvage writes a new segment beside the damaged one at path, under [boltfile.NewPath], from every chunk that can still be read in it.
 // It leaves the damaged one as it is. The caller replaces it, see [boltfile.ReplaceDamaged].
 //
-// epoch and applied are those of the state; epoch is 0 if the state cannot be read. A record whose checksum is wrong
+// epoch and applied are those of the state; epoch is 0 if the state cannot be read. last is the number of the inbox's last
+// record, 0 if it is not known. A record whose checksum is wrong
 // stays as it is. A number without a record gets a stand-in, [Records.Lost], because numbers must have no gap. The
-// errors are ErrForeign for a segment of another store, and ErrUnsalvageable if no record can be saved.
-func Salvage(path string, epoch uint32, applied uint64, records Records) (*Salvaged, error) {
+// errors are ErrForeign for a segment of another store, and ErrUnsalvageable if no record can be saved of which some may not be applied.
+func Salvage(path string, epoch uint32, applied, last uint64, records Records) (*Salvaged, error) {
 	file, err := boltpage.Open(path)
 	if err != nil {
 		return nil, err
@@ -46,6 +48,9 @@ func Salvage(path string, epoch uint32, applied uint64, records Records) (*Salva
 	defer db.Close()
 	s := &salvager{file: file, db: db, records: records, broken: make(map[uint64][]byte), pending: make(map[uint64][]byte)}
 	newest := s.readNeighbours(path)
+	if newest && s.last == 0 {
+		s.last = last
+	}
 	if err := s.read(); err != nil {
 		return nil, err
 	}
@@ -59,6 +64,9 @@ func Salvage(path string, epoch uint32, applied uint64, records Records) (*Salva
 	if err := boltfile.Init(db, max(epoch, own), bucketRecords); err != nil {
 		return nil, err
 	}
+	if s.last != 0 && s.last <= applied { // the state has all, so that an end which cannot be read costs nothing
+		s.assigned, s.certain = max(s.assigned, s.last), true
+	}
 	s.found.EdgeLost = s.torn && !s.certain
 	if newest {
 		s.assigned, s.sure = max(s.assigned, applied), applied // the newest segment holds the records applied last
@@ -67,8 +75,8 @@ func Salvage(path string, epoch uint32, applied uint64, records Records) (*Salva
 		return nil, err
 	}
 	if s.found.EdgeLost && s.found.Records == 0 && !s.found.repeated {
-		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
-			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", boltfile.ErrUnsalvageable, path, file.Size)
+		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost; memberships and changes are not: "+
+			"`mv %[4]s %[4]s.aside`, start the agent, and have Segment replay the time before it stopped. `personasync db restore FILE` helps only if the backup is younger than these events", boltfile.ErrUnsalvageable, path, file.Size, domain.ShellWord(path))
 	}
 	return &s.found, errors.Join(db.Sync(), db.Close())
 }
@@ -83,6 +91,7 @@ type salvager struct {
 
 	first  uint64 // number that the segment should begin with; 0: unknown
 	oldest bool   // no segment comes before it
+	last   uint64 // number of the last record that it may have; 0: unknown
 	sure   uint64 // a number that the state knows to be assigned; 0: unknown
 
 	meta     map[string][]byte
@@ -119,6 +128,9 @@ func (s *salvager) readNeighbours(path string) (newest bool) {
 			}
 		case err != nil || x.Last > 0:
 			newest = false
+			if err == nil && (s.last == 0 || x.First <= s.last) {
+				s.last = x.First - 1
+			}
 		}
 	}
 	return newest

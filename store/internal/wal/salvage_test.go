@@ -60,7 +60,7 @@ func overwrite(t *testing.T, path string, at int64, b []byte) {
 func salvaged(t *testing.T, dir string, epoch uint32, applied uint64) (*Salvaged, []engine.Record) {
 	t.Helper()
 	path := Path(dir, 1)
-	found, err := Salvage(path, epoch, applied, plain)
+	found, err := Salvage(path, epoch, applied, 0, plain)
 	must(t, err)
 	must(t, os.Rename(boltfile.NewPath(path), path))
 	in := open(t, dir)
@@ -166,12 +166,12 @@ func TestASalvageSavesTheRecordsAroundABreak(t *testing.T) {
 // TestASalvageRefuses a segment of another store, and one that says nothing.
 func TestASalvageRefuses(t *testing.T) {
 	dir := stocked(t, 3)
-	if _, err := Salvage(Path(dir, 1), 8, 0, plain); !errors.Is(err, boltfile.ErrForeign) {
+	if _, err := Salvage(Path(dir, 1), 8, 0, 0, plain); !errors.Is(err, boltfile.ErrForeign) {
 		t.Errorf("a segment of another store: %v", err)
 	}
 	must(t, os.WriteFile(Path(dir, 1), make([]byte, 1<<16), 0o600))
 	for epoch := range uint32(2) {
-		if _, err := Salvage(Path(dir, 1), epoch, 0, plain); !errors.Is(err, boltfile.ErrUnsalvageable) {
+		if _, err := Salvage(Path(dir, 1), epoch, 0, 0, plain); !errors.Is(err, boltfile.ErrUnsalvageable) {
 			t.Errorf("zeros, with epoch %d: %v", epoch, err)
 		}
 	}
@@ -234,5 +234,44 @@ func TestReadRuns(t *testing.T) {
 	}
 	if _, err := ReadRuns(filepath.Join(dir, "inbox-x.db")); err == nil {
 		t.Error("another file has runs")
+	}
+}
+
+// TestAnUnreadableSegmentThatIsAppliedIsReplaced: the start asked for a restore, which takes the state back, although the state had
+// every record. Where one may not be applied, an operator decides.
+func TestAnUnreadableSegmentThatIsAppliedIsReplaced(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		number        uint64 // of the segment that is unreadable
+		applied, last uint64 // 4 records are in the first, and one in the second
+		ok            bool
+	}{
+		{"the older, applied", 1, 4, 0, true},
+		{"the older, not all applied", 1, 3, 0, false},
+		{"the newest, applied at a clean stop", 2, 5, 5, true},
+		{"the newest, not all applied at a clean stop", 2, 4, 5, false},
+		{"the newest, after a kill", 2, 5, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := stocked(t, 4)
+			path := Path(dir, c.number)
+			info, err := os.Stat(path)
+			must(t, err)
+			overwrite(t, path, 0, make([]byte, info.Size()))
+			found, err := Salvage(path, 7, c.applied, c.last, plain)
+			if !c.ok {
+				if !errors.Is(err, boltfile.ErrUnsalvageable) {
+					t.Fatalf("%+v, %v", found, err)
+				}
+				return
+			}
+			must(t, err)
+			must(t, os.Rename(boltfile.NewPath(path), path))
+			in := open(t, dir)
+			defer in.Close()
+			if in.Next() != 6 || found.EdgeLost {
+				t.Errorf("the next record is %d, the edge is lost: %v", in.Next(), found.EdgeLost)
+			}
+		})
 	}
 }
