@@ -20,7 +20,7 @@ func ShellWord(s string) string {
 func Bytes(n int64) string {
 	units := [...]string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	f, u := float64(n), 0
-	for f >= 1024 && u < len(units)-1 {
+	for f >= 1024 { // no int64 is as much as 1024 EiB
 		f, u = f/1024, u+1
 	}
 	if u == 0 {

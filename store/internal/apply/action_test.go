@@ -295,3 +295,24 @@ func TestToldSinceIsAboutDeliveredAttributes(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWasToldBeforeALateDeletionIsToldAfterIt: it was held while MoEngage was told of the user, and takes that away, too. So an
+// exit and a return meanwhile end in no silence.
+func TestWhatWasToldBeforeALateDeletionIsToldAfterIt(t *testing.T) {
+	r := sending(t, domain.SendAttribute, func(r *domain.Rules) { r.Deletes = domain.Deletes{Send: true} })
+	e := enter("ann", "", 1)
+	e.Call, e.Class, e.MessageID, e.Flag = domain.CallDelete, domain.ClassNone, "d-1", domain.FlagSilent
+	r.events(e, enter("ann", "vip", 31))
+	r.deliver()
+	r.action(record.Action{Verb: record.ActionRetry, IDs: r.ids(domain.StateHeld)})
+	r.events(exit("ann", "vip", 32), enter("ann", "vip", 33))
+	open := 0
+	for _, ch := range r.changes() {
+		if ch.Kind == domain.KindAttribute && ch.State == domain.StatePending && string(ch.Value) == "true" {
+			open++
+		}
+	}
+	if open != 1 {
+		t.Errorf("%d changes say afterwards that ann is a member: %s", open, r.told())
+	}
+}

@@ -181,6 +181,11 @@ func TestAChangedConfigurationComparesEveryUser(t *testing.T) {
 	asking(&rules)
 	r.record(record.Record{Rules: &rules}, nil)
 	r.order(record.Order{Verb: record.OrderCompare}, "")
+	r.Read(func(tx *state.Tx) {
+		if at, under := state.ReadComparing(tx.Bucket(state.BucketMeta).Get(state.MetaConsent)); !under || at.Done != comparedAtOnce {
+			t.Errorf("after the first slice: %+v", at)
+		}
+	})
 	r.Reopen()
 	r.events(enter("zoe", "vip", 2), enter("adam", "vip", 2, yes))
 	if n := r.compareAll(); n != 1 {
@@ -347,6 +352,24 @@ func TestAnAdoptedAudienceKeepsWhatIsWithheld(t *testing.T) {
 	}
 	if f := r.take(); f != nil {
 		t.Errorf("%+v leaves", f)
+	}
+}
+
+// TestAWithdrawalIsToldOnceOfAnAdoptedAudience: MoEngage has one attribute of the two.
+func TestAWithdrawalIsToldOnceOfAnAdoptedAudience(t *testing.T) {
+	r := sending(t, domain.SendAttribute, asking)
+	again := in("spa_1", "aud_new")
+	r.events(enter("ann", "vip", 1, yes), enter("ann", "vip", 5, again))
+	r.deliver()
+	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
+	r.Must(err)
+	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
+	r.order(adopt, "")
+	adopt.Words = words("ann")
+	r.order(adopt, "")
+	r.event(update("ann", 9))
+	if n := strings.Count(r.told(), "=false"); n != 1 {
+		t.Errorf("told %d times: %s", n, r.told())
 	}
 }
 

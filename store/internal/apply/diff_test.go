@@ -223,6 +223,11 @@ func TestAStoredTimeBeyondTheClockIsNotBelieved(t *testing.T) {
 		}
 		r.Balance()
 	}
+	r := sending(t, domain.SendAsReceived)
+	r.events(exit("ann", "vip", 0, ahead(24*time.Hour), track("Left")), enter("ann", "vip", 1))
+	if got := r.membership("ann", "vip"); got != "in" {
+		t.Errorf("an exit by the other call, of a clock that was ahead, hides the enter: ann is %s", got)
+	}
 }
 
 func TestTheLastEventOfAComputationIsItsNewestReceipt(t *testing.T) {

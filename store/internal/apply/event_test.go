@@ -49,6 +49,11 @@ func TestAnEventThatCannotBeUsedIsParkedWithItsReason(t *testing.T) {
 		{"anonymous", nil, enter("", "vip", 1, by("a-1", "")), nil, "anonymous", "a-1"},
 		{"an e-mail address only", nil, enter("", "vip", 1, by("", "ann@example.com")), nil, "email_only", "ann@example.com"},
 		{"nobody", nil, enter("", "vip", 1, by("", "")), nil, "no_identifier", ""},
+		{"anonymous, by the key of an audience whose id has a section", []*domain.Event{enter("bob", "vip", 1)}, enter("", "vip", 1, by("a-1", ""), in("", "")), func(r *domain.Rules) {
+			p := r.Defaults
+			p.Anonymous = domain.IdentityUse
+			r.Sections = []domain.Section{{Key: "vip", ID: "aud_vip", Policy: p}}
+		}, "", ""},
 		{"an id that MoEngage blocks", nil, enter("null", "vip", 1, refused), nil, "id_blocked", "null"},
 		{"an id that is too long", nil, enter(long, "vip", 1), nil, "id_too_long", long},
 		{"an anonymous id that is too long", nil, enter("", "vip", 1, by(long, "")), ignoring, "id_too_long", long},

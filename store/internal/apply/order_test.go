@@ -403,3 +403,58 @@ func TestHeldExitsAreReleasedOrDiscarded(t *testing.T) {
 		r.Balance()
 	}
 }
+
+// TestTheGuardCountsMembersWhoLeave, and nobody else: not those who never were members, and not where it does not watch.
+func TestTheGuardCountsMembersWhoLeave(t *testing.T) {
+	r := sending(t, domain.SendAttribute, guarded)
+	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), enter("cid", "vip", 1))
+	r.events(exit("dan", "vip", 2), exit("eve", "vip", 2), exit("fay", "vip", 2), exit("ann", "vip", 2))
+	if w := r.field("vip").Watch; w.Left != 1 || !w.Tripped.IsZero() {
+		t.Errorf("one of three left, and the guard has %+v", w)
+	}
+	r = sending(t, domain.SendAttribute, guarded, func(r *domain.Rules) { r.Defaults.Unguarded = true })
+	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), enter("cid", "vip", 1))
+	r.events(exit("ann", "vip", 2), exit("bob", "vip", 2), exit("cid", "vip", 2))
+	if w := r.field("vip").Watch; w.Left != 0 || !w.Tripped.IsZero() {
+		t.Errorf("all left an audience without a guard, which has %+v", w)
+	}
+}
+
+// TestARepeatedExitStaysTheOperatorsDecision: a discard would readmit the user otherwise.
+func TestARepeatedExitStaysTheOperatorsDecision(t *testing.T) {
+	r := sending(t, domain.SendAttribute)
+	r.event(enter("ann", "vip", 1))
+	r.order(record.Order{Verb: record.OrderClose, Time: at(5), Words: words("-ann")}, "vip")
+	if got := r.event(exit("ann", "vip", 6)); got != domain.OutcomeUnchanged {
+		t.Errorf("the exit is %s", got)
+	}
+	r.Read(func(tx *state.Tx) {
+		if s := tx.Entry(tx.User("ann"), 0).Newest(); s.Message != domain.ByOperator {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestTheCallsThatWereHeardOutliveARestart: an order sets the states of those that have come.
+func TestTheCallsThatWereHeardOutliveARestart(t *testing.T) {
+	r := sending(t, domain.SendAsReceived)
+	r.events(exit("zoe", "vip", 1), exit("zoe", "vip", 1, track("Left"))) // received at once: the second tells nothing else of the audience
+	r.Reopen()
+	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("ann"), Events: true}, "vip")
+	r.wantTold("ann.vip=true ann!Audience Entered")
+}
+
+// TestAnOperatorsErasureIsToldToMoEngage, by the operator's name.
+func TestAnOperatorsErasureIsToldToMoEngage(t *testing.T) {
+	r := sending(t, domain.SendBoth, func(r *domain.Rules) { r.Deletes = domain.Deletes{Send: true, PerDay: 9} })
+	r.event(enter("ann", "vip", 1))
+	r.order(record.Order{Verb: record.OrderDelete, Words: words("ann"), By: "root"}, "")
+	r.Read(func(tx *state.Tx) {
+		if list := state.Receipts(tx, "ann"); len(list) != 1 || list[0].By != "root" || list[0].State != domain.StatePending {
+			t.Errorf("%+v", list)
+		}
+	})
+	if list := r.changes(); len(list) != 1 || list[0].Kind != domain.KindDelete {
+		t.Errorf("%s", r.told())
+	}
+}

@@ -3,6 +3,7 @@ package state_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,5 +127,26 @@ func TestACorruptChunkEndsAChain(t *testing.T) {
 	enters(d, "ann", 1)
 	if list := chain(d, "ann"); len(list) != 2 || list[1].Prev != 40 {
 		t.Errorf("the chain is %+v", list)
+	}
+}
+
+// TestTheJournalOnDiskStays: an older agent wrote these bytes, and a newer one reads them.
+func TestTheJournalOnDiskStays(t *testing.T) {
+	d := newDB(t)
+	enters(d, "ann", 1)
+	enters(d, "bob", 8)
+	d.Do(func(tx *state.Tx) { state.ForgetJournal(tx, tx.User("ann")) })
+	var keys []string
+	var first string
+	d.Read(func(tx *state.Tx) {
+		b := tx.Bucket(state.BucketJournal)
+		_ = b.ForEach(func(k, v []byte) error { keys = append(keys, fmt.Sprintf("%x", k)); return nil })
+		first = fmt.Sprintf("%x", b.Get(state.KeysWithPrefix(b, nil)[0]))
+	})
+	if want := []string{"0000000000000000", "0000000000000001"}; !slices.Equal(keys, want) {
+		t.Errorf("18 entries are under %v, want %v", keys, want)
+	}
+	if want := "0180b599c59d67641010050000000180dddb01000c626f62086d30090100d00f02270303776879010102c0a90701c0c09a05000c626f62086d3109010290b9070227030377687905010480d30e0180a4d908000c626f62086d32090104d0e20e02270303776879010106c0fc1501c087980c000c626f62086d33090106908c160227030377687905010880a61d0180ebd60f000c626f62086d34090108d0b51d0227030377687901010ac0cf2401c0ce9513000c626f62086d3509010a90df240227030377687905010c80f92b0180b2d416000c626f62086d3609010cd0882c022703037768790b3fe460"; first != want {
+		t.Errorf("the first chunk is\n%s, want\n%s", first, want)
 	}
 }

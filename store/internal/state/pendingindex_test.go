@@ -72,6 +72,9 @@ func TestThePlacesOfAUserFollowTheirChanges(t *testing.T) {
 		{"bulk changes of a user whose live cohort change waits", PendingIndex{Endpoints: [domain.Endpoints]EndpointIndex{{Lanes: []Lane{{bulk, 5, 1}}}, {Lanes: []Lane{{live, 5, 1}}}}}, []DuePlace{transition(live, 5), cohort(live, NotYet)}, true},
 		{"… in retry", PendingIndex{Endpoints: [domain.Endpoints]EndpointIndex{{Retry: 9, Lanes: []Lane{{bulk, 5, 1}}}, {Lanes: []Lane{{live, 5, 1}}}}}, []DuePlace{transition(LaneRetry, 9), cohort(live, NotYet)}, true},
 		{"bulk cohorts hurry nobody", PendingIndex{Endpoints: [domain.Endpoints]EndpointIndex{{Lanes: []Lane{{bulk, 5, 1}}}, {Lanes: []Lane{{bulk, 5, 1}}}}}, []DuePlace{transition(bulk, 5), cohort(bulk, NotYet)}, false},
+		{"what waits for a deletion", PendingIndex{Deleted: 70, Endpoints: [domain.Endpoints]EndpointIndex{{Lanes: []Lane{{live, 5, 1}}}, {Lanes: []Lane{{live, 5, 1}}}}}, []DuePlace{transition(LaneBarred, 70), cohort(LaneBarred, 70)}, true},
+		{"a deletion", PendingIndex{Endpoints: [domain.Endpoints]EndpointIndex{2: {Lanes: []Lane{{live, 5, 1}}}}}, []DuePlace{{domain.EndpointDelete, live, 5}}, false},
+		{"a deletion in retry", PendingIndex{Endpoints: [domain.Endpoints]EndpointIndex{2: {Retry: 9, Lanes: []Lane{{live, 5, 1}}}}}, []DuePlace{{domain.EndpointDelete, LaneRetry, 9}}, false},
 		{"a cohort that is deferred", PendingIndex{Deferred: 70, Endpoints: [domain.Endpoints]EndpointIndex{1: {Lanes: []Lane{{live, 5, 1}}}}}, []DuePlace{cohort(LaneRetry, 70)}, false},
 		{"a cohort in retry for longer", PendingIndex{Deferred: 70, Endpoints: [domain.Endpoints]EndpointIndex{1: {Retry: 80, Lanes: []Lane{{bulk, 5, 1}}}}}, []DuePlace{cohort(LaneRetryBulk, 80)}, false},
 		{"very many lanes: the oldest and the newest two", PendingIndex{Endpoints: [domain.Endpoints]EndpointIndex{{Lanes: []Lane{{own(0, 1, 0), 1, 1}, {own(0, 2, 0), 2, 1}, {own(0, 3, 0), 3, 1}, {own(0, 4, 0), 4, 1}, {own(0, 5, 0), 5, 1}}}}},
@@ -380,5 +383,17 @@ func TestARowOfTheFirstVersionSaysWhoLeft(t *testing.T) {
 	got, err := DecodeBlock(annsRow, rekeyed(body, annsRow), record.Epochs{})
 	if err != nil || got.Entries[0].Left != 9 || got.Entries[1].Left != 0 || got.Entries[2].Left != 0 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestAChangeIsTriedOnceARequestFailed: only then does it leave with the retry. One that was not sent has a reason at most.
+func TestAChangeIsTriedOnceARequestFailed(t *testing.T) {
+	for _, tc := range []struct {
+		failures *Failures
+		want     bool
+	}{{nil, false}, {&Failures{Reason: "breaker_open"}, false}, {&Failures{Attempts: 1}, true}} {
+		if ticket := (Ticket{Failures: tc.failures}); ticket.Tried() != tc.want {
+			t.Errorf("after %+v it is tried: %v", tc.failures, ticket.Tried())
+		}
 	}
 }

@@ -3,6 +3,8 @@ package statetest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -82,7 +84,7 @@ func (d *DB) Do(f func(*state.Tx)) {
 func (d *DB) Try(f func(*state.Tx)) error {
 	d.Helper()
 	err := d.file.Update(func(kv engine.Tx) error {
-		tx := state.NewTx(kv, d.State, d.logger())
+		tx := state.NewTx(hinted{kv}, d.State, d.logger())
 		f(tx)
 		return tx.Flush()
 	})
@@ -98,10 +100,37 @@ func (d *DB) Read(f func(*state.Tx)) {
 	d.Must(d.file.View(func(kv engine.Tx) error {
 		st, err := state.LoadCounted(kv)
 		if err == nil {
-			f(state.NewTx(kv, st, d.logger()))
+			f(state.NewTx(hinted{kv}, st, d.logger()))
 		}
 		return err
 	}))
+}
+
+// hinted asks for what it is hinted at, as PostgreSQL does and a file does not.
+type hinted struct{ engine.Tx }
+
+// Bucket implements engine.Tx.
+func (t hinted) Bucket(name []byte) engine.Bucket { return asking(t.Tx.Bucket(name)) }
+
+func asking(b engine.Bucket) engine.Bucket {
+	if b == nil {
+		return nil
+	}
+	return askingBucket{b}
+}
+
+type askingBucket struct{ engine.Bucket }
+
+// Inner implements engine.Bucket.
+func (b askingBucket) Inner(name []byte) engine.Bucket { return asking(b.Bucket.Inner(name)) }
+
+// Want implements engine.Bucket.
+func (b askingBucket) Want(ranges iter.Seq2[[]byte, []byte]) {
+	for from, to := range ranges {
+		if to != nil && bytes.Compare(from, to) >= 0 {
+			panic(fmt.Sprintf("a hint at the keys from %x up to %x", from, to))
+		}
+	}
 }
 
 // File returns the file, for a reader and to write bytes past the state.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -241,4 +242,33 @@ func FuzzReader(f *testing.F) {
 			t.Errorf("OK %v, %d of %d bytes left, %v", r.OK(), r.Len(), len(b), r.Done())
 		}
 	})
+}
+
+// TestListsOfTexts: of no text, of one, of many. A count that the frame has no bytes for is damage.
+func TestListsOfTexts(t *testing.T) {
+	for _, list := range [][]string{nil, {"a"}, {"", "b"}, strings.Split("a b c d e f g h i j k l m n o p q r", " ")} {
+		r := wire.NewReader(wire.AppendTexts(nil, list))
+		if got := r.Texts(); !slices.Equal(got, list) || (got == nil) != (list == nil) || r.Done() != nil {
+			t.Errorf("%q is read as %q, %v", list, got, r.Done())
+		}
+	}
+	r := wire.NewReader(wire.AppendUint(nil, 1<<60))
+	if got := r.Texts(); len(got) > 0 || r.Done() == nil {
+		t.Errorf("a count alone is read as %q", got)
+	}
+}
+
+// TestNumbersOfAFixedLength are read up to the last byte, and as zero where bytes are missing.
+func TestNumbersOfAFixedLength(t *testing.T) {
+	bytes := []byte{1, 2, 3, 4, 5, 6, 7, 8}
+	for n := range len(bytes) + 1 {
+		r := wire.NewReader(bytes[:n])
+		if got := r.Uint64(); (got == 0x0102030405060708) != (n == 8) || (got == 0) != (n < 8) || r.OK() != (n == 8) {
+			t.Errorf("%d bytes are read as %x", n, got)
+		}
+		r = wire.NewReader(bytes[:n])
+		if got := r.Uint32(); (got == 0x01020304) != (n >= 4) || (got == 0) != (n < 4) || r.OK() != (n >= 4) {
+			t.Errorf("%d bytes are read as %x", n, got)
+		}
+	}
 }
