@@ -181,10 +181,7 @@ func digitValue(c rune) rune {
 // optional fraction. 12 and 14 digits are a date.
 func parseEpoch(text string) (t time.Time, ok bool) {
 	if strings.ContainsAny(text, "eE") { // a JSON number such as 1.7e12
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil || f < 1e9 || f >= 1e13 {
-			return t, false
-		}
+		f, _ := strconv.ParseFloat(text, 64) // of no number it is 0, which has not enough digits
 		text = strconv.FormatFloat(f, 'f', -1, 64)
 	}
 	whole, fraction, _ := strings.Cut(text, ".")

@@ -257,6 +257,9 @@ func TestAnotherFileTakesThePlaceOfTheState(t *testing.T) {
 	other, path := newFile(t)
 	put(t, other, "first", "2")
 	s.Trace(NewDirtySet())
+	if put(t, s, "x", "y"); s.FreelistBytes.Load() == 0 {
+		t.Error("a commit wrote no freelist")
+	}
 	was := s.Replace(other)
 	if get(t, s, "first") != "2" || s.Path() != path || s.FreelistBytes.Load() != 0 || s.dirty != nil {
 		t.Errorf("it is %s", s.Path())

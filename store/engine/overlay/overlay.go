@@ -252,9 +252,6 @@ func (c *cursor) Last() (key, value []byte) {
 
 // Prev implements engine.Cursor.
 func (c *cursor) Prev() (key, value []byte) {
-	if c.at == nil {
-		return nil, nil
-	}
 	at, _ := c.bucket.find(c.at)
 	var k, v []byte
 	if c.base != nil {

@@ -98,6 +98,16 @@ func TestEmptyAgreesWithAMap(t *testing.T) {
 		if !slices.Equal(got, keys) {
 			t.Fatalf("keys %v, want %v", got, keys)
 		}
+		got = got[:0]
+		for k, v := c.Last(); k != nil; k, v = c.Prev() {
+			got = append(got, string(k))
+			if model[string(k)] != string(v) {
+				t.Fatalf("%s is %s, want %s", k, v, model[string(k)])
+			}
+		}
+		if slices.Reverse(got); !slices.Equal(got, keys) {
+			t.Fatalf("from the end there are %v, want %v", got, keys)
+		}
 	}
 }
 
@@ -194,7 +204,7 @@ func TestHintsComeToTheBase(t *testing.T) {
 
 // TestChangesAreAllThatWasWritten: in the order of buckets and keys. A bucket that replaces another one begins with its end.
 func TestChangesAreAllThatWasWritten(t *testing.T) {
-	base := Empty([]byte("a"), name)
+	base := Empty([]byte("a"), name, []byte("c"))
 	for _, key := range []string{"k1", "k2", "k3"} {
 		_ = base.Bucket(name).Put([]byte(key), []byte("below"))
 	}
@@ -215,6 +225,7 @@ func TestChangesAreAllThatWasWritten(t *testing.T) {
 		inner, _ := b.MakeInner([]byte(day))
 		_ = inner.Put([]byte("k"), []byte("5"))
 	}
+	_ = over.Bucket([]byte("c")).Put([]byte("z"), []byte("6"))
 	var got []string
 	for c := range over.Changes() {
 		value := string(c.Value)
@@ -223,7 +234,7 @@ func TestChangesAreAllThatWasWritten(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%s/%s/%s=%s", c.Bucket, c.Inner, c.Key, value))
 	}
-	want := []string{"a//z=1", "b/d1/l=4", "b//d2=gone", "b//d3=gone", "b//d3=", "b/d3/k=5", "b//d4=gone", "b//d4=", "b/d4/k=5", "b//k0=3", "b//k1=gone", "b//k2=2"}
+	want := []string{"a//z=1", "b/d1/l=4", "b//d2=gone", "b//d3=gone", "b//d3=", "b/d3/k=5", "b//d4=gone", "b//d4=", "b/d4/k=5", "b//k0=3", "b//k1=gone", "b//k2=2", "c//z=6"}
 	if !slices.Equal(got, want) {
 		t.Errorf("changes\n%q\nwant\n%q", got, want)
 	}

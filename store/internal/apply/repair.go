@@ -55,7 +55,6 @@ func applyRepair(tx *state.Tx, seq uint64, r *record.Repair) {
 			}
 		}
 		e.LastSent = state.LastSent{Kind: state.UncertainlySent}
-		tx.Write(u, f.Number)
 		outbox.WantAttribute(tx, u, f, &p, e, c, t, bytes.Clone(value))
 	}
 }

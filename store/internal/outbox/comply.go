@@ -12,7 +12,6 @@ import (
 func TakeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
 	if t, value, needed := takesBack(tx, u, f, p, e); needed {
 		WantAttribute(tx, u, f, p, e, c, t, value)
-		tx.Write(u, f.Number)
 	}
 }
 
@@ -61,7 +60,6 @@ func sendAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 	value, send := p.Sendable(s.Value)
 	if send && !expects(en, domain.TransitionValue, value, false) {
 		WantAttribute(tx, u, f, p, en, c, domain.TransitionValue, value)
-		tx.Write(u, f.Number)
 	}
 }
 

@@ -112,6 +112,9 @@ func TestADeletionWithoutAnAnswerMayHaveBeenAccepted(t *testing.T) {
 	if r := b.wantReceipt("ann", domain.StatePending, 1, 0, 0); !r.Accepted.Equal(minute(3)) {
 		t.Errorf("%+v", r)
 	}
+	if b.Reopen(); b.State.Deletes.Accepted != uint64(minute(3).Unix()) {
+		t.Errorf("after a restart nobody knows of it: %+v", b.State.Deletes)
+	}
 	if f := b.takeDeletes(4); f != nil {
 		t.Errorf("it leaves again before its time: %+v", f)
 	}

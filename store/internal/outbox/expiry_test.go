@@ -40,6 +40,13 @@ func TestAParkedChangeExpiresAnnounced(t *testing.T) {
 	b.Reopen()
 	b.prune(200)
 	b.wantState(second, domain.StateExpired) // it was announced on day 28
+	b.Read(func(tx *state.Tx) {
+		for _, user := range []string{"ann", "bob"} {
+			if e := tx.Entry(tx.User(user), 0); !e.Waiting.ID.IsZero() {
+				t.Errorf("the row of %s still names the expired change: %+v", user, e.Waiting)
+			}
+		}
+	})
 }
 
 // TestAnUnannouncedChangeDoesNotExpire though it is as old as it may be.

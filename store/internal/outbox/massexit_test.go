@@ -435,6 +435,11 @@ func TestAReturnCancelsTheHeldExit(t *testing.T) {
 	b.sweep()
 	b.observe("user0", true, 6)
 	b.wantState(held[0], domain.StateCancelled)
+	b.Read(func(tx *state.Tx) {
+		if e := tx.Entry(tx.User("user0"), 0); !e.Waiting.ID.IsZero() {
+			t.Errorf("the row still names the held exit: %+v", e.Waiting)
+		}
+	})
 	if f := b.field(); f.Held != 4 || f.Watch.Left != 4 || f.Members != 4 {
 		t.Errorf("%+v", f)
 	}

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"testing"
+	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/state"
@@ -98,5 +99,46 @@ func TestTheCountsOfOtherMinutesAreDeleted(t *testing.T) {
 	}
 	if s := SentIn([]byte{0, 0, 0, 3, 0, 0, 0, 4}); s.Users != 3 || s.Events != 4 || s.Cohorts != 0 {
 		t.Errorf("an older count is read as %+v", s)
+	}
+}
+
+// TestAChangeThatFailedOnceLeavesWithTheRetry, also if the next request was not made: the schedule of its computation may be closed for
+// days.
+func TestAChangeThatFailedOnceLeavesWithTheRetry(t *testing.T) {
+	for _, kind := range []string{"ann=true", "ann!enter"} {
+		b := newBox(t, statetest.Rules(domain.SendBoth))
+		if kind == "ann=true" {
+			b.want("ann", true, 1)
+		} else {
+			b.enqueue("ann", true, 1)
+		}
+		b.settle(b.take(options(2)), domain.Refused, 2)
+		b.settle(b.take(options(4)), domain.Untried, 4)
+		o := options(5)
+		o.Due = func(string) time.Time { return time.Time{} }
+		b.wantSent(b.take(o), kind)
+	}
+}
+
+// TestEveryEndpointIsCountedByItself against its own limit, and taken back where a request was not sent.
+func TestEveryEndpointIsCountedByItself(t *testing.T) {
+	b := newDeleting(t, 9)
+	b.erase("ann", 1)
+	b.erase("bob", 1)
+	b.want("cid", true, 1)
+	counted := func() (s domain.SentSecond) {
+		b.Read(func(tx *state.Tx) {
+			s = SentIn(tx.Bucket(state.BucketSent).Get(state.NumberKey(uint64(minute(2).Unix()))))
+		})
+		return s
+	}
+	b.take(options(2))
+	f := b.takeDeletes(2)
+	if got := counted(); got != (domain.SentSecond{Users: 1, Deletes: len(f.Users)}) {
+		t.Errorf("counted %+v, want a user and %d deletes", got, len(f.Users))
+	}
+	b.Do(func(tx *state.Tx) { Settle(tx, domain.Settlement{Lease: f.ID, At: minute(2), NotSent: true}) })
+	if got := counted(); got != (domain.SentSecond{Users: 1}) {
+		t.Errorf("counted %+v, want the user alone", got)
 	}
 }

@@ -110,3 +110,82 @@ func TestNextSaysWhenSomethingIsDue(t *testing.T) {
 		t.Errorf("%+v, want a retry at minute 11", n)
 	}
 }
+
+// jobs is rules by which vip leaves at the times of one job, and gold at those of another.
+func jobs() domain.Rules {
+	r := statetest.Rules(domain.SendAttribute)
+	for key, job := range map[string]string{"vip": "hourly", "gold": "nightly"} {
+		p := r.Defaults
+		p.Job = job
+		r.Sections = append(r.Sections, domain.Section{Key: key, Policy: p})
+	}
+	return r
+}
+
+// TestAJobLetsNothingOfAnotherLeave, in whichever order their lanes stand.
+func TestAJobLetsNothingOfAnotherLeave(t *testing.T) {
+	for open, want := range map[string]string{"hourly": "ann=true", "nightly": "bob=true"} {
+		b := newBox(t, jobs())
+		b.want("ann", true, 1)
+		b.Do(func(tx *state.Tx) {
+			f := tx.NewField(&state.Field{Space: "spa_1", Key: "gold", ID: "aud_gold", Class: domain.ClassAudience})
+			u, c := tx.User("bob"), b.cause(tx, 1)
+			WantAttribute(tx, u, f, policy(tx, f), tx.Entry(u, f.Number), c, domain.TransitionEnter, domain.JSONTrue)
+		})
+		o := options(9)
+		o.Due = func(job string) (t time.Time) {
+			if job == open {
+				t = minute(9)
+			}
+			return t
+		}
+		b.wantSent(b.take(o), want)
+		if log := b.Logged(); log != "" {
+			t.Errorf("logged %s", log)
+		}
+		o.Due = func(string) time.Time { return minute(9) }
+		if f := b.take(o); f == nil {
+			t.Errorf("%s let everything of the other go", open)
+		}
+	}
+}
+
+// TestARequestOnOneEndpointLeavesTheOther: only a delete waits for both.
+func TestARequestOnOneEndpointLeavesTheOther(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendAttribute|domain.SendCohort))
+	b.Do(func(tx *state.Tx) {
+		u, f, c := tx.User("ann"), tx.FieldOf(0), b.cause(tx, 1)
+		tx.Entry(u, 0).Keep(state.KeptOne, &domain.Assertion{Value: domain.JSONTrue, Time: 1, Seq: c.Seq})
+		tx.Write(u, 0)
+		UpdateTargets(tx, u, f, policy(tx, f), tx.Entry(u, 0), c)
+	})
+	o := options(60)
+	o.Endpoint = domain.EndpointCohort
+	b.wantSent(b.take(o), "ann=true")
+	b.enqueue("ann", true, 61)
+	b.wantSent(b.take(options(62)), "ann!enter")
+}
+
+// TestAPauseLeavesARequestInFlight to its answer, and holds what has not left.
+func TestAPauseLeavesARequestInFlight(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendBoth))
+	in, event := b.want("ann", true, 1), b.enqueue("ann", true, 1)
+	f := b.take(options(2))
+	later := b.enqueue("ann", false, 3)
+	waiting := b.want("bob", true, 3)
+	r := b.State.Rules
+	r.Paused = []domain.Pause{{Computation: "vip", Why: "a test"}}
+	b.SetRules(r)
+	b.Do(func(tx *state.Tx) {
+		for _, user := range []string{"ann", "bob"} {
+			HoldOpen(tx, tx.User(user), minute(4))
+		}
+	})
+	for id, want := range map[domain.ID]domain.State{in: domain.StatePending, event: domain.StatePending, later: domain.StateHeld, waiting: domain.StateHeld} {
+		b.wantState(id, want)
+	}
+	b.settle(f, domain.Delivered, 5)
+	b.wantState(in, domain.StateDelivered)
+	b.wantState(event, domain.StateDelivered)
+	b.wantSent(b.take(options(9)), "")
+}

@@ -16,6 +16,5 @@ func UpdateTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 			continue
 		}
 		WantAttribute(tx, u, channel, p, e, c, t, want)
-		tx.Write(u, channel.Number)
 	}
 }

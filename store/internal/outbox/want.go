@@ -13,6 +13,7 @@ import (
 // once. Cohorts and lists collapse whatever the policy says: adding and removing in turn informs nobody. Without the
 // user's consent nothing but a removal leaves.
 func WantAttribute(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry, c *Cause, t domain.Transition, want []byte) {
+	tx.Write(u, f.Number)
 	ch := new(state.Stored) // kept by nobody, so it is not allocated
 	draftWanted(ch, tx, u, f, p, c, t, want)
 	allowed := state.Allows(tx, u, p)
@@ -155,7 +156,6 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 	if en.LastSent.Kind != state.NeverSent { // else it is sent, or held, anyway, and MoEngage knows nothing of it until then
 		en.LastSent = state.LastSent{Kind: state.UncertainlySent}
 	}
-	tx.Write(u, f.Number)
 	WantAttribute(tx, u, f, p, en, c, t, value)
 }
 
@@ -170,5 +170,4 @@ func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e
 		return
 	}
 	WantAttribute(tx, u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
-	tx.Write(u, x.Number)
 }
