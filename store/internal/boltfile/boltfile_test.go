@@ -14,6 +14,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"go.uber.org/goleak"
 
 	"personasync/store/crashpoint"
@@ -266,5 +267,107 @@ func TestSyncDirSaysWhenThereIsNone(t *testing.T) {
 	must(t, boltfile.SyncDir(t.TempDir()))
 	if err := boltfile.SyncDir(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing directory: %v", err)
+	}
+}
+
+// TestAFileThatIsNotWholeIsNone: bbolt would make a database of an empty one, which a reader must not.
+func TestAFileThatIsNotWholeIsNone(t *testing.T) {
+	for _, n := range []int64{0, 1, 2*4096 - 1} {
+		path := filepath.Join(t.TempDir(), "x.db")
+		must(t, os.WriteFile(path, make([]byte, n), 0o600))
+		if _, err := boltfile.Open(path, 0, true); !boltfile.IsInvalid(err) || !strings.Contains(err.Error(), fmt.Sprintf("x.db: invalid database: it has only %d bytes", n)) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+// TestOnlyTheirOwnerReadsTheFiles: they have what people did.
+func TestOnlyTheirOwnerReadsTheFiles(t *testing.T) {
+	info, err := os.Stat(newFile(t))
+	if must(t, err); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %o", info.Mode().Perm())
+	}
+}
+
+func TestALockOfNoFileNamesIt(t *testing.T) {
+	_, err := boltfile.Lock(t.Context(), filepath.Join(t.TempDir(), "x.db"), syscall.LOCK_SH, 0, func(time.Duration) {})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "x.db") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAFullDiskIsToldByItsErrorOrItsWords: bbolt keeps the words alone of an error that it meets while a file grows.
+func TestAFullDiskIsToldByItsErrorOrItsWords(t *testing.T) {
+	for err, want := range map[error]bool{
+		syscall.ENOSPC: true, syscall.EDQUOT: true, berrors.ErrMaxSizeReached: true, syscall.EIO: false, errors.New("no"): false,
+		errors.New("file resize error: " + syscall.ENOSPC.Error()): true, errors.New("file sync error: " + syscall.EDQUOT.Error()): true,
+	} {
+		if boltfile.IsFull(err) != want {
+			t.Errorf("%v: %v", err, !want)
+		}
+	}
+}
+
+// TestAFolderThatCannotBeReadIsNotEmpty: a store that finds none of its files makes new ones.
+func TestAFolderThatCannotBeReadIsNotEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(path, nil, 0o600))
+	if paths, err := boltfile.Named(path, "*"); err == nil || !strings.Contains(err.Error(), "read the data directory") {
+		t.Errorf("found %v, %v", paths, err)
+	}
+}
+
+func TestAFileThatWasExchangedIsNoticed(t *testing.T) {
+	path := newFile(t)
+	was, err := os.Stat(path)
+	must(t, err)
+	must(t, boltfile.IsStill(path, was))
+	must(t, os.Rename(path, path+".old"))
+	if err := boltfile.IsStill(path, was); !errors.Is(err, boltfile.ErrMoved) || !strings.Contains(err.Error(), "is not there") {
+		t.Errorf("gone: %v", err)
+	}
+	must(t, os.WriteFile(path, nil, 0o600))
+	if err := boltfile.IsStill(path, was); !errors.Is(err, boltfile.ErrMoved) || !strings.Contains(err.Error(), "not the one") {
+		t.Errorf("another: %v", err)
+	}
+}
+
+// TestHolesTakeNoRoom on the disk, and are part of the length.
+func TestHolesTakeNoRoom(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sparse")
+	if boltfile.Size(path) != 0 || boltfile.OnDiskAt(path) != 0 {
+		t.Errorf("no file has %d bytes, and %d on disk", boltfile.Size(path), boltfile.OnDiskAt(path))
+	}
+	f, err := os.Create(path)
+	must(t, err)
+	must(t, errors.Join(f.Truncate(1<<20), f.Close()))
+	if size, disk := boltfile.Size(path), boltfile.OnDiskAt(path); size != 1<<20 || disk >= size {
+		t.Errorf("a hole of 1 MiB has %d bytes, and %d on disk", size, disk)
+	}
+	must(t, os.WriteFile(path, make([]byte, 1<<16), 0o600))
+	if disk := boltfile.OnDiskAt(path); disk < 1<<16 {
+		t.Errorf("64 KiB take %d bytes on disk", disk)
+	}
+}
+
+// TestAFailedCreationLeavesNothing, at whichever step.
+func TestAFailedCreationLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	path, failed := filepath.Join(dir, "x.db"), errors.New("no room")
+	if err := boltfile.Fill(path, func(*bolt.DB) error { return failed }); !errors.Is(err, failed) {
+		t.Errorf("%v", err)
+	}
+	if err := boltfile.Fill(path, func(db *bolt.DB) error { return boltfile.Init(db, epoch, []byte("b"), nil) }); err == nil {
+		t.Error("a bucket without a name was made")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	must(t, os.MkdirAll(filepath.Join(path, "in-the-way"), 0o700))
+	if err := boltfile.Create(path, func(db *bolt.DB) error { return boltfile.Init(db, epoch) }); err == nil {
+		t.Error("a file took the place of a folder")
+	}
+	if found, err := boltfile.Exists(boltfile.NewPath(path)); found || err != nil {
+		t.Errorf("the file that got no name is there: %v", err)
 	}
 }

@@ -267,3 +267,39 @@ func TestACommitApartGathersThoseWhoComeAgain(t *testing.T) {
 		t.Errorf("%d commits of %d records, want both in one", l.Commits(), len(l.names))
 	}
 }
+
+// TestACommitIsBounded, so that the first of a long queue does not wait for the last. Its bytes are those of all records of a request.
+func TestACommitIsBounded(t *testing.T) {
+	l := open(t, Config{})
+	defer l.Stop()
+	l.Hold()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 4 {
+		_ = l.Append(gone, make([]byte, GroupBytes/4), make([]byte, GroupBytes/4))
+	}
+	commits := 0
+	for l.commitGroup() {
+		commits++
+	}
+	l.Release()
+	if commits != 2 {
+		t.Errorf("twice as much as a commit has took %d", commits)
+	}
+}
+
+// TestAProbeIsNoCommitOfRecords: it shows that the disk works again.
+func TestAProbeIsNoCommitOfRecords(t *testing.T) {
+	l := open(t, Config{})
+	defer l.Stop()
+	l.Hold()
+	l.commit(Group{NewRequest()})
+	if l.Commits() != 0 || l.Events() != 0 || l.Finished() != 1 {
+		t.Errorf("%d commits, %d events, %d finished", l.Commits(), l.Events(), l.Finished())
+	}
+	l.commit(Group{NewRequest([]byte("a"), []byte("b")), NewRequest([]byte("c"))})
+	l.Release()
+	if l.Commits() != 1 || l.Events() != 3 || l.Finished() != 2 {
+		t.Errorf("%d commits, %d events, %d finished", l.Commits(), l.Events(), l.Finished())
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/dirtest"
 	"personasync/store/internal/query"
@@ -387,4 +388,54 @@ func TestABackupReplacesABackupAndNothingElse(t *testing.T) {
 	if err := CreateBackup(d.Path, filepath.Join(t.TempDir(), "missing", "b.tar"), unasked); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestABackupSaysHowFarItIs, from nothing to all that it wrote.
+func TestABackupSaysHowFarItIs(t *testing.T) {
+	use(stocked(t), func(v *query.Reader, db *bolt.State, inbox *wal.Log) {
+		var all [][2]int64
+		r, err := Backup(t.Context(), v, db, inbox, io.Discard, func(done, total int64) { all = append(all, [2]int64{done, total}) }, nil)
+		must(t, err)
+		if first, last := all[0], all[len(all)-1]; len(all) < 4 || first[0] != 0 || first[1] < r.StateBytes || last != [2]int64{r.Bytes, r.Bytes} {
+			t.Errorf("%v of a backup of %d bytes", all, r.Bytes)
+		}
+		for i, p := range all[1:] {
+			if p[0] < all[i][0] || p[0] > p[1] {
+				t.Errorf("%v after %v", p, all[i])
+			}
+		}
+	})
+}
+
+// TestABackupThatCannotBeWrittenWholeSaysSo, wherever the disk is full.
+func TestABackupThatCannotBeWrittenWholeSaysSo(t *testing.T) {
+	use(stocked(t), func(v *query.Reader, db *bolt.State, inbox *wal.Log) {
+		whole, err := Backup(t.Context(), v, db, inbox, io.Discard, nil, nil)
+		must(t, err)
+		for _, room := range []int64{0, 512, 1024, 2048, 4096, whole.StateBytes, whole.Bytes - 2048, whole.Bytes - 1025, whole.Bytes - 1} {
+			left := room
+			_, err := Backup(t.Context(), v, db, inbox, writerFunc(func(p []byte) (int, error) {
+				if left -= int64(len(p)); left < 0 {
+					return 0, syscall.ENOSPC
+				}
+				return len(p), nil
+			}), nil, nil)
+			if err == nil || !boltfile.IsFull(err) { // of the state bbolt keeps the words alone
+				t.Errorf("with room for %d of %d bytes: %v", room, whole.Bytes, err)
+			}
+		}
+	})
+}
+
+// TestADamagedStateIsNotBackedUpAsAWholeOne: the backup would say that nobody is in it.
+func TestADamagedStateIsNotBackedUpAsAWholeOne(t *testing.T) {
+	d := stocked(t)
+	d.Open(false, func(db *bolt.State) error {
+		return db.Update(func(tx engine.Tx) error { return tx.Bucket(state.BucketMeta).Put(state.MetaLedger, []byte("rubbish")) })
+	})
+	use(d, func(v *query.Reader, db *bolt.State, inbox *wal.Log) {
+		if _, err := Backup(t.Context(), v, db, inbox, io.Discard, nil, nil); !errors.Is(err, wire.ErrDamaged) {
+			t.Errorf("%v", err)
+		}
+	})
 }
