@@ -197,6 +197,7 @@ func TestEachKindOfDamageIsAFault(t *testing.T) {
 		"keys out of order":                 {leafOf(3), keyOf(1), []byte{0}, "out of order", true},
 		"a pointer that leads back":         {branchOf(1), byteAt(pageHeader + 8), number(0), "a pointer leads to page", true},
 		"a pointer beyond the file":         {branchOf(1), byteAt(pageHeader + 8), number(1 << 30), "a pointer leads to page", true},
+		"a bucket that is cut short":        {leafOf(3), byteAt(pageHeader), number(bucketElement), "is cut short", true},
 		"a freelist that is too long":       {freelist, byteAt(10), []byte{0xF0, 0x0F}, "freelist is cut short", false},
 		"a freelist with a meta page in it": {freelist, byteAt(pageHeader), number(1), "freelist is wrong", false},
 		"a freelist that is another's page": {freelist, byteAt(8), []byte{pageLeaf}, "should be the freelist", false},
@@ -432,4 +433,74 @@ func FuzzPages(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAPageThatIsNeitherUsedNorFreeIsAFault: bbolt would never use it again. It hides nothing of the tree.
+func TestAPageThatIsNeitherUsedNorFreeIsAFault(t *testing.T) {
+	path := makeFile(t)
+	id, size := find(t, path, freelist)
+	file, err := Open(path)
+	must(t, err)
+	g, err := file.Read(id)
+	must(t, err)
+	file.Close()
+	lost := byteOrder.Uint64(g.data[pageHeader+8*(g.count-1):])
+	damage(t, path, int64(id)*size+10, byteOrder.AppendUint16(nil, uint16(g.count-1))...)
+	_, faults, w := walk(t, path)
+	if want := fmt.Sprintf("page %d is neither used nor free, or both", lost); !slices.Equal(faults, []string{want}) || w.Unreachable != 0 {
+		t.Errorf("faults %q, %d of them hide a part of the tree; want %q", faults, w.Unreachable, want)
+	}
+	damage(t, path, int64(id)*size+10, byteOrder.AppendUint16(nil, uint16(g.count))...)
+	damage(t, path, int64(id)*size+pageHeader+8*int64(g.count-1), byteOrder.AppendUint64(nil, w.Meta.Pages)...)
+	if err := Glance(path); err == nil || !strings.Contains(err.Error(), "of the freelist is wrong") {
+		t.Errorf("a free page behind the end of the file: %v", err)
+	}
+}
+
+// TestAFileWithoutAFreelistIsNotOurs: we always write it.
+func TestAFileWithoutAFreelistIsNotOurs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	db, err := bolt.Open(path, 0o600, &bolt.Options{NoFreelistSync: true})
+	must(t, err)
+	must(t, errors.Join(db.Update(func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("b")); return err }), db.Close()))
+	if err := Glance(path); err == nil || !strings.Contains(err.Error(), "x.db: the freelist is not in the file") {
+		t.Errorf("%v", err)
+	}
+	got, faults, w := walk(t, path)
+	if !slices.Equal(faults, []string{"the freelist is not in the file"}) || w.Unreachable != 0 || got["b"] != "bucket 0" {
+		t.Errorf("faults %q, read %q", faults, got)
+	}
+}
+
+func TestAFileThatIsNotThereIsAnError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	for what, err := range map[string]error{"a glance": Glance(path), "a rollback": RollBack(path, 1)} {
+		if !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestRemainsOfALeafWhoseCountIsWrong: the offset of its first entry says how many there are.
+func TestRemainsOfALeafWhoseCountIsWrong(t *testing.T) {
+	for _, count := range []uint16{0, 1, 3, 0xFFFF} {
+		path := makeFile(t)
+		id, size := find(t, path, leafOf(20))
+		file, err := Open(path)
+		must(t, err)
+		g, err := file.Read(id)
+		must(t, err)
+		whole, err := g.Elements()
+		must(t, err)
+		file.Close()
+		damage(t, path, int64(id)*size+10, byteOrder.AppendUint16(nil, count)...)
+		file, err = Open(path)
+		must(t, err)
+		g, err = file.Read(id)
+		must(t, err)
+		file.Close()
+		if list, of := g.Remains(); of != len(whole) || len(list) != len(whole) {
+			t.Errorf("with a count of %d there remain %d of %d entries, want all of %d", count, len(list), of, len(whole))
+		}
+	}
 }

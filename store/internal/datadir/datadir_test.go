@@ -549,3 +549,90 @@ func TestARefusalSaysHowMuchAndWhatToDo(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestAStoreThatMovedIsNotOpened, and the refusal says what to write into the configuration instead. The move itself may open it again.
+func TestAStoreThatMovedIsNotOpened(t *testing.T) {
+	at := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		mark   MovedError
+		says   string
+		moving bool // may open it
+	}{
+		{MovedError{To: "/srv/new", At: at}, `was moved to /srv/new at 2026-03-14T09:00:00Z: write into agent.toml data_dir = "/srv/new", and [store] engine = "bbolt"`, true},
+		{MovedError{To: "the schema x of db", At: at}, `write into agent.toml [store] engine = "postgres", and its address as url_file`, true},
+		{MovedError{From: "/srv/old", At: at}, "the move from /srv/old to ", false},
+	} {
+		dir := t.TempDir()
+		must(t, CheckMoved(dir, false))
+		must(t, MarkMoved(dir, tc.mark))
+		tc.mark.Place = dir
+		var moved *MovedError
+		if err := CheckMoved(dir, false); !errors.As(err, &moved) || *moved != tc.mark || !errors.Is(err, ErrMovedAway) || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%v, want %q", err, tc.says)
+		}
+		if err := CheckMoved(dir, true); (err == nil) != tc.moving {
+			t.Errorf("during a move: %v", err)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+			t.Errorf("there are %v, %v", left, err)
+		}
+		must(t, UnmarkMoved(dir))
+		must(t, CheckMoved(dir, false))
+	}
+}
+
+// TestAMarkThatCannotBeReadRefusesTheStart: two agents on one store cost more than one that does not start.
+func TestAMarkThatCannotBeReadRefusesTheStart(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, MovedFile), []byte("{"), 0o600))
+	if err := CheckMoved(dir, true); err == nil || errors.Is(err, ErrMovedAway) {
+		t.Errorf("rubbish: %v", err)
+	}
+	must(t, os.Remove(filepath.Join(dir, MovedFile)))
+	must(t, os.MkdirAll(filepath.Join(dir, MovedFile, "in-the-way"), 0o700))
+	if err := CheckMoved(dir, true); err == nil || errors.Is(err, ErrMovedAway) {
+		t.Errorf("a folder: %v", err)
+	}
+	if err := MarkMoved(dir, MovedError{To: "/x"}); err == nil {
+		t.Error("a mark that got no name is no mark")
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, MovedFile+".*")); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+	for what, err := range map[string]error{"mark": MarkMoved(filepath.Join(dir, "none"), MovedError{To: "/x"}), "remove": UnmarkMoved(filepath.Join(dir, "none"))} {
+		if !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s in a missing folder: %v", what, err)
+		}
+	}
+}
+
+// TestNothingIsKnownOfWhatIsNotThere, and it is not taken for a time, a place or an empty disk.
+func TestNothingIsKnownOfWhatIsNotThere(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	if at := ChangedAt(none); at != 0 {
+		t.Errorf("it was changed at %d", at)
+	}
+	if _, err := stampOf(none); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), none) {
+		t.Errorf("%v", err)
+	}
+	if free, floor, err := FreeBytes(none); err == nil || free != 0 || floor != 0 {
+		t.Errorf("%d are free, %d are to stay so, %v", free, floor, err)
+	}
+}
+
+// TestAMarkerThatWasGivenUpKeepsNobodyWaiting: an error of the disk may still be noted in it.
+func TestAMarkerThatWasGivenUpKeepsNobodyWaiting(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		dir := t.TempDir()
+		w, err := OpenShutdownMarker(dir)
+		must(t, err)
+		if known {
+			must(t, errors.Join(w.Begin(false), w.Opened(), w.Close()))
+			w, err = OpenShutdownMarker(dir)
+			must(t, err)
+		}
+		must(t, w.Begin(false))
+		must(t, w.GiveUp())
+		w.Note(syscall.EIO)
+	}
+}
