@@ -2,6 +2,8 @@ package trial
 
 import (
 	"context"
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
+	"personasync/store/internal/wire"
 )
 
 // inbox is a log of frames that are numbered from 1.
@@ -138,4 +141,89 @@ func TestAChangeThatHasARetryTimeLeavesWithTheOthers(t *testing.T) {
 			t.Errorf("requests %+v, want both attributes, then the cohort", r.Leases)
 		}
 	})
+}
+
+// TestATrialNamesEveryOutcome of an event, and of a parked one what would be listed.
+func TestATrialNamesEveryOutcome(t *testing.T) {
+	trial, err := Empty(statetest.Rules(domain.SendAttribute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	faulty := func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "as the test says" }
+	for i, step := range []struct {
+		event *domain.Event
+		want  domain.Outcome
+	}{
+		{statetest.Enter("ann", "vip", 1), domain.OutcomeTransition},
+		{statetest.Enter("ann", "vip", 1), domain.OutcomeDuplicate},
+		{statetest.Enter("ann", "vip", 3), domain.OutcomeUnchanged},
+		{statetest.Exit("ann", "vip", 2), domain.OutcomeStale},
+		{statetest.Enter("ann", "vip", 9, faulty), domain.OutcomeParked},
+		{statetest.Enter("ann", "vip", 9, func(e *domain.Event) { e.Class = domain.ClassNone }), domain.OutcomeIgnored},
+	} {
+		r, err := trial.Apply(step.event)
+		if err != nil || r.Outcome != step.want {
+			t.Errorf("event %d comes to %s, %v; want %s", i, r.Outcome, err, step.want)
+		}
+		if parked := len(r.Changes) == 1 && r.Changes[0].Reason == "undetermined"; parked != (step.want == domain.OutcomeParked) {
+			t.Errorf("event %d makes %+v", i, r.Changes)
+		}
+	}
+}
+
+// unsound is a state whose totals are damaged.
+type unsound struct{ engine.Tx }
+
+func (unsound) Check() error { return wire.ErrDamaged }
+
+// unread is a log that cannot be read.
+type unread struct{ inbox }
+
+func (unread) Read(uint64, int) ([]engine.Record, error) { return nil, syscall.EIO }
+
+// TestATrialThatCannotReadSaysSo: a preview on half of the state would be a wrong answer.
+func TestATrialThatCannotReadSaysSo(t *testing.T) {
+	d := statetest.New(t, statetest.Rules(domain.SendAttribute))
+	apply1(d, statetest.Enter("bob", "vip", 1))
+	d.Do(func(tx *state.Tx) {
+		now := statetest.Receipt.Add(time.Hour)
+		if l, _ := outbox.Take(tx, domain.TakeOptions{
+			Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1, MaxEvents: 1,
+			Due: func(string) time.Time { return now }, Fit: func(domain.UserChanges) bool { return true },
+		}); l == nil {
+			t.Fatal("nothing is in flight")
+		}
+	})
+	applied := make(inbox, 1)
+	newer := func(user string) {
+		key := state.RowKey(state.UserKey(user), 0)
+		d.Put(state.BucketRows, key, wire.SealKeyed([]byte{99, 1, 2}, 0, key))
+	}
+	begin := func(wrap func(engine.Tx) engine.Tx, log engine.Log) (err error) {
+		_ = d.File().View(func(kv engine.Tx) error {
+			_, err = Over(wrap(kv), log, d.State.Rules)
+			return nil
+		})
+		return err
+	}
+	as := func(kv engine.Tx) engine.Tx { return kv }
+	if err := begin(func(kv engine.Tx) engine.Tx { return unsound{kv} }, applied); !errors.Is(err, wire.ErrDamaged) {
+		t.Errorf("over damaged totals: %v", err)
+	}
+	if err := begin(as, unread{make(inbox, 2)}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("over an inbox that cannot be read: %v", err)
+	}
+	newer("ann")
+	over(d, applied, func(trial *Trial) {
+		if _, err := trial.Apply(statetest.Enter("ann", "vip", 5)); !errors.Is(err, wire.ErrNewer) {
+			t.Errorf("an event of a user whose row is newer: %v", err)
+		}
+	})
+	if err := begin(as, append(applied, statetest.Frame(statetest.Enter("ann", "vip", 5)))); !errors.Is(err, wire.ErrNewer) {
+		t.Errorf("a record of a user whose row is newer: %v", err)
+	}
+	newer("bob")
+	if err := begin(as, applied); !errors.Is(err, wire.ErrNewer) {
+		t.Errorf("a request in flight with a user whose row is newer: %v", err)
+	}
 }
