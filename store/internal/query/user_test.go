@@ -371,3 +371,68 @@ func TestRunsAreListedByTheirKind(t *testing.T) {
 		t.Error("a verification that cannot be read is none")
 	}
 }
+
+// TestAUsersPageSaysWhatTheyConsentTo, since when and by what, and what is withheld for want of it.
+func TestAUsersPageSaysWhatTheyConsentTo(t *testing.T) {
+	stating := func(given ...string) statetest.Option {
+		return func(e *domain.Event) { e.Consent = &domain.Preferences{Given: given} }
+	}
+	update := func(user string, minute int, given ...string) *domain.Event {
+		return &domain.Event{
+			Received: receipt, Time: noon.Add(time.Duration(minute) * time.Minute), Call: domain.CallTrack, Name: domain.ConsentEvent, MessageID: fmt.Sprint("c", minute),
+			User: domain.Identifier{ID: user}, Raw: []byte("{}"), Consent: &domain.Preferences{Given: given},
+		}
+	}
+	r := newRoom(t, domain.SendBoth, func(r *domain.Rules) {
+		asks := r.Defaults
+		asks.Consent = []string{"Marketing"}
+		held := asks
+		held.Rollout = &domain.Rollout{Holdout: 1}
+		r.Sections = []domain.Section{{Key: "vip", Policy: asks}, {Key: "score", Policy: asks}, {Key: "row", Policy: asks}, {Key: "out", Policy: held}}
+	})
+	r.receive(enter("ann", "vip", 1, stating("Analytics")), enter("ann", "free", 2), enter("ann", "out", 2), trait("ann", "score", 2, "score", "5"), trait("ann", "row", 2, "city", `"Rome"`))
+	text, _ := json.Marshal(r.page("ann").Consent)
+	if want := `{"given":["Analytics"],"since":"2026-03-14T12:01:00Z","newest":"2026-03-14T12:01:00Z","by":"an event of a computation","event":"m-ann-vip-true-1","withheld":[` +
+		`{"computation":"vip","asks":["Marketing"]},{"computation":"score","trait":"score","asks":["Marketing"]},{"computation":"row","trait":"city","asks":["Marketing"]}]}`; string(text) != want {
+		t.Errorf("it is\n%s\nwant\n%s", text, want)
+	}
+	r.receive(update("ann", 5, "Marketing"), update("ann", 6, "Marketing"))
+	text, _ = json.Marshal(r.page("ann").Consent)
+	if want := `{"given":["Marketing"],"since":"2026-03-14T12:05:00Z","newest":"2026-03-14T12:06:00Z","by":"` + domain.ConsentEvent + `","event":"c5","withheld":[]}`; string(text) != want {
+		t.Errorf("later it is\n%s\nwant\n%s", text, want)
+	}
+	r.receive(enter("bob", "free", 1), enter("cid", "vip", 1))
+	if c := r.page("bob").Consent; c != nil {
+		t.Errorf("of a user of whom nothing is known and nothing withheld: %+v", c)
+	}
+	if c := r.page("cid").Consent; c == nil || len(c.Given) != 0 || len(c.Withheld) != 1 || c.Since != "" || c.By != "" {
+		t.Errorf("of a user without a statement: %+v", c)
+	}
+}
+
+// TestAComputationSaysWhomItIsToldOf: a share, a holdout and a list of users; and nothing where it is everybody.
+func TestAComputationSaysWhomItIsToldOf(t *testing.T) {
+	with := func(r domain.Rules, rollout *domain.Rollout) domain.Policy {
+		p := r.Defaults
+		p.Rollout = rollout
+		return p
+	}
+	r := newRoom(t, domain.SendBoth, func(r *domain.Rules) {
+		r.Sections = []domain.Section{
+			{Key: "share", Policy: with(*r, &domain.Rollout{Share: 0.25, Holdout: 0.5})}, {Key: "pilot", Policy: with(*r, &domain.Rollout{Share: 1, List: "nobody.csv"})},
+			{Key: "nobody", Policy: with(*r, &domain.Rollout{})},
+		}
+	})
+	r.receive(enter("ann", "all", 1), enter("ann", "share", 1), enter("ann", "pilot", 1), enter("ann", "nobody", 1))
+	list, err := r.Computations()
+	r.Must(err)
+	got := map[string]string{}
+	for _, c := range list {
+		text, _ := json.Marshal(c.Rollout)
+		got[c.Key] = string(text)
+	}
+	if got["all"] != "null" || !strings.Contains(got["share"], `"share":0.25,"holdout":0.5`) || strings.Contains(got["share"], "listed") ||
+		!strings.Contains(got["pilot"], `"listed":0`) || !strings.Contains(got["nobody"], `"held":2`) {
+		t.Errorf("%s", got)
+	}
+}
