@@ -3,6 +3,8 @@ package record
 import (
 	"errors"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +127,7 @@ func TestOnlyAnEventHasAReceiptToFind(t *testing.T) {
 		"a receipt cut short":   {event[:2], 9},
 		"another kind":          {(&Action{Received: noon}).Encode(nil), 9},
 		"nothing":               {nil, 9},
+		"a receipt of one byte": {append([]byte{event[0]}, wire.AppendInt(nil, 1)...), 1},
 		"a lost record's frame": {InboxRecords.Lost, 9},
 	} {
 		if got := ReceiptOf(tc.frame, 9); got != tc.want {
@@ -204,3 +207,56 @@ func TestAnIDHasTheEpochOfItsRecord(t *testing.T) {
 		t.Errorf("no id is read as %+v, with %d bytes left", got, r.Len())
 	}
 }
+
+// TestEqualStatementsOfConsentShareMemory, and one that cannot be read is damage each time.
+func TestEqualStatementsOfConsentShareMemory(t *testing.T) {
+	consenting := func(given ...string) []byte {
+		e := enter()
+		e.Consent = &domain.Preferences{Given: given}
+		return AppendEvent(nil, e)
+	}
+	var d Decoder
+	var said []*domain.Preferences
+	for _, given := range [][]string{{"Marketing"}, {"Marketing"}, {"Marketing", "Analytics"}, nil} {
+		rec, err := d.Decode(1, consenting(given...))
+		if err != nil || !slices.Equal(rec.Event.Consent.Given, given) {
+			t.Fatalf("%v: %+v, %v", given, rec.Event.Consent, err)
+		}
+		said = append(said, rec.Event.Consent)
+	}
+	if said[0] != said[1] || said[1] == said[2] {
+		t.Error("equal statements do not share memory, or others do")
+	}
+	torn := resealed(append(unsealed(consenting("Marketing")), 7))
+	for range 2 {
+		if rec, err := d.Decode(1, torn); !errors.Is(err, wire.ErrDamaged) {
+			t.Errorf("bytes behind a statement: %+v, %v", rec.Event, err)
+		}
+	}
+}
+
+// TestAnEventHasRoomForItself: its frame is made without being moved, and without much more memory than it takes.
+func TestAnEventHasRoomForItself(t *testing.T) {
+	for name, change := range map[string]func(*domain.Event){
+		"an enter": func(*domain.Event) {},
+		"long names": func(e *domain.Event) {
+			e.Name, e.Key, e.ComputationID, e.Space = long(300), long(300), long(300), long(300)
+		},
+		"long ids": func(e *domain.Event) {
+			e.User.ID, e.Anonymous.ID, e.Email.ID, e.MessageID = long(512), long(512), long(512), long(100)
+		},
+		"a fault": func(e *domain.Event) { e.Fault, e.Sentence = long(20), long(400) },
+		"much consent": func(e *domain.Event) {
+			e.Consent = &domain.Preferences{Given: strings.Fields(strings.Repeat("category ", 60))}
+		},
+		"a large one": func(e *domain.Event) { e.Raw = []byte(long(1 << 20)) },
+	} {
+		e := enter()
+		change(e)
+		if room, takes := RoomFor(e), len(AppendEvent(nil, e)); room < takes || room > takes+160 {
+			t.Errorf("%s takes %d bytes, and has room for %d", name, takes, room)
+		}
+	}
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
