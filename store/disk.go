@@ -10,8 +10,10 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine/bolt"
+	"personasync/store/internal/apply"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/writer"
 )
@@ -44,6 +46,7 @@ func (d *diskWatch) run(ctx context.Context) {
 		}
 		if d.place.Refusal() == nil { // else another folder has the name
 			d.update()
+			d.shedHistory(ctx)
 		}
 	}
 }
@@ -88,6 +91,32 @@ func (d *diskWatch) shedInbox(applied uint64) (shed bool) {
 		d.log.Warn("received events were removed before their retention to make room", "from_file", before, "to_file", after-1)
 	}
 	return after > before
+}
+
+// tight returns an error while no more of the disk is left than is kept; see datadir.Tight.
+func (d *diskWatch) tight(keep datadir.Reserve) error {
+	return datadir.Tight(d.place.Dir, d.db.Spare(), keep)
+}
+
+// shedHistory removes completed changes before their retention while the disk has no more room than leases need. Only
+// inspection uses them, and each delivery makes one.
+func (d *diskWatch) shedHistory(ctx context.Context) {
+	shed := false
+	for more := true; more && ctx.Err() == nil && d.tight(datadir.ForLeases) != nil; {
+		err := d.writer.Do(ctx, func(tx *state.Tx) error {
+			_, found := tx.History.Cursor().First()
+			shed = shed || found != nil
+			more = apply.PruneHistory(tx, time.Now(), time.Nanosecond)
+			return tx.Err
+		}, nil)
+		if err != nil {
+			d.log.Error("completed changes could not be removed to make room; it is tried again", "err", err)
+			return
+		}
+	}
+	if shed {
+		d.log.Warn("completed changes were removed before their retention to make room")
+	}
 }
 
 // measure looks at the files and at the file system.

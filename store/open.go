@@ -205,6 +205,7 @@ func (o *opener) build() (err error) {
 	base := base{
 		Options: &o.Options, life: o.life, end: o.end, db: o.db, state: o.state, records: o.inbox,
 		damage: datadir.NewDamage(o.Log, o.start.Marker), budget: o.budget, scratch: o.place.Dir,
+		tight: func() error { return datadir.Tight(o.place.Dir, o.db.Spare(), datadir.ForLeases) },
 	}
 	if o.start.Checked {
 		base.checked = o.inbox.Next() - 1
@@ -235,8 +236,9 @@ type base struct {
 	records inbox
 	damage  *datadir.Damage
 	budget  *datadir.DiskBudget
-	scratch string // folder for what an order must sort
-	checked uint64 // see writer.Config
+	scratch string       // folder for what an order must sort
+	checked uint64       // see writer.Config
+	tight   func() error // see writer.Config; nil on PostgreSQL
 }
 
 // build puts the store together. Its writer is to be run.
@@ -248,7 +250,7 @@ func (b *base) build() (*Store, error) {
 		return nil, err
 	}
 	w := writer.New(writer.Config{
-		Log: b.Log, DB: b.db, State: b.state, Inbox: b.records, Damage: b.damage, Checked: b.checked, Parkings: parkings, Refused: refused,
+		Log: b.Log, DB: b.db, State: b.state, Inbox: b.records, Damage: b.damage, Checked: b.checked, Parkings: parkings, Refused: refused, Tight: b.tight,
 	})
 	u := &upkeep{log: b.Log, r: reader, records: b.records, writer: w, budget: b.budget, life: b.life, now: time.Now}
 	u.retention.Store(b.Options)

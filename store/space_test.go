@@ -17,6 +17,7 @@ import (
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
+	"personasync/store/internal/state"
 )
 
 // large is an event that is parked, or ignored, with n bytes.
@@ -223,6 +224,69 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	soundness(t, b)
 	if f == nil {
 		t.Error("nothing was in flight")
+	}
+}
+
+// TestTheEndOfADiskIsKeptForOutcomes: what was received took the last page for itself as it was applied. Then no answer of MoEngage could be
+// written down, nothing left although MoEngage was there, and the disk stayed full.
+func TestTheEndOfADiskIsKeptForOutcomes(t *testing.T) {
+	onFiles(t)
+	t.Parallel()
+	disk := tinyDisk(t, "64m")
+	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
+	b.reopen(rules(domain.SendBoth))
+	t.Cleanup(func() { b.Store.Close() })
+	for i := range 40 {
+		b.receive(event(fmt.Sprint("before", i), "vip", true, 1))
+	}
+	ballast, err := os.Create(filepath.Join(disk, "ballast"))
+	must(t, err)
+	defer ballast.Close()
+	fillTo := func(keep datadir.Reserve) {
+		for b.disk.tight(keep) == nil {
+			_, err := ballast.Write(make([]byte, 64<<10))
+			must(t, err)
+		}
+	}
+	fillTo(datadir.ForLeases)
+	b.disk.budget.Full.Store(nil) // the moment before the next measurement
+	must(t, b.Append(context.Background(), event("late", "vip", true, 1)))
+	if err := b.Applied(context.Background()); !errors.Is(err, domain.ErrFull) {
+		t.Errorf("a caller that waits for what is not applied is told %v", err)
+	}
+	f, before := b.take(), b.balance().Changes.Delivered
+	fillTo(datadir.ForOutcomes)
+	if _, _, err := b.Take(context.Background(), everything(noon.Add(time.Hour))); !errors.Is(err, domain.ErrFull) {
+		t.Errorf("changes are leased although only outcomes have room: %v", err)
+	}
+	b.settle(f, domain.Delivered)
+	if now := b.balance().Changes.Delivered; now < before+40 {
+		t.Errorf("%d changes are delivered, after %d", now, before)
+	}
+	history := func() (n int) {
+		must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
+			c := x.History.Cursor()
+			for k, _ := c.First(); k != nil; k, _ = c.Next() {
+				n++
+			}
+			return nil
+		}, nil))
+		return n
+	}
+	for deadline := time.Now().Add(time.Minute); history() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d completed changes take room", history())
+		}
+	}
+	must(t, ballast.Close())
+	emptyDisk(t, disk)
+	for err = domain.ErrFull; errors.Is(err, domain.ErrFull); { // until the writer looks again
+		err = b.Applied(context.Background())
+	}
+	must(t, err)
+	b.drain()
+	if c := b.balance().Changes; c.Delivered != c.Created || c.Delivered != 2*41 {
+		t.Errorf("%+v", c)
 	}
 }
 

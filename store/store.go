@@ -217,6 +217,11 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 	if idle, err := s.r.Idle(o.Endpoint); idle || err != nil {
 		return nil, domain.Next{}, err // an idle agent writes nothing; a change that is applied a moment later wakes the sender
 	}
+	if s.files != nil {
+		if err := s.disk.tight(datadir.ForOutcomes); err != nil {
+			return nil, domain.Next{}, err
+		}
+	}
 	more := false
 	err = s.writer.Do(ctx, func(tx *state.Tx) error {
 		f, more = outbox.Take(tx, o)

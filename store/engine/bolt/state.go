@@ -138,6 +138,13 @@ func (s *State) Fill() (size, live int64, err error) {
 	return size, max(live, 0), err
 }
 
+// Spare returns how many bytes the file holds that no entry uses, and that the next transactions write to.
+func (s *State) Spare() int64 {
+	db := s.db.Load()
+	stats := db.Stats()
+	return int64(stats.FreePageN+stats.PendingPageN) * int64(db.Info().PageSize)
+}
+
 // Snapshot runs f in a read-only transaction that lasts: file writes the whole file to w as it is at this moment,
 // size bytes. Pages that are freed meanwhile are not used again, so the file grows by every write.
 func (s *State) Snapshot(f func(tx engine.Tx, size int64, file func(w io.Writer) error) error) error {

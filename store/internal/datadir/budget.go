@@ -14,16 +14,18 @@ import (
 
 // The disk budget. Events are refused before the disk is full, so that the store can still write everything that follows
 // from those it took: applying, settling, parking and pruning go on in the reserve, and so does compacting as far as a copy
-// fits into it.
+// fits into it. Where the reserve itself is used up, what would grow the state ends first: applying, because its records are
+// safe in the inbox, and then leases. A disk that they fill has no page for what MoEngage answers, and none for pruning,
+// without which no room comes. Completed changes are pruned before their retention then: only inspection uses them.
 //
 //	0 ............................... 85 % ....... 90 % ....... 100 % of MaxDataBytes
 //	          events are taken         | as it was | refused: the rest is for bookkeeping
 //
-//	free:  everything ....... 1.25 x floor ....... floor ........... 0
-//	          events are taken         | as it was | refused
+//	free:  everything ....... 1.25 x floor ....... floor ............ floor / 2 ......... floor / 4 .......... 0
+//	          events are taken         | as it was | refused, applied | changes are leased | settled and pruned
 //
-// Between the marks the answer stays as it was (hysteresis). Records not applied yet count twice, because they are to be
-// written to state.db, too, before their file can be removed.
+// Between the marks the answer stays as it was (hysteresis). Records not applied yet count three times, because they are
+// to be written to state.db, too, before their file can be removed.
 //
 // Measuring costs a few stats. It happens once a second, and whenever measureAfter bytes were appended. A disk that fills
 // up in between, and limits that no statfs shows, such as a quota, end in an ordinary ENOSPC: that transaction is lost, its
@@ -33,9 +35,16 @@ const (
 	// floorBytes is twice what the fastest ingest measured writes in a second, 66 MB to the inbox and at
 	// most as much to state.db when it is applied, and as much again for bookkeeping. Disks below
 	// 12.5 GiB keep 2 % instead: a floor that is too low costs an ENOSPC, one that is too high an agent.
+	// But no floor is below leastFloor, or an eighth of a disk that is smaller than a gigabyte: before the next measurement
+	// measureAfter goes to the inbox and twice as much to state.db.
 	floorBytes   = 256 << 20
 	floorShare   = 50 // one in so many
+	leastFloor   = 128 << 20
+	leastShare   = 8
 	measureAfter = 32 << 20
+
+	// stateShare is how much state.db takes for a byte of the inbox: 1.8 measured for the smallest events and one attribute.
+	stateShare = 2
 
 	// RefuseFor is how long events are refused after an ENOSPC that no measurement foresaw.
 	RefuseFor = 5 * time.Second
@@ -154,10 +163,10 @@ func (r *DiskBudget) Judge(s Space, now time.Time) (changed bool) {
 // Refusal says why there is no room for events; empty when there is. refusing shifts the marks.
 func (s *Space) Refusal(refusing bool) string {
 	switch {
-	case s.DataBytes+s.UnappliedBytes > s.ceiling(refusing):
+	case s.DataBytes+stateShare*s.UnappliedBytes > s.ceiling(refusing):
 		return fmt.Sprintf("the data takes %s of the %s it may take%s, and the last tenth is kept for bookkeeping: raise retention.max_data_bytes, or keep less",
 			domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes), s.backlog())
-	case s.FreeBytes-s.UnappliedBytes < s.bottom(refusing):
+	case s.FreeBytes-stateShare*s.UnappliedBytes < s.bottom(refusing):
 		return fmt.Sprintf("the disk is full: %s are free%s, and %s are kept for bookkeeping: make room on it",
 			domain.Bytes(s.FreeBytes), s.backlog(), domain.Bytes(s.FloorBytes))
 	}
@@ -197,5 +206,25 @@ func FreeBytes(dir string) (free, floor int64, err error) {
 		return 0, 0, fmt.Errorf("look at the file system: %w", err)
 	}
 	block := int64(fs.Bsize)
-	return int64(fs.Bavail) * block, min(floorBytes, int64(fs.Blocks)*block/floorShare), nil
+	size := int64(fs.Blocks) * block
+	return int64(fs.Bavail) * block, min(floorBytes, max(size/floorShare, min(leastFloor, size/leastShare))), nil
+}
+
+// A Reserve is a part of the floor: one in so many.
+type Reserve int64
+
+// What is left for whom.
+const (
+	ForLeases   Reserve = 2 // and outcomes: nothing is applied
+	ForOutcomes Reserve = 4 // of requests under way, and pruning: nothing is leased
+)
+
+// Tight returns an error, an ErrFull, while no more is left than is kept. spare is what state.db can write without growing.
+func Tight(dir string, spare int64, keep Reserve) error {
+	free, floor, err := FreeBytes(dir)
+	kept := floor / int64(keep)
+	if err != nil || free+spare >= kept {
+		return nil // what cannot be measured is tried
+	}
+	return fmt.Errorf("%w: %s are free, and %s are kept to write down what MoEngage answers: make room on it", domain.ErrFull, domain.Bytes(free), domain.Bytes(kept))
 }

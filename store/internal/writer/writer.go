@@ -38,8 +38,9 @@ type Writer struct {
 	state *state.State
 	carry carryOver
 	apply applier
-	full  func() bool // a compaction has too much to copy again: nothing is applied meanwhile; nil without one
-	arena []byte      // memory of the last transaction, for the next
+	tight func() error // see Config
+	full  func() bool  // a compaction has too much to copy again: nothing is applied meanwhile; nil without one
+	arena []byte       // memory of the last transaction, for the next
 }
 
 // Config is what a Writer works on.
@@ -52,13 +53,14 @@ type Config struct {
 	Checked  uint64 // number of the last record that this start looked for in a check of the files; 0: it trusted them
 	Parkings *state.Parkings
 	Refused  *refusal.Counts
+	Tight    func() error // not nil while the disk has room for outcomes alone, so that no record is applied; may be nil
 }
 
 // New returns a writer that Recover and Run start.
 func New(c Config) *Writer {
 	w := &Writer{
 		log: c.Log, db: c.DB, inbox: c.Inbox, damage: c.Damage, checked: c.Checked, parkings: c.Parkings, refused: c.Refused,
-		mailbox: newMailbox(), notify: newNotifier(), state: c.State,
+		mailbox: newMailbox(), notify: newNotifier(), state: c.State, tight: c.Tight,
 	}
 	w.applied.Store(c.State.Applied)
 	return w
@@ -106,6 +108,14 @@ func (w *Writer) Run() {
 			rest.Reset(minRest)
 		}
 		apply := rested && w.lag() > 0 && !held
+		if apply && w.tight != nil {
+			if err := w.tight(); err != nil {
+				w.notify.ended(err, true)
+				w.log.Error("received events are not applied", "err", err)
+				apply, rested, quiet = false, false, false
+				rest.Reset(writeRetry)
+			}
+		}
 		sweep := rested && len(w.state.Sweeping) > 0
 		if len(commands) == 0 && !apply && !sweep && !(rested && w.carry.any()) {
 			continue
