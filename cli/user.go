@@ -87,8 +87,8 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	return cmp.Or(
 		printConsent(w, u.Consent),
 		printSection(w, "Memberships", memberships, rows),
-		printNotTold(w, u),
 		printTraits(w, u, wide),
+		printNotTold(w, u),
 		printWaiting(w, u.Pending, wide),
 		printSection(w, "Deletions at MoEngage", w.NewTable(wide, deletion.Table...), deletion.Rows(u.Deletions)),
 		printMore(w, u),
@@ -97,13 +97,16 @@ func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	)
 }
 
-// printNotTold says which memberships MoEngage is not told of, and why.
+// printNotTold says which memberships and traits MoEngage is not told of, and why.
 func printNotTold(w *term.Terminal, u *domain.UserInfo) error {
 	var b bytes.Buffer
 	for _, m := range u.Memberships {
 		if m.NotTold != "" {
 			fmt.Fprintf(&b, "%s\n", hangingText(w, "MoEngage is not told of "+term.Plain(m.Computation)+": "+m.NotTold))
 		}
+	}
+	for _, name := range term.SortedKeys(u.NotTold) {
+		fmt.Fprintf(&b, "%s\n", hangingText(w, "MoEngage is not told of the trait "+term.Plain(name)+": "+u.NotTold[name]))
 	}
 	_, err := w.Out.Write(b.Bytes())
 	return err

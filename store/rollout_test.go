@@ -211,3 +211,26 @@ func (m *rollouts) fly(rnd *rand.Rand, now time.Time, send domain.SendMethods, m
 	}
 	must(m.b, m.b.Settle(context.Background(), out))
 }
+
+// TestAUserSaysWhyATraitIsNotTold: of a membership the page of a user said it, and of a trait nothing.
+func TestAUserSaysWhyATraitIsNotTold(t *testing.T) {
+	r := rules(domain.SendBoth)
+	b := open(t, r)
+	for _, c := range []struct {
+		rollout *domain.Rollout
+		want    string
+	}{
+		{&domain.Rollout{Share: 1, Holdout: 1}, "the user is in the holdout of 100 %"},
+		{&domain.Rollout{Share: 0}, "the user is not in the share of 0 %"},
+		{nil, ""},
+	} {
+		r.Defaults.Rollout = c.rollout
+		must(t, b.SetRules(t.Context(), r))
+		b.receive(trait("ann", "spent", 1, "spent", "5"))
+		u, err := b.User("ann")
+		must(t, err)
+		if len(u.Traits) != 1 || u.NotTold["spent"] != c.want {
+			t.Errorf("%+v: %q is said of %v, want %q", c.rollout, u.NotTold, u.Traits, c.want)
+		}
+	}
+}

@@ -288,7 +288,7 @@ function showUser(u) {
   $('user').replaceChildren(
     el('p', {}, 'User ', el('span', { class: 'id' }, u.user), present && !present.show_users ? `. Identifiers and values are masked here; ${present.command} user show ID shows them.` : ''),
     ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), ({ in: 'in', out: 'out', nothing: 'nothing', uncertain: 'not certain' }[m.told] ?? '') + (m.delivered ? '' : m.withheld ? ', withheld' + (m.not_told ? '. ' + m.not_told : ' without consent') : m.not_told ? '. ' + m.not_told : ' (not this yet)')])),
-    ...section('Traits', ['Trait', 'Value'], Object.entries(u.traits).map(([k, v]) => [k, value(v)])),
+    ...section('Traits', ['Trait', 'Value', ...(u.traits_not_told ? ['Not told to MoEngage'] : [])], Object.entries(u.traits).map(([k, v]) => [k, value(v), ...(u.traits_not_told ? [u.traits_not_told[k] ?? ''] : [])])),
     ...section('Waiting', [...head, 'Why it waits'], u.pending.map((c) => [...change(c), c.waits ?? ''])),
     ...section('History', [...head, 'Why'], u.history.map((c) => [...change(c), outcome(c)])),
   )

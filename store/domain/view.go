@@ -129,11 +129,12 @@ type UserInfo struct {
 	User        string                     `json:"user"`
 	Memberships []MembershipInfo           `json:"memberships"`
 	Traits      map[string]json.RawMessage `json:"traits"`
-	Consent     *ConsentInfo               `json:"consent,omitempty"`      // nil: no statement is kept, and nothing is withheld
-	Pending     []UserChange               `json:"pending"`                // pending, held and parked
-	HistoryMore bool                       `json:"history_more,omitempty"` // there is more, likewise
-	EventsMore  bool                       `json:"events_more,omitempty"`  // of memberships behind the first 200 the event is not looked up
-	PendingMore bool                       `json:"pending_more,omitempty"` // there is more: `outbox list --user` has all of it
+	NotTold     map[string]string          `json:"traits_not_told,omitempty"` // why the rollout, or the pause, of its computation keeps a trait from MoEngage
+	Consent     *ConsentInfo               `json:"consent,omitempty"`         // nil: no statement is kept, and nothing is withheld
+	Pending     []UserChange               `json:"pending"`                   // pending, held and parked
+	HistoryMore bool                       `json:"history_more,omitempty"`    // there is more, likewise
+	EventsMore  bool                       `json:"events_more,omitempty"`     // of memberships behind the first 200 the event is not looked up
+	PendingMore bool                       `json:"pending_more,omitempty"`    // there is more: `outbox list --user` has all of it
 	History     []UserChange               `json:"history"`
 
 	// Deletions are the receipts of deletes of the user at MoEngage, the newest first. DeletedUntil is until when their

@@ -22,7 +22,7 @@ func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
 	by := uint64(0)
 	err = v.Read(func(tx *state.Tx) error {
 		u := tx.User(id)
-		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
+		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, NotTold: map[string]string{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
 		setBy = showRows(tx, u, info)
 		showHistory(tx, u, info)
 		by = showConsent(tx, u, info)
@@ -83,6 +83,9 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 					name += " (" + f.Space + ")"
 				}
 				info.Traits[name] = bytes.Clone(s.Value)
+				if why := notTold(tx, u, f); why != "" {
+					info.NotTold[name] = why
+				}
 				continue
 			}
 			m := domain.MembershipInfo{
@@ -91,16 +94,23 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 				Delivered: !more && !e.Withheld && !open[computation{f.Key, f.ID}] && knows(tx, u, f, e, s),
 			}
 			m.Told = toldOf(tx, u, f, e, &m)
-			if p := state.PolicyOf(tx, f); p.HoldsOut(u.ID) || outbox.HeldAs(tx, u, f, &p) == domain.ReasonRollout {
-				m.NotTold = p.RolloutSentence(u.ID)
-			} else if p.Paused != nil {
-				m.NotTold = p.HeldSentence(domain.ReasonPaused, u.ID)
-			}
+			m.NotTold = notTold(tx, u, f)
 			info.Memberships = append(info.Memberships, m)
 			setBy = append(setBy, s.Seq)
 		}
 	}
 	return setBy
+}
+
+// notTold says why the rollout, or the pause, of a computation keeps it from MoEngage; "" if neither does.
+func notTold(tx *state.Tx, u *state.User, f *state.Field) string {
+	switch p := state.PolicyOf(tx, f); {
+	case p.HoldsOut(u.ID) || outbox.HeldAs(tx, u, f, &p) == domain.ReasonRollout:
+		return p.RolloutSentence(u.ID)
+	case p.Paused != nil:
+		return p.HeldSentence(domain.ReasonPaused, u.ID)
+	}
+	return ""
 }
 
 // knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
