@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -93,7 +92,7 @@ func (l *loader) meantPlace(e document.Entry) string {
 			return place
 		}
 	}
-	meant := meantPlaces.FindStringSubmatch(l.suggest(e.Key()))
+	meant := meantPlaces().FindStringSubmatch(l.suggest(e.Key()))
 	switch {
 	case meant == nil || e.Section > 0 || strings.Contains(meant[1], "store"): // which is not guessed at
 		return ""
@@ -104,12 +103,12 @@ func (l *loader) meantPlace(e document.Entry) string {
 }
 
 // meantPlaces matches the suggestion of one of the places in a fault.
-var meantPlaces = regexp.MustCompile(`did you mean (data_dir|socket|admin\.socket|\[admin\]|store\.engine|\[store\])\?$`)
+var meantPlaces = pattern(`did you mean (data_dir|socket|admin\.socket|\[admin\]|store\.engine|\[store\])\?$`)
 
 // misplaces reports whether a fault concerns one of the places.
 func misplaces(f Fault) bool {
 	_, word := document.SplitKey(f.Key)
-	return word == "engine" || f.Key == keyDataDir || f.Key == keyAdminSocket || f.Key == "admin" || strings.HasPrefix(f.Key, "store") || meantPlaces.MatchString(f.Problem)
+	return word == "engine" || f.Key == keyDataDir || f.Key == keyAdminSocket || f.Key == "admin" || strings.HasPrefix(f.Key, "store") || meantPlaces().MatchString(f.Problem)
 }
 
 // Refused returns the faults of a configuration that LoadPlaces accepted, or nil. If it is not nil, no agent

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"personasync/agent/config/internal/field"
@@ -45,11 +44,11 @@ func (s *Store) Address() string {
 }
 
 // schemaName is a name that needs no quotes in SQL.
-var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+var schemaName = pattern(`^[a-z_][a-z0-9_]{0,62}$`)
 
 // CheckSchema says why a name cannot be that of store.schema, or nil.
 func CheckSchema(name string) error {
-	if !schemaName.MatchString(name) || strings.HasPrefix(name, "pg_") {
+	if !schemaName().MatchString(name) || strings.HasPrefix(name, "pg_") {
 		return errors.New("must be a name of small letters, digits and _, at most 63, that begins with a letter and not with pg_")
 	}
 	return nil

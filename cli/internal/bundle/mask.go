@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
-	"regexp"
 	"strings"
 )
 
@@ -50,7 +49,7 @@ func (m *mask) apply(text []byte) []byte {
 
 // foreign are parts of our own sentences that may repeat a value from outside: an e-mail address, quoted text other than a
 // path, a word with letters beyond ASCII, percent-encoded text, a long number, a long token.
-var foreign = regexp.MustCompile(`[^\s"'=<>,;:]*@[^\s"'=<>,;]+` +
+var foreign = pattern(`[^\s"'=<>,;:]*@[^\s"'=<>,;]+` +
 	`|"[^"/][^"]*"|'[^'/][^']*'` +
 	`|[^\s]*[^\x00-\x7f…–→•][^\s]*` +
 	`|[^\s]*%[0-9A-Fa-f]{2}[^\s]*` +
@@ -58,7 +57,7 @@ var foreign = regexp.MustCompile(`[^\s"'=<>,;:]*@[^\s"'=<>,;]+` +
 	`|\b[A-Za-z0-9_+=-]{24,}\b`)
 
 // mild leaves out of a sentence of ours what may be a value from outside.
-func mild(text string) string { return foreign.ReplaceAllString(text, gap) }
+func mild(text string) string { return foreign().ReplaceAllString(text, gap) }
 
 // codeOf keeps the code that an error of MoEngage begins with. The rest of such an error may repeat the sent values.
 func codeOf(text string) string {

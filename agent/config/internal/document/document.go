@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,11 +42,9 @@ func JoinKey(path []string) string {
 	return strings.Join(parts, ".")
 }
 
-var bare = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
 // BareKey returns one part of a key as TOML, quoted if necessary.
 func BareKey(name string) string {
-	if bare.MatchString(name) {
+	if name != "" && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == "" {
 		return name
 	}
 	return strconv.Quote(name)
