@@ -186,6 +186,10 @@ func killDatabaseMove(t *testing.T, step crashpoint.Point, url, folder string) {
 	if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the child was to be killed: %v\n%s", err, out)
 	}
+	sql, err := pgconn.Connect(t.Context(), url)
+	must(t, err)
+	defer sql.Close(context.Background())
+	must(t, sql.Exec(t.Context(), "UPDATE personasync.holder SET until = clock_timestamp() + interval '1 s'").Close()) // of five
 }
 
 // TestMoveToDatabaseChild is the process that killDatabaseMove starts.
