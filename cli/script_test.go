@@ -202,24 +202,15 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptDial asks the agent of the script's agent.toml; nil while there is none.
-func scriptDial(ts *testscript.TestScript) *api.Client {
+// scriptWait polls the status of the agent of the script's agent.toml.
+func scriptWait(ts *testscript.TestScript, what string, ok func(condition.Status) bool) {
 	conf, err := config.LoadWithoutSecrets(ts.MkAbs("agent.toml"), nil)
 	ts.Check(err)
-	c, err := api.Dial(context.Background(), conf.Socket(ts.Getenv), Version())
-	if err != nil {
-		return nil
-	}
-	return c
-}
-
-// scriptWait polls the status of the script's agent.
-func scriptWait(ts *testscript.TestScript, what string, ok func(condition.Status) bool) {
 	var last condition.Status
 	for deadline := time.Now().Add(hangs); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		c := scriptDial(ts)
-		if c == nil {
-			continue
+		c, err := api.Dial(context.Background(), conf.Socket(ts.Getenv), Version())
+		if err != nil {
+			continue // there is no agent yet
 		}
 		s, err := c.Status(context.Background())
 		_ = c.Close()
