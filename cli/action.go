@@ -176,7 +176,7 @@ func (a *action) carryOut(ctx context.Context, client *api.Client, dryRun bool, 
 // nothing is the error of an order whose filter no change passes.
 func (a *action) nothing(env *command.Env, c *urfave.Context, client *api.Client) error {
 	f := a.order.Filter
-	if err := command.UnheardOf(env, c, client, f.User, f.Computation); err != nil {
+	if err := command.EnsureKnown(env, c, client, f.User, f.Computation); err != nil {
 		return err
 	}
 	reason := ""
@@ -254,7 +254,7 @@ func outboxExport(env *command.Env, c *urfave.Context) error {
 			filter.Cursor = next
 		}
 		if !some {
-			return command.UnheardOf(env, c, i, filter.User, filter.Computation)
+			return command.EnsureKnown(env, c, i, filter.User, filter.Computation)
 		}
 		return nil
 	})

@@ -104,11 +104,11 @@ func dryRun(env *command.Env, c *urfave.Context) error {
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, r)
 		}
-		return printRehearsal(env.Terminal, r)
+		return printDryRun(env.Terminal, r)
 	})
 }
 
-func printRehearsal(w *term.Terminal, r *api.DryRunResult) error {
+func printDryRun(w *term.Terminal, r *api.DryRunResult) error {
 	if len(r.Requests) == 0 {
 		w.Remark("nothing would be sent")
 	}

@@ -25,15 +25,15 @@ func audienceHistoryCommand(env *command.Env) *urfave.Command {
 	}
 }
 
-// passage is one enter or exit of a user.
-type passage struct {
+// historyEntry is one enter or exit of a user.
+type historyEntry struct {
 	Computation string          `json:"computation"`
 	Transition  string          `json:"transition"`
 	EventTime   string          `json:"event_time"`
-	Changes     []passageChange `json:"changes"` // caused by it; empty if nothing was to be sent, or if they were removed since
+	Changes     []historyChange `json:"changes"` // caused by it; empty if nothing was to be sent, or if they were removed since
 }
 
-type passageChange struct {
+type historyChange struct {
 	ID    string `json:"id"`
 	Kind  string `json:"kind"`
 	State string `json:"state"`
@@ -46,7 +46,7 @@ func audienceHistory(env *command.Env, c *urfave.Context) error {
 		if err != nil {
 			return err
 		}
-		list := passages(u)
+		list := userHistoryOf(u)
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, list)
 		}
@@ -64,7 +64,7 @@ func audienceHistory(env *command.Env, c *urfave.Context) error {
 }
 
 // outcome lists how the changes ended, such as "attribute delivered, event parked".
-func (p *passage) outcome() string {
+func (p *historyEntry) outcome() string {
 	var parts []string
 	for _, c := range p.Changes {
 		parts = append(parts, c.Kind+" "+c.State)
@@ -72,21 +72,21 @@ func (p *passage) outcome() string {
 	return strings.Join(parts, ", ")
 }
 
-// passages groups the changes of a user by the event that caused them, newest first.
-func passages(u *domain.UserInfo) []passage {
-	list := []passage{}
+// userHistoryOf groups the changes of a user by the event that caused them, newest first.
+func userHistoryOf(u *domain.UserInfo) []historyEntry {
+	list := []historyEntry{}
 	for _, ch := range slices.Concat(u.Pending, u.History) {
 		if ch.Transition != "enter" && ch.Transition != "exit" {
 			continue
 		}
-		at := slices.IndexFunc(list, func(p passage) bool {
+		at := slices.IndexFunc(list, func(p historyEntry) bool {
 			return p.Computation == ch.Computation && p.Transition == ch.Transition && p.EventTime == ch.EventTime
 		})
 		if at < 0 {
 			at = len(list)
-			list = append(list, passage{ch.Computation, ch.Transition, ch.EventTime, nil})
+			list = append(list, historyEntry{ch.Computation, ch.Transition, ch.EventTime, nil})
 		}
-		list[at].Changes = append(list[at].Changes, passageChange{ch.ID, ch.Kind, ch.State})
+		list[at].Changes = append(list[at].Changes, historyChange{ch.ID, ch.Kind, ch.State})
 	}
 	newestFirst(list)
 	for _, m := range u.Memberships {
@@ -94,18 +94,18 @@ func passages(u *domain.UserInfo) []passage {
 		if m.In {
 			transition = "enter"
 		}
-		last := slices.IndexFunc(list, func(p passage) bool { return p.Computation == m.Computation })
+		last := slices.IndexFunc(list, func(p historyEntry) bool { return p.Computation == m.Computation })
 		if last < 0 || list[last].Transition != transition {
-			list = append(list, passage{m.Computation, transition, m.Since, []passageChange{}})
+			list = append(list, historyEntry{m.Computation, transition, m.Since, []historyChange{}})
 		}
 	}
 	newestFirst(list)
 	for i := range list {
-		slices.SortFunc(list[i].Changes, func(a, b passageChange) int { return strings.Compare(a.Kind, b.Kind) })
+		slices.SortFunc(list[i].Changes, func(a, b historyChange) int { return strings.Compare(a.Kind, b.Kind) })
 	}
 	return list
 }
 
-func newestFirst(list []passage) {
-	slices.SortStableFunc(list, func(a, b passage) int { return strings.Compare(b.EventTime, a.EventTime) })
+func newestFirst(list []historyEntry) {
+	slices.SortStableFunc(list, func(a, b historyEntry) int { return strings.Compare(b.EventTime, a.EventTime) })
 }

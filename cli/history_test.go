@@ -22,7 +22,7 @@ func TestPassages(t *testing.T) {
 		},
 	}
 	var got []string
-	for _, p := range passages(u) {
+	for _, p := range userHistoryOf(u) {
 		got = append(got, p.EventTime[:10]+" "+p.Computation+" "+p.Transition+" "+p.outcome())
 	}
 	want := []string{

@@ -112,7 +112,7 @@ func otherStates(env *command.Env, c *urfave.Context, i api.Inspector, asked dom
 	if some {
 		return nil
 	}
-	return command.UnheardOf(env, c, i, asked.User, asked.Computation)
+	return command.EnsureKnown(env, c, i, asked.User, asked.Computation)
 }
 
 var changeTable = []term.Column{
@@ -258,7 +258,7 @@ func outboxStats(env *command.Env, c *urfave.Context) error {
 			return err
 		}
 		if len(lines) == 0 {
-			if err := command.UnheardOf(env, c, i, filter.User, filter.Computation); err != nil {
+			if err := command.EnsureKnown(env, c, i, filter.User, filter.Computation); err != nil {
 				return err
 			}
 		}

@@ -62,7 +62,7 @@ func runTail(env *command.Env, c *urfave.Context) error {
 			return err
 		}
 		env.Remark("nothing has happened yet")
-		unheard = command.UnheardOf(env, c, i, user, computation)
+		unheard = command.EnsureKnown(env, c, i, user, computation)
 		return nil
 	})
 	switch {

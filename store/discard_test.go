@@ -242,9 +242,9 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 		say(record.Order{Verb: record.OrderDiscard})
 		add(leaves(0, 76))
 		add(enters(1, 76))
-		say(record.Order{Verb: record.OrderDiscard, Words: []record.JobTarget{{User: "user0", In: true}, {User: "user2", In: true}, {User: "user7", In: true}}})
+		say(record.Order{Verb: record.OrderDiscard, Targets: []record.JobTarget{{User: "user0", In: true}, {User: "user2", In: true}, {User: "user7", In: true}}})
 		add(leaves(3, 76))
-		say(record.Order{Verb: record.OrderDiscard, Words: []record.JobTarget{{User: "user3", In: true}, {User: "user4", In: true}}})
+		say(record.Order{Verb: record.OrderDiscard, Targets: []record.JobTarget{{User: "user3", In: true}, {User: "user4", In: true}}})
 		say(record.Order{Verb: record.OrderDiscarded})
 		if alone {
 			for _, f := range frames {
@@ -295,7 +295,7 @@ func TestAnEnterDuringADiscardCountsAgainstTheWholeAudience(t *testing.T) {
 		b.swept()
 		discard := b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: minute(75)})
 		one := *discard
-		one.Words = []record.JobTarget{{User: "user0", In: true}}
+		one.Targets = []record.JobTarget{{User: "user0", In: true}}
 		b.order(record.AppendOrder(nil, discard), record.AppendOrder(nil, &one))
 		must(t, b.Applied(context.Background()))
 		if reopened {

@@ -84,7 +84,7 @@ func (u *upkeep) forget(ctx context.Context, user, by string) (r ForgetReport, e
 
 // orderDeletion has a user deleted at MoEngage, and returns once the change is made.
 func (u *upkeep) orderDeletion(ctx context.Context, user, by string, now time.Time) error {
-	o := &record.Order{Verb: record.OrderDelete, Received: now, Time: now, By: by, Words: []record.JobTarget{{User: user}}}
+	o := &record.Order{Verb: record.OrderDelete, Received: now, Time: now, By: by, Targets: []record.JobTarget{{User: user}}}
 	err := datadir.Translate(u.records.AppendOther(ctx, record.AppendOrder(nil, o)))
 	if err == nil {
 		err = u.writer.AwaitApplied(ctx, u.records.Last())
@@ -246,9 +246,9 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 			return rec.Repair.Encode(nil), true
 		}
 	case rec.Order != nil:
-		n := len(rec.Order.Words)
-		rec.Order.Words = slices.DeleteFunc(rec.Order.Words, func(m record.JobTarget) bool { return t.cover(m.User, rec.Order.Time) })
-		switch left := len(rec.Order.Words); {
+		n := len(rec.Order.Targets)
+		rec.Order.Targets = slices.DeleteFunc(rec.Order.Targets, func(m record.JobTarget) bool { return t.cover(m.User, rec.Order.Time) })
+		switch left := len(rec.Order.Targets); {
 		case left == 0 && n > 0: // without users an order may mean something else
 			return wire.Seal([]byte{record.RecordErased}, 0), true
 		case left < n:

@@ -430,7 +430,7 @@ func TestACloseEndsTheCountOfAUserWhoLeft(t *testing.T) {
 		asTrack("Moved")(e)
 		b.receive(e)
 	}
-	b.order(record.AppendOrder(nil, b.orderOn("vip", record.Order{Verb: record.OrderClose, Received: minute(71), Time: minute(71), Words: []record.JobTarget{{User: "user0"}}})))
+	b.order(record.AppendOrder(nil, b.orderOn("vip", record.Order{Verb: record.OrderClose, Received: minute(71), Time: minute(71), Targets: []record.JobTarget{{User: "user0"}}})))
 	b.receive(leaves(1, 72), leaves(2, 72), leaves(3, 72))
 	b.swept()
 	b.order(record.AppendOrder(nil, b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: minute(75)})))

@@ -59,7 +59,7 @@ func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
 		{"kill -9 again and again", datadir.LastRun{Boot: boot, Phase: datadir.PhaseRunning, Unclean: 3}, true},
 		{"the machine went down", datadir.LastRun{Boot: "another", Phase: datadir.PhaseRunning, Unclean: 1}, true},
 		{"a start that ended while it opened the files", datadir.LastRun{Boot: boot, Phase: datadir.PhaseOpening, Unclean: 1}, true},
-		{"an error of the disk, and a clean stop", datadir.LastRun{Boot: boot, Phase: datadir.PhaseStopped, Trouble: "EIO"}, true},
+		{"an error of the disk, and a clean stop", datadir.LastRun{Boot: boot, Phase: datadir.PhaseStopped, IOError: "EIO"}, true},
 		{"nothing is known", datadir.LastRun{}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 	if d := cmp.Diff([]domain.Refusal{{Count: 7}, one}, c.Refusals); d != "" || c.Rejected != 9 {
 		t.Errorf("%d are refused\n%s", c.Rejected, d)
 	}
-	if c.Heard.Webhook.IsZero() || !c.Heard.Tracking.IsZero() {
-		t.Errorf("an event was applied, and the times known are %+v", c.Heard)
+	if c.LastReceived.Webhook.IsZero() || !c.LastReceived.Tracking.IsZero() {
+		t.Errorf("an event was applied, and the times known are %+v", c.LastReceived)
 	}
 }

@@ -132,7 +132,7 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 			b.order(record.AppendOrder(nil, discard))
 			for range rnd.IntN(3) {
 				o := *discard
-				o.Words = []record.JobTarget{{User: name(), In: true}}
+				o.Targets = []record.JobTarget{{User: name(), In: true}}
 				b.order(record.AppendOrder(nil, &o))
 			}
 			b.wantCounted()

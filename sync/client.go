@@ -137,8 +137,8 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	var way departure
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, way.trace()), http.MethodPost, c.url, bytes.NewReader(body))
+	var progress requestProgress
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, progress.trace()), http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return failure(err, false, time.Now()), nil
 	}
@@ -150,7 +150,7 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return c.masked(failure(err, way.mayHaveLeft(), time.Now())), nil
+		return c.masked(failure(err, progress.mayHaveLeft(), time.Now())), nil
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
@@ -176,13 +176,13 @@ func (c *client) masked(a answer) answer {
 	return a
 }
 
-// departure records how far a request got. A request without a connection certainly did not arrive, whatever
+// requestProgress records how far a request got. A request without a connection certainly did not arrive, whatever
 // the error says.
-type departure struct {
+type requestProgress struct {
 	asked, got atomic.Bool
 }
 
-func (d *departure) trace() *httptrace.ClientTrace {
+func (d *requestProgress) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn: func(string) { d.asked.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { d.got.Store(true) },
@@ -191,6 +191,6 @@ func (d *departure) trace() *httptrace.ClientTrace {
 
 // mayHaveLeft returns false only if the transport reported that it looked for a connection and found none. A
 // transport that reports nothing may have sent the request.
-func (d *departure) mayHaveLeft() bool {
+func (d *requestProgress) mayHaveLeft() bool {
 	return !d.asked.Load() || d.got.Load()
 }

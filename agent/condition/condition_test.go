@@ -20,9 +20,9 @@ var two = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 func wellAt() *Facts {
 	heard := two.Add(-time.Minute)
 	return &Facts{
-		Now: two, Heard: domain.Heard{Webhook: heard},
+		Now: two, LastReceived: domain.LastReceived{Webhook: heard},
 		Status: &Status{
-			Ready: true, Received: 100, Heard: &heard, Intake: webhookIntake(1, 0, 0, time.Minute), MoEngage: Reachability{State: "ok"},
+			Ready: true, Received: 100, LastReceived: &heard, Intake: webhookIntake(1, 0, 0, time.Minute), MoEngage: Reachability{State: "ok"},
 			Events: domain.EventLedger{Accepted: 100, Transitions: 60, Ignored: 40}, Changes: domain.ChangeLedger{Created: 60, Delivered: 60},
 		},
 		Process: Process{
@@ -76,17 +76,17 @@ var conditionCases = []struct {
 
 	{"a wrong secret, and nothing gets in", func(f *Facts) {
 		f.Status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, time.Minute)}
-		f.Status.Intake, f.Heard = webhookIntake(0, 11, 0, 0), domain.Heard{}
+		f.Status.Intake, f.LastReceived = webhookIntake(0, 11, 0, 0), domain.LastReceived{}
 	}, []string{"intake_refused critical.*11 of 11 deliveries to /segment/webhook in the last hour were refused for good.*at 01:59:00 UTC, 1 March.*401 invalid_signature: 11 so far.*ingest.shared_secret.*tail --follow"}},
 	{"a wrong secret in the night, the agent restarted since, and nothing came in", func(f *Facts) {
 		old := two.Add(-9 * time.Hour)
-		f.Heard = domain.Heard{Webhook: old, Tracking: two}
+		f.LastReceived = domain.LastReceived{Webhook: old, Tracking: two}
 		f.Status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
-		f.Status.Intake, f.Status.Heard = webhookIntake(0, 0, 0, 0), &old
+		f.Status.Intake, f.Status.LastReceived = webhookIntake(0, 0, 0, 0), &old
 	}, []string{"intake_refused critical.*Deliveries to /segment/webhook were refused for good"}},
 	{"of the webhook everything is refused, while an SDK gets in", func(f *Facts) {
 		f.Status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, time.Minute)}
-		f.Status.Intake, f.Heard = webhookIntake(0, 11, 0, 0), domain.Heard{Tracking: two}
+		f.Status.Intake, f.LastReceived = webhookIntake(0, 11, 0, 0), domain.LastReceived{Tracking: two}
 		f.Status.Intake.Routes[1] = ingest.IntakeRoute{Route: ingest.RouteTracking, Accepted: 100_000, LastAccepted: two}
 	}, []string{"intake_refused critical.*11 of 11 deliveries"}},
 	{"a wrong secret, and a stray method after it", func(f *Facts) {
@@ -103,17 +103,17 @@ var conditionCases = []struct {
 	}, nil},
 	{"Segment has a wrong URL", func(f *Facts) {
 		f.Status.Refusals = []domain.Refusal{refusedKind(ingest.RouteOther, 404, "not_found", 5, time.Minute)}
-		f.Status.Intake, f.Heard = webhookIntake(0, 0, 0, 0), domain.Heard{}
+		f.Status.Intake, f.LastReceived = webhookIntake(0, 0, 0, 0), domain.LastReceived{}
 		f.Status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*5 deliveries to paths that take no events.*URL in Segment to end in /segment/webhook"}},
 	{"a wrong URL beside a wrong secret", func(f *Facts) {
 		f.Status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, time.Minute), refusedKind(ingest.RouteOther, 404, "not_found", 5, time.Minute)}
-		f.Status.Intake, f.Heard = webhookIntake(0, 11, 0, 0), domain.Heard{}
+		f.Status.Intake, f.LastReceived = webhookIntake(0, 11, 0, 0), domain.LastReceived{}
 		f.Status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*11 of 11 deliveries.*ingest.shared_secret.* 5 deliveries to paths"}},
 	{"refused before the start, accepted before it, too, and another route took something since", func(f *Facts) {
 		f.Status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 1, 48*time.Hour)}
-		f.Status.Intake, f.Heard = webhookIntake(0, 0, 0, 0), domain.Heard{Webhook: two.Add(-24 * time.Hour)}
+		f.Status.Intake, f.LastReceived = webhookIntake(0, 0, 0, 0), domain.LastReceived{Webhook: two.Add(-24 * time.Hour)}
 		f.Status.Intake.Routes[1] = ingest.IntakeRoute{Route: ingest.RouteTracking, Accepted: 1, LastAccepted: two}
 	}, nil},
 	{"refused a moment before the stop, and accepted since", func(f *Facts) {
@@ -169,7 +169,7 @@ var conditionCases = []struct {
 	}, nil},
 
 	{"a fresh agent that heard nothing", func(f *Facts) {
-		f.Status.Received, f.Status.Events, f.Status.Heard = 0, domain.EventLedger{}, nil
+		f.Status.Received, f.Status.Events, f.Status.LastReceived = 0, domain.EventLedger{}, nil
 	}, []string{"no_event_yet warning.*No event was ever received.*/segment/webhook"}},
 	{"a fresh agent that the sender's proxy speaks HTTPS to", func(f *Facts) {
 		f.Status.Received, f.Status.Events, f.Status.Heard = 0, domain.EventLedger{}, nil
@@ -185,15 +185,15 @@ var conditionCases = []struct {
 	}, []string{`nothing_received warning.*7 so far had headers of more than 16 KiB[^:]*: have the proxy in front add less \(headers_too_large, the last at [^)]*\)\. personasync tail`}},
 	{"silence for two days", func(f *Facts) {
 		heard := two.Add(-49 * time.Hour)
-		f.Status.Heard = &heard
+		f.Status.LastReceived = &heard
 	}, []string{"nothing_received warning.*nothing since 01:00:00 UTC, 27 February"}},
 	{"silence for two hours, where something comes each minute", func(f *Facts) {
 		heard := two.Add(-2 * time.Hour)
-		f.Status.Heard, f.Process.UsualSilence = &heard, 3*time.Minute
+		f.Status.LastReceived, f.Process.UsualSilence = &heard, 3*time.Minute
 	}, []string{"nothing_received warning.*no pause was longer than 3 min"}},
 	{"silence for two hours, where that happens", func(f *Facts) {
 		heard := two.Add(-2 * time.Hour)
-		f.Status.Heard, f.Process.UsualSilence = &heard, time.Hour
+		f.Status.LastReceived, f.Process.UsualSilence = &heard, time.Hour
 	}, nil},
 	{"one audience is silent", func(f *Facts) { f.Status.Staleness = []Staleness{{Key: "vip", Silent: true}, {Key: "gold"}} }, []string{"computation_silent info.*No event of vip for more than two days"}},
 

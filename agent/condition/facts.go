@@ -10,7 +10,7 @@ import (
 type Facts struct {
 	Now          time.Time
 	Status       *Status
-	Heard        domain.Heard
+	LastReceived domain.LastReceived
 	Oldest       map[string]time.Time // receipt of the oldest pending change of each job
 	Process      Process
 	Computations []domain.ComputationInfo

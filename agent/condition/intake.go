@@ -75,11 +75,11 @@ func (f *Facts) routeRefused(name string) *Condition {
 func (f *Facts) route(name string) (r ingest.IntakeRoute, accepted time.Time) {
 	switch name {
 	case ingest.RouteWebhook:
-		accepted = f.Heard.Webhook
+		accepted = f.LastReceived.Webhook
 	case ingest.RouteTracking:
-		accepted = f.Heard.Tracking
+		accepted = f.LastReceived.Tracking
 	default:
-		accepted = f.Heard.Last()
+		accepted = f.LastReceived.Last()
 	}
 	if f.Status.Intake == nil {
 		return r, accepted
@@ -252,15 +252,15 @@ func (f *Facts) unread(after time.Time) (text string) {
 }
 
 func (f *Facts) nothingReceived() *Condition {
-	heard := f.Status.Heard
-	if !f.running() || heard == nil || f.Status.Unapplied > 0 {
+	received := f.Status.LastReceived
+	if !f.running() || received == nil || f.Status.Unapplied > 0 {
 		return nil
 	}
 	limit := silentAfter
 	if usual := f.Process.UsualSilence; usual > 0 {
 		limit = min(limit, max(minSilence, silences*usual))
 	}
-	silence := f.Now.Sub(*heard)
+	silence := f.Now.Sub(*received)
 	if silence < limit {
 		return nil
 	}
@@ -268,8 +268,8 @@ func (f *Facts) nothingReceived() *Condition {
 	if limit < silentAfter {
 		text = "in the day before, no pause was longer than " + ForPeople(f.Process.UsualSilence)
 	}
-	return condition(warning, Timestamp(heard.Truncate(time.Second)), []string{"personasync tail --follow"},
-		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.%s", at(*heard), ForPeople(silence), text, f.unread(*heard))
+	return condition(warning, Timestamp(received.Truncate(time.Second)), []string{"personasync tail --follow"},
+		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.%s", at(*received), ForPeople(silence), text, f.unread(*received))
 }
 
 const (

@@ -21,7 +21,7 @@ type Status struct {
 	Received       uint64           `json:"received"`
 	Rejected       uint64           `json:"rejected"`
 	Refusals       []domain.Refusal `json:"refusals"`      // the rejected requests by kind, the most frequent first
-	Heard          *time.Time       `json:"last_received"` // receipt of the newest event applied; null before the first
+	LastReceived   *time.Time       `json:"last_received"` // receipt of the newest event applied; null before the first
 	Intake         *ingest.Intake   `json:"intake"`        // recent traffic; null of a stopped agent
 	Unapplied      uint64           `json:"unapplied"`
 	Pending        uint64           `json:"pending"`
@@ -249,8 +249,8 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 		Store:          p.Store,
 		Deletions:      deletionStatus(c.Deletions, m.DeleteUsers, m.MaxDeletesPerDay, p.Deleting, now),
 	}
-	if last := c.Heard.Last(); !last.IsZero() {
-		s.Heard = &last
+	if last := c.LastReceived.Last(); !last.IsZero() {
+		s.LastReceived = &last
 	}
 	for _, second := range sent {
 		s.SentLastMinute.Users += second.Users

@@ -105,7 +105,7 @@ func TestAStatusJoinsTheStoreAndTheProcess(t *testing.T) {
 	if s.UptimeS != 3600 || s.OldestPendingS != 90 || s.OldestPending == nil || !s.OldestPending.Equal(counts.OldestPending) || s.SentLastMinute != (Sent{5, 5}) || s.Drain == nil || s.Drain.Seconds != 60 || s.MoEngage.State != "ok" {
 		t.Errorf("%+v", s)
 	}
-	if s.NextFlush == nil || !s.NextFlush.Equal(instant.Add(time.Second)) || s.Refusals == nil || s.Heard != nil {
+	if s.NextFlush == nil || !s.NextFlush.Equal(instant.Add(time.Second)) || s.Refusals == nil || s.LastReceived != nil {
 		t.Errorf("%+v", s)
 	}
 	for starting, want := range map[bool]string{true: "starting", false: "stopped"} {
@@ -239,7 +239,7 @@ func TestTheWorstRouteDecidesHowSevereRefusalsAre(t *testing.T) {
 		for _, route := range tt.refused {
 			s.Refusals = append(s.Refusals, refusal(route))
 		}
-		c := (&Facts{Now: instant, Status: s, Heard: domain.Heard{Webhook: instant}}).intakeRefused()
+		c := (&Facts{Now: instant, Status: s, LastReceived: domain.LastReceived{Webhook: instant}}).intakeRefused()
 		if (c == nil) != (tt.severity == "") || c != nil && (c.Severity != tt.severity || (c.Lost == "") != tt.lost) {
 			t.Errorf("%s: %+v", name, c)
 		}

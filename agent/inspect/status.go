@@ -82,7 +82,7 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		s.Pauses = slices.DeleteFunc(s.Pauses, func(p domain.Pause) bool { return !p.Holds(now) })
-		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
+		f := &condition.Facts{Now: now, Status: &s, LastReceived: counts.LastReceived, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
 		s.OldestDue, s.Conditions = f.OldestDue(), f.Judge()
 		if l.shared != nil {
 			l.shared.seen.Date(s.Conditions, now)

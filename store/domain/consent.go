@@ -47,10 +47,10 @@ type Consent struct {
 	Updated bool   // ConsentEvent last changed Given, and not an event of a computation
 }
 
-// Hear compares a statement with the kept one, and keeps it unless it is stale or a duplicate. Of two statements of one
+// Update compares a statement with the kept one, and keeps it unless it is stale or a duplicate. Of two statements of one
 // time a category is given if both give it, so that the order of arrival does not matter.
-func (c *Consent) Hear(said *Preferences, at int64, seq uint64, updated bool) Comparison {
-	given := said.Given
+func (c *Consent) Update(statement *Preferences, at int64, seq uint64, updated bool) Comparison {
+	given := statement.Given
 	if at == c.Time {
 		given = slices.DeleteFunc(slices.Clone(given), func(category string) bool {
 			_, both := slices.BinarySearch(c.Given, category)

@@ -36,7 +36,7 @@ func TestTheNewestConsentWinsInAnyOrder(t *testing.T) {
 		rand.Shuffle(len(statements), func(i, j int) { statements[i], statements[j] = statements[j], statements[i] })
 		var c Consent
 		for i, s := range statements {
-			c.Hear(&Preferences{Given: s.given}, s.at, uint64(i+1), false)
+			c.Update(&Preferences{Given: s.given}, s.at, uint64(i+1), false)
 		}
 		if !slices.Equal(c.Given, []string{"b"}) || c.Time != 3 {
 			t.Fatalf("%v: %+v", statements, c)
@@ -59,7 +59,7 @@ func TestAStatementIsCompared(t *testing.T) {
 		{7, []string{"a"}, CompareUnchanged, "[a] 6"},
 		{7, []string{"b"}, CompareChanged, "[] 7"},
 	} {
-		got := c.Hear(&Preferences{Given: tc.given}, tc.at, uint64(i+1), true)
+		got := c.Update(&Preferences{Given: tc.given}, tc.at, uint64(i+1), true)
 		if kept := fmt.Sprintf("%v %d", c.Given, c.Since); got != tc.want || kept != tc.kept || c.Time < tc.at {
 			t.Errorf("statement %d: %d, kept %s until %d; want %d, %s", i, got, kept, c.Time, tc.want, tc.kept)
 		}

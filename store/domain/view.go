@@ -9,14 +9,14 @@ import (
 
 // Counts is what the store knows of itself at one moment.
 type Counts struct {
-	Received  uint64    // events accepted at the door, applied or not
-	Unapplied uint64    // records in the inbox that the state does not know yet
-	Rejected  uint64    // requests refused at the door
-	Refusals  []Refusal `json:"-"` // these by kind, the most frequent first
-	Heard     Heard     `json:"-"` // when the newest event applied was received
-	Users     uint64
-	Audiences uint64
-	Journal   uint64 `json:"-"` // its bytes
+	Received     uint64       // events accepted at the door, applied or not
+	Unapplied    uint64       // records in the inbox that the state does not know yet
+	Rejected     uint64       // requests refused at the door
+	Refusals     []Refusal    `json:"-"` // these by kind, the most frequent first
+	LastReceived LastReceived `json:"-"` // when the newest event applied was received
+	Users        uint64
+	Audiences    uint64
+	Journal      uint64 `json:"-"` // its bytes
 
 	Events  EventLedger
 	Changes ChangeLedger

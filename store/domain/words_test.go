@@ -139,14 +139,14 @@ func TestAPauseHoldsUntilItsEnd(t *testing.T) {
 
 func TestTheNewestReceiptOfEachRouteIsHeard(t *testing.T) {
 	at := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
-	var h Heard
+	var h LastReceived
 	if !h.Last().IsZero() {
 		t.Error("something was heard before the first event")
 	}
 	h.Note(&Event{Received: at})
 	h.Note(&Event{Received: at.Add(-time.Hour)})
 	h.Note(&Event{Received: at.Add(-time.Minute), Tracking: true})
-	if want := (Heard{Webhook: at, Tracking: at.Add(-time.Minute)}); h != want || !h.Last().Equal(at) {
+	if want := (LastReceived{Webhook: at, Tracking: at.Add(-time.Minute)}); h != want || !h.Last().Equal(at) {
 		t.Errorf("%+v", h)
 	}
 	h.Note(&Event{Received: at.Add(time.Minute), Tracking: true})

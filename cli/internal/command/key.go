@@ -57,9 +57,9 @@ func knownKeys(env *Env, c *urfave.Context) (keys []string) {
 	return keys
 }
 
-// UnheardOf returns an error if the user or the computation is unknown. A listing calls it when it found nothing,
+// EnsureKnown returns an error if the user or the computation is unknown. A listing calls it when it found nothing,
 // because an empty list for a mistyped name would read as good news. An empty argument is not checked.
-func UnheardOf(env *Env, c *urfave.Context, i api.Inspector, user, computation string) error {
+func EnsureKnown(env *Env, c *urfave.Context, i api.Inspector, user, computation string) error {
 	if user != "" {
 		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
 			return UnknownUser(user)

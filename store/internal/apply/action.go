@@ -114,7 +114,7 @@ func retry(tx *state.Tx, ch *state.Stored) {
 // the parked one has no successor, and MoEngage would keep it. A newer one in the queue leaves after it, unless it
 // is in-flight. One that took something back is outdated by a consent that was given since.
 func outdated(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, p *domain.Policy, ch *state.Stored) bool {
-	s := e.Spoken(p, domain.SendAttribute, state.KeptIdentify)
+	s := e.AssertionFor(p, domain.SendAttribute, state.KeptIdentify)
 	if ch.Kind != domain.KindAttribute || s == nil {
 		return false
 	}

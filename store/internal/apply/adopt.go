@@ -54,12 +54,12 @@ func applyAdoption(tx *state.Tx, into *state.Field, p *domain.Policy, c *outbox.
 	if from == nil || from == into {
 		return // only corruption explains this
 	}
-	if len(o.Words) == 0 {
+	if len(o.Targets) == 0 {
 		trade(tx, into, from)
 		return
 	}
-	for i := range o.Words {
-		takeOver(tx, tx.User(o.Words[i].User), into, from, p, c, o)
+	for i := range o.Targets {
+		takeOver(tx, tx.User(o.Targets[i].User), into, from, p, c, o)
 	}
 }
 
@@ -78,7 +78,7 @@ func trade(tx *state.Tx, into, from *state.Field) {
 		rename(tx, x, space, id)
 	}
 	r.Unname(from)
-	from.Heard |= state.FormerMark
+	from.Flags |= state.FormerMark
 	r.Enter(from)
 	r.SettleOwners(&tx.State.Rules)
 }

@@ -17,7 +17,7 @@ func TestAnAdoptionLeavesHeldChangesOfOthers(t *testing.T) {
 	r.Must(err)
 	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
 	r.order(adopt, "")
-	adopt.Words = words("ann")
+	adopt.Targets = words("ann")
 	r.order(adopt, "")
 	var held []string
 	for _, ch := range r.changes() {

@@ -42,7 +42,7 @@ func hearConsent(tx *state.Tx, u *state.User, c *outbox.Cause) domain.Outcome {
 	if now.Time > believable(tx, c) { // written while the clock was ahead
 		now.Time = at - 1
 	}
-	switch now.Hear(e.Consent, at, c.Seq, e.IsConsentUpdate()) {
+	switch now.Update(e.Consent, at, c.Seq, e.IsConsentUpdate()) {
 	case domain.CompareStale:
 		return domain.OutcomeStale
 	case domain.CompareDuplicate:

@@ -251,11 +251,11 @@ func TestNothingThatAnOperatorSendsAgainPassesConsent(t *testing.T) {
 	parked := r.ids(domain.StateParked)
 	r.event(update("ann", 2))
 	r.action(record.Action{Verb: record.ActionRetry, IDs: parked})
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ann"), Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("ann"), Events: true}, "vip")
 	if f := r.take(); f != nil {
 		t.Errorf("%+v leaves", f)
 	}
-	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Targets: words("ann")}, "vip")
 	for _, ch := range r.changes() {
 		if ch.State == domain.StatePending && string(ch.Value) != "false" {
 			t.Errorf("after the baseline %s of %s is pending", ch.Kind, ch.User)
@@ -280,7 +280,7 @@ func TestTheGuardHoldsNoWithdrawal(t *testing.T) {
 	r.wantTold(delivered + "ann.vip=false(superseded) bob.vip=false ann.vip=false")
 	r.deliver()
 	r.order(record.Order{Verb: record.OrderDiscard}, "vip")
-	r.order(record.Order{Verb: record.OrderDiscard, Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderDiscard, Targets: words("ann")}, "vip")
 	r.order(record.Order{Verb: record.OrderDiscarded}, "vip")
 	if f := r.take(); f != nil {
 		t.Errorf("a discard tells MoEngage of members without consent: %+v", f)
@@ -345,7 +345,7 @@ func TestAnAdoptedAudienceKeepsWhatIsWithheld(t *testing.T) {
 	r.Must(err)
 	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
 	r.order(adopt, "")
-	adopt.Words = words("ann bob")
+	adopt.Targets = words("ann bob")
 	r.order(adopt, "")
 	if into.Withheld != 1 || from[0].Withheld != 0 {
 		t.Errorf("%d are withheld, %d of the former one", into.Withheld, from[0].Withheld)

@@ -137,12 +137,12 @@ func TestARetriedChangeLeavesTheParkedOnesOfItsUser(t *testing.T) {
 func TestABaselineBehindQueuedValuesIsSentAfterThem(t *testing.T) {
 	r := sending(t, domain.SendAttribute, func(r *domain.Rules) { r.Defaults.Collapse = false })
 	r.event(enter("ann", "vip", 1))
-	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("-ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Targets: words("-ann")}, "vip")
 	r.wantTold("ann.vip=true ann.vip=false")
 	fly := sending(t, domain.SendAttribute)
 	fly.event(enter("ann", "vip", 1))
 	lease := fly.take()
-	fly.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("ann")}, "vip")
+	fly.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Targets: words("ann")}, "vip")
 	fly.Read(func(tx *state.Tx) {
 		if e := tx.Entry(tx.User("ann"), 0); e.LastSent.Kind != state.UncertainlySent {
 			t.Errorf("beside a request in flight MoEngage is thought to hold %+v", e.LastSent)
@@ -249,7 +249,7 @@ func TestARetriedValueThatDoesNotCollapseIsCountedInTheQueue(t *testing.T) {
 	if n := loose(); n != 1 {
 		t.Errorf("after the retry %d are in the queue", n)
 	}
-	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("-ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Targets: words("-ann")}, "vip")
 	r.wantTold("ann.vip=true ann.vip=false") // until it is sent, MoEngage may have either
 	r.deliver()
 	if n := loose(); n != 0 {

@@ -9,17 +9,17 @@ import (
 	"personasync/store/internal/state"
 )
 
-// memberWord returns the assertion of c about a membership.
-func memberWord(c *outbox.Cause) domain.Assertion {
+// memberAssertion returns the assertion of c about a membership.
+func memberAssertion(c *outbox.Cause) domain.Assertion {
 	at := c.Event.Time.UnixNano()
-	word := domain.Assertion{Value: domain.JSONFalse, Time: at, Since: at, Seq: c.Seq}
+	assertion := domain.Assertion{Value: domain.JSONFalse, Time: at, Since: at, Seq: c.Seq}
 	if c.Event.Flag == domain.FlagIn {
-		word.Value = domain.JSONTrue
+		assertion.Value = domain.JSONTrue
 	}
 	if c.Unguarded {
-		word.Message = domain.ByOperator
+		assertion.Message = domain.ByOperator
 	}
-	return word
+	return assertion
 }
 
 // member applies a membership to one of the kept assertions. tell is false if the transition makes no event: the
@@ -27,11 +27,11 @@ func memberWord(c *outbox.Cause) domain.Assertion {
 func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, sort int, tell bool) domain.Outcome {
 	outbox.ReadmitFirst(tx, u, f, p, c)
 	outbox.Reach(tx, u, f, c.Event.Received)
-	en, word := tx.Entry(u, f.Number), memberWord(c)
+	en, assertion := tx.Entry(u, f.Number), memberAssertion(c)
 	outbox.ComplyFirst(tx, u, f, p, en, c)
 	wasIn, before := en.Newest().IsIn(), en.Known(sort)
-	untold := sort == state.KeptIdentify && word.IsIn() && en.Kept[sort] == nil // an import without events sent nothing
-	if f.Hear(sort, c.Event.Call) {
+	untold := sort == state.KeptIdentify && assertion.IsIn() && en.Kept[sort] == nil // an import without events sent nothing
+	if f.NoteCall(sort, c.Event.Call) {
 		tx.Touch(f)
 	}
 	watched := tx.State.Rules.Guards(p) && !c.Unguarded
@@ -41,7 +41,7 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	if f.Watch.Swept != nil {
 		outbox.HoldWaiting(tx, u, f, f.Watch.Seq)
 	}
-	result := observe(en, sort, word, true, believable(tx, c))
+	result := observe(en, sort, assertion, true, believable(tx, c))
 	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate {
 		return result
 	}
@@ -68,18 +68,18 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 		return result
 	}
 	t := domain.TransitionEnter
-	if !word.IsIn() {
+	if !assertion.IsIn() {
 		if t = domain.TransitionExit; before == nil && !p.UnknownExit {
 			return domain.OutcomeUnchanged // Segment sends exits for every identifier: kept, and not sent
 		}
 	}
 	attribute, held := true, false
-	if word.IsIn() && f.Held > 0 {
+	if assertion.IsIn() && f.Held > 0 {
 		own := before != nil && outbox.HoldsExit(tx, u, f, before.Seq)
 		attribute, held = outbox.CancelHeld(tx, u, f, en, sort)
-		attribute, held = !(attribute && en.LastSent.Is(word.Value) && !en.Moving()), held && own
+		attribute, held = !(attribute && en.LastSent.Is(assertion.Value) && !en.Moving()), held && own
 	}
-	emit(tx, u, f, p, en, c, sort, t, word.Value, attribute, tell && !held)
+	emit(tx, u, f, p, en, c, sort, t, assertion.Value, attribute, tell && !held)
 	return domain.OutcomeTransition
 }
 
@@ -100,12 +100,12 @@ func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, value []byte, event bool) domain.Outcome {
 	outbox.Reach(tx, u, f, c.Event.Received)
 	at := c.Event.Time.UnixNano()
-	word := domain.Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.Event.MessageID, Seq: c.Seq}
+	assertion := domain.Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.Event.MessageID, Seq: c.Seq}
 	en, sort := tx.Entry(u, f.Number), sortOf(p, c.Event)
 	outbox.ComplyFirst(tx, u, f, p, en, c)
 	first := en.Known(sort) == nil
-	result := observe(en, sort, word, false, believable(tx, c))
-	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate && !en.Known(sort).Agree(word) {
+	result := observe(en, sort, assertion, false, believable(tx, c))
+	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate && !en.Known(sort).Agree(assertion) {
 		return result
 	}
 	tx.Write(u, f.Number)
@@ -116,7 +116,7 @@ func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *out
 	if first && bytes.Equal(value, domain.JSONNull) {
 		return domain.OutcomeUnchanged // no value before, and none now
 	}
-	if value, send := p.Sendable(word.Value); send {
+	if value, send := p.Sendable(assertion.Value); send {
 		emit(tx, u, f, p, en, c, sort, domain.TransitionValue, value, true, event)
 	}
 	return domain.OutcomeTransition
@@ -124,31 +124,31 @@ func value(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *out
 
 // observe compares an assertion with the kept one, keeps it unless it is stale or a duplicate, and returns the
 // outcome. A kept assertion of a time beyond believable counts as older.
-func observe(e *state.Entry, sort int, word domain.Assertion, membership bool, believable int64) domain.Outcome {
+func observe(e *state.Entry, sort int, assertion domain.Assertion, membership bool, believable int64) domain.Outcome {
 	known := e.Known(sort)
 	if known != nil && known.Time > believable {
 		k := *known
-		k.Before(word.Time)
+		k.Before(assertion.Time)
 		known = &k
 	}
 	came := domain.OutcomeTransition
-	switch domain.Compare(known, word, membership) {
+	switch domain.Compare(known, assertion, membership) {
 	case domain.CompareStale:
 		return domain.OutcomeStale
 	case domain.CompareDuplicate:
 		return domain.OutcomeDuplicate
 	case domain.CompareUnchanged:
-		word.Value, word.Since, word.Seq = known.Value, known.Since, known.Seq // 450.0 is still the 450 that was sent
+		assertion.Value, assertion.Since, assertion.Seq = known.Value, known.Since, known.Seq // 450.0 is still the 450 that was sent
 		if came = domain.OutcomeUnchanged; membership {
-			word.Message = cmp.Or(word.Message, known.Message)
+			assertion.Message = cmp.Or(assertion.Message, known.Message)
 		}
 	}
 	for _, s := range e.Kept { // of the other call as well, or it would hide this one
 		if s != nil && s.Time > believable {
-			s.Before(word.Time)
+			s.Before(assertion.Time)
 		}
 	}
-	e.Keep(sort, &word)
+	e.Keep(sort, &assertion)
 	return came
 }
 

@@ -64,8 +64,8 @@ func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence strin
 // applyForget erases users for an operator, and has MoEngage delete them.
 func applyForget(tx *state.Tx, seq uint64, o *record.Order) {
 	c := &outbox.Cause{Seq: seq, Event: &domain.Event{Received: o.Received, Time: o.Time}}
-	for i := range o.Words {
-		u := tx.User(o.Words[i].User)
+	for i := range o.Targets {
+		u := tx.User(o.Targets[i].User)
 		Forget(tx, u, o.Time)
 		outbox.Delete(tx, u, c, o.By)
 	}
@@ -80,7 +80,7 @@ func applyForget(tx *state.Tx, seq uint64, o *record.Order) {
 //
 // An open deletion of the user at MoEngage stays, with the id alone.
 func Forget(tx *state.Tx, u *state.User, at time.Time) {
-	heard := heardUpTo(tx, u)
+	last := lastTime(tx, u)
 	forgetRows(tx, u)
 	state.ForgetConsent(u)
 	forgetQueue(tx, u)
@@ -98,11 +98,11 @@ func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	if was == nil {
 		tx.State.Ledger.Tombstones++
 	}
-	tx.Put(stones, key, setStone(at.UnixNano(), append(StoneTimes(was), heard)))
+	tx.Put(stones, key, setStone(at.UnixNano(), append(StoneTimes(was), last)))
 }
 
-// heardUpTo returns the latest time of an assertion of u, or of an event of their computations, in ns.
-func heardUpTo(tx *state.Tx, u *state.User) (last int64) {
+// lastTime returns the latest time of an assertion of u, or of an event of their computations, in ns.
+func lastTime(tx *state.Tx, u *state.User) (last int64) {
 	for _, number := range state.BlockNumbers(tx, u) {
 		row := tx.Block(u, number)
 		for _, e := range row.Entries {

@@ -10,7 +10,7 @@ import (
 func forwardTraits(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) (result domain.Outcome) {
 	traits := p.ForwardedTraits(f.Key, c.Event)
 	for _, name := range state.SortedNames(traits) {
-		if tx.State.Registry.Spoken(name) {
+		if tx.State.Registry.CoversTrait(name) {
 			continue // a computation of that name describes it better
 		}
 		forwarded := *p

@@ -28,7 +28,7 @@ func overflows(tx *state.Tx, f *state.Field, e *domain.Event) bool {
 	}
 	p := tx.State.Rules.For(key, id)
 	for _, name := range state.SortedNames(p.ForwardedTraits(key, e)) {
-		if len(r.ByName[state.FieldName{Column: name}]) == 0 && !r.Spoken(name) {
+		if len(r.ByName[state.FieldName{Column: name}]) == 0 && !r.CoversTrait(name) {
 			fresh++
 		}
 	}

@@ -57,15 +57,15 @@ func TestEveryCauseIsInTheJournal(t *testing.T) {
 	}
 	r.event(enter("ann", "vip", 1))
 	r.event(enter("bob", "vip", 1))
-	r.order(record.Order{Verb: record.OrderImport, By: "olga", Words: members(true, "cid")}, "vip")
-	r.order(record.Order{Verb: record.OrderBaseline, Words: members(true, "dan")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, By: "olga", Targets: members(true, "cid")}, "vip")
+	r.order(record.Order{Verb: record.OrderBaseline, Targets: members(true, "dan")}, "vip")
 	r.event(exit("ann", "vip", 2))
 	r.event(exit("bob", "vip", 2)) // trips the guard
 	r.order(record.Order{Verb: record.OrderDiscard, By: "otto"}, "vip")
-	r.order(record.Order{Verb: record.OrderDiscard, By: "otto", Words: members(false, "ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderDiscard, By: "otto", Targets: members(false, "ann")}, "vip")
 	r.event(exit("bob", "vip", 3)) // readmitted first: the discard has not come to them
-	r.order(record.Order{Verb: record.OrderClose, By: "olga", Words: members(false, "cid")}, "vip")
-	r.order(record.Order{Verb: record.OrderReconcile, Words: members(false, "dan")}, "vip")
+	r.order(record.Order{Verb: record.OrderClose, By: "olga", Targets: members(false, "cid")}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: members(false, "dan")}, "vip")
 	r.wantJournal("ann", "enter event, exit event, enter discard by otto")
 	r.wantJournal("bob", "enter event, exit event, enter discard, exit event")
 	r.wantJournal("cid", "enter import by olga, exit close by olga")
@@ -84,7 +84,7 @@ func TestAnAdoptionIsInTheJournal(t *testing.T) {
 	r.Must(err)
 	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number, By: "olga"}
 	r.order(adopt, "")
-	adopt.Words = words("ann")
+	adopt.Targets = words("ann")
 	r.order(adopt, "")
 	r.wantJournal("ann", "enter event, exit adopt by olga, enter adopt by olga")
 	r.Balance()

@@ -67,8 +67,8 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 		applyAdoption(tx, f, &p, c, o)
 		return
 	}
-	for i := range o.Words {
-		w := &o.Words[i]
+	for i := range o.Targets {
+		w := &o.Targets[i]
 		c.Event = &domain.Event{Received: o.Received, Time: o.Time, Class: f.Class, MessageID: o.Verb.String(), Flag: domain.FlagOut}
 		if w.In {
 			c.Event.Flag = domain.FlagIn
@@ -83,11 +83,11 @@ func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
 // applyDecision releases or discards held exits. A record without ids or users is the decision itself; those that
 // follow have the exits.
 func applyDecision(tx *state.Tx, f *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
-	if len(o.IDs)+len(o.Words) == 0 {
+	if len(o.IDs)+len(o.Targets) == 0 {
 		outbox.Decide(tx, f, c, o)
 	}
-	for i := range o.Words {
-		outbox.ReadmitFirst(tx, tx.User(o.Words[i].User), f, p, c)
+	for i := range o.Targets {
+		outbox.ReadmitFirst(tx, tx.User(o.Targets[i].User), f, p, c)
 	}
 	for _, id := range o.IDs {
 		id.Epoch = tx.State.Epochs.Of(id.Seq)
@@ -126,7 +126,7 @@ func obey(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outb
 func states(f *state.Field, p *domain.Policy, en *state.Entry) (sorts []int) {
 	if p.Send.Has(domain.SendAsReceived) {
 		for _, sort := range [...]int{state.KeptIdentify, state.KeptTrack} {
-			if f.Heard&(1<<sort) != 0 || en.Kept[sort] != nil {
+			if f.Flags&(1<<sort) != 0 || en.Kept[sort] != nil {
 				sorts = append(sorts, sort)
 			}
 		}
@@ -140,12 +140,12 @@ func states(f *state.Field, p *domain.Policy, en *state.Entry) (sorts []int) {
 // baseline keeps the order's memberships as known to MoEngage.
 func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) {
 	en := tx.Entry(u, f.Number)
-	wasIn, heard := en.Newest().IsIn(), false
-	word := memberWord(c)
+	wasIn, applied := en.Newest().IsIn(), false
+	assertion := memberAssertion(c)
 	for _, sort := range states(f, p, en) {
-		heard = observe(en, sort, word, true, believable(tx, c)) != domain.OutcomeStale || heard
+		applied = observe(en, sort, assertion, true, believable(tx, c)) != domain.OutcomeStale || applied
 	}
-	if !heard {
+	if !applied {
 		return
 	}
 	isIn := en.Newest().IsIn()
@@ -153,11 +153,11 @@ func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *
 	tx.Write(u, f.Number)
 	outbox.CountMember(tx, u, f, c, wasIn, isIn)
 	outbox.Mark(tx, u, f, p, en)
-	if word.IsIn() {
+	if assertion.IsIn() {
 		outbox.CancelHeld(tx, u, f, en, state.KeptOne) // a held exit would undo it
 	}
 	if p.SendsAttributes() {
-		assume(tx, u, f, p, en, c, transitionOf(word), word.Value)
+		assume(tx, u, f, p, en, c, transitionOf(assertion), assertion.Value)
 	}
 	t, value := en.Membership()
 	for _, x := range state.Targets(tx, f, p) {
@@ -211,10 +211,10 @@ func reconcile(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 	}
 	c.Event.Time = time.Unix(0, s.Since).UTC()
 	reconcileTargets(tx, u, f, p, c, en)
-	if said := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); said != nil && !en.Unheard(said, p) {
+	if said := en.AssertionFor(p, domain.SendAttribute, state.KeptIdentify); said != nil && !en.IsUnknownExit(said, p) {
 		outbox.TellAgain(tx, u, f, p, en, c, transitionOf(*said), said.Value)
 	}
-	if said := en.Spoken(p, domain.SendEvent, state.KeptTrack); events && said != nil && !en.Unheard(said, p) {
+	if said := en.AssertionFor(p, domain.SendEvent, state.KeptTrack); events && said != nil && !en.IsUnknownExit(said, p) {
 		wantEvent(tx, u, f, p, c, transitionOf(*said), said.Value, false)
 	}
 }
@@ -232,13 +232,13 @@ func reconcileTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Pol
 
 func reconcileValue(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, events bool) {
 	en := tx.Entry(u, f.Number)
-	if s := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); s != nil && !(en.LastSent.Kind == state.NeverSent && bytes.Equal(s.Value, domain.JSONNull)) {
+	if s := en.AssertionFor(p, domain.SendAttribute, state.KeptIdentify); s != nil && !(en.LastSent.Kind == state.NeverSent && bytes.Equal(s.Value, domain.JSONNull)) {
 		if value, send := p.Sendable(s.Value); send {
 			c.Event.Time = time.Unix(0, s.Since).UTC()
 			outbox.TellAgain(tx, u, f, p, en, c, domain.TransitionValue, value)
 		}
 	}
-	if s := en.Spoken(p, domain.SendEvent, state.KeptTrack); events && s != nil {
+	if s := en.AssertionFor(p, domain.SendEvent, state.KeptTrack); events && s != nil {
 		if value, send := p.Sendable(s.Value); send {
 			c.Event.Time = time.Unix(0, s.Since).UTC()
 			wantEvent(tx, u, f, p, c, domain.TransitionValue, value, false)

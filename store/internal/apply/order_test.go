@@ -37,7 +37,7 @@ func TestAnOrderNamesAComputationOnce(t *testing.T) {
 
 func TestAnOrderOnAFieldThatIsUnknownChangesNothing(t *testing.T) {
 	r := sending(t, domain.SendBoth)
-	r.order(record.Order{Verb: record.OrderImport, Field: 9, Words: words("ann")}, "")
+	r.order(record.Order{Verb: record.OrderImport, Field: 9, Targets: words("ann")}, "")
 	if r.State.Applied != 1 {
 		t.Errorf("the position is %d", r.State.Applied)
 	}
@@ -49,7 +49,7 @@ func TestAnImportIsComparedWithWhatIsKnown(t *testing.T) {
 	r := sending(t, domain.SendBoth)
 	r.events(enter("ann", "vip", 1), enter("bob", "vip", 9), exit("cid", "vip", 1), exit("dan", "vip", 9))
 	r.deliver()
-	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("-ann -bob cid dan eve -fay")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Targets: words("-ann -bob cid dan eve -fay")}, "vip")
 	r.wantTold("ann.vip=true(delivered) ann!Audience Entered(delivered) bob.vip=true(delivered) bob!Audience Entered(delivered) ann.vip=false cid.vip=true eve.vip=true")
 	for user, want := range map[string]string{"ann": "out", "bob": "in", "cid": "in", "dan": "out", "eve": "in", "fay": "out"} {
 		if got := r.membership(user, "vip"); got != want {
@@ -65,9 +65,9 @@ func TestAnImportIsComparedWithWhatIsKnown(t *testing.T) {
 func TestAnImportMakesEventsOnlyWhereAsked(t *testing.T) {
 	r := sending(t, domain.SendEvent)
 	r.event(exit("ann", "vip", 1))
-	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Targets: words("ann")}, "vip")
 	r.wantTold("")
-	r.order(record.Order{Verb: record.OrderImport, Time: at(6), Words: words("bob"), Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(6), Targets: words("bob"), Events: true}, "vip")
 	r.wantTold("bob!Audience Entered")
 }
 
@@ -87,7 +87,7 @@ func TestAnImportSetsTheStatesThatWereReceived(t *testing.T) {
 			r := sending(t, domain.SendAsReceived)
 			r.order(record.Order{Verb: record.OrderName, Key: "vip"}, "")
 			r.events(tc.first...)
-			r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("ann"), Events: true}, "vip")
+			r.order(record.Order{Verb: record.OrderImport, Time: at(5), Targets: words("ann"), Events: true}, "vip")
 			r.wantTold(tc.told)
 			if got := r.membership("ann", "vip"); got != "in" {
 				t.Errorf("ann is %s", got)
@@ -99,7 +99,7 @@ func TestAnImportSetsTheStatesThatWereReceived(t *testing.T) {
 func TestAMemberByAListAloneIsToldByTheFirstIdentify(t *testing.T) {
 	r := sending(t, domain.SendAsReceived)
 	r.order(record.Order{Verb: record.OrderName, Key: "vip"}, "")
-	r.order(record.Order{Verb: record.OrderImport, Time: at(1), Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(1), Targets: words("ann")}, "vip")
 	if got := r.event(enter("ann", "vip", 2)); got != domain.OutcomeUnchanged {
 		t.Errorf("the identify is %s", got)
 	}
@@ -124,7 +124,7 @@ func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 	for _, send := range []domain.SendMethods{domain.SendBoth, domain.SendCohort, domain.SendList, domain.SendAttribute | domain.SendCohort | domain.SendList} {
 		r := sending(t, send)
 		r.order(record.Order{Verb: record.OrderName, Key: "vip"}, "")
-		r.order(record.Order{Verb: record.OrderBaseline, Time: at(1), Words: words("ann -bob")}, "vip")
+		r.order(record.Order{Verb: record.OrderBaseline, Time: at(1), Targets: words("ann -bob")}, "vip")
 		r.wantTold("")
 		r.wantCounts("vip", 1, 1, 0)
 		r.events(enter("ann", "vip", 2), exit("bob", "vip", 2))
@@ -143,7 +143,7 @@ func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 func TestABaselineIsComparedByItsTime(t *testing.T) {
 	r := sending(t, domain.SendAttribute)
 	r.events(enter("ann", "vip", 9), enter("bob", "vip", 1))
-	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("-ann -bob")}, "vip")
+	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Targets: words("-ann -bob")}, "vip")
 	r.wantTold("ann.vip=true bob.vip=true(cancelled)")
 	if r.membership("ann", "vip") != "in" || r.membership("bob", "vip") != "out" {
 		t.Errorf("ann is %s, bob %s", r.membership("ann", "vip"), r.membership("bob", "vip"))
@@ -155,7 +155,7 @@ func TestABaselineBesideARequestInFlightIsSentAfterIt(t *testing.T) {
 	r := sending(t, domain.SendAttribute)
 	r.event(enter("ann", "vip", 1))
 	lease := r.take()
-	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Words: words("-ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderBaseline, Time: at(5), Targets: words("-ann")}, "vip")
 	r.settle(lease, domain.Delivered)
 	r.wantTold("ann.vip=true(delivered) ann.vip=false")
 }
@@ -165,7 +165,7 @@ func TestACloseIsAnExitOfEveryMember(t *testing.T) {
 		r := sending(t, domain.SendBoth)
 		r.events(enter("ann", "vip", 1), exit("bob", "vip", 1), enter("cid", "vip", 29))
 		r.deliver()
-		r.order(record.Order{Verb: record.OrderClose, Time: at(5), Words: words("-ann -bob -cid -dan"), Events: events}, "vip")
+		r.order(record.Order{Verb: record.OrderClose, Time: at(5), Targets: words("-ann -bob -cid -dan"), Events: events}, "vip")
 		want := "ann.vip=true(delivered) ann!Audience Entered(delivered) cid.vip=true(delivered) cid!Audience Entered(delivered) ann.vip=false"
 		if events {
 			want += " ann!Audience Exited cid.vip=false cid!Audience Exited"
@@ -187,7 +187,7 @@ func TestAReconcileSendsAgainWhatMoEngageShouldKnow(t *testing.T) {
 	r.event(exit("bob", "vip", 2))
 	r.deliver()
 	before := len(r.changes())
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ann bob cid dan")}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("ann bob cid dan")}, "vip")
 	again := r.changes()[before:]
 	if len(again) != 2 || string(again[0].Value) != "true" || again[0].User != "ann" || string(again[1].Value) != "false" || again[1].User != "bob" {
 		t.Fatalf("it sends %d changes: %s", len(again), r.told())
@@ -195,7 +195,7 @@ func TestAReconcileSendsAgainWhatMoEngageShouldKnow(t *testing.T) {
 	if !again[0].EventTime.Equal(at(1)) || !again[1].EventTime.Equal(at(2)) || again[0].MessageID != "reconcile" {
 		t.Errorf("they bear the times %s and %s", again[0].EventTime, again[1].EventTime)
 	}
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ann"), Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("ann"), Events: true}, "vip")
 	if told := r.told(); !strings.HasSuffix(told, "ann.vip=true bob.vip=false ann!Audience Entered") {
 		t.Errorf("with events, and the attribute open: %s", told)
 	}
@@ -210,7 +210,7 @@ func TestAReconcileFillsANewCohortAndList(t *testing.T) {
 	r := sending(t, domain.SendNone)
 	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), exit("bob", "vip", 2))
 	r.SetRules(statetest.Rules(domain.SendCohort | domain.SendList))
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ann bob")}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("ann bob")}, "vip")
 	r.wantTold("ann@vip=true ann.segment_audiences=true") // bob was never told to be in
 }
 
@@ -220,7 +220,7 @@ func TestAReconcileOfATraitSendsItsValue(t *testing.T) {
 	r.deliver()
 	r.event(trait("cid", "score", 2, "score", "null"))
 	before := len(r.changes())
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ann bob cid dan"), Events: true}, "score")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("ann bob cid dan"), Events: true}, "score")
 	var got []string
 	for _, ch := range r.changes()[before:] {
 		got = append(got, ch.User+" "+ch.Kind.String()+" "+string(ch.Value))
@@ -232,7 +232,7 @@ func TestAReconcileOfATraitSendsItsValue(t *testing.T) {
 	rules.Defaults.OnNull = domain.NullUnset
 	r.SetRules(rules)
 	before = len(r.changes())
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("bob cid")}, "score")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("bob cid")}, "score")
 	if again := r.changes()[before:]; len(again) != 1 || again[0].User != "cid" || string(again[0].Value) != "null" {
 		t.Errorf("a null that was never a value: %s", r.told())
 	}
@@ -242,11 +242,11 @@ func TestAnErasedUserIsInNoOrderBeforeTheErasure(t *testing.T) {
 	r := sending(t, domain.SendAttribute)
 	r.event(enter("bob", "vip", 1))
 	r.Do(func(tx *state.Tx) { Forget(tx, tx.User("ann"), receipt) })
-	r.order(record.Order{Verb: record.OrderImport, Time: at(30), Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(30), Targets: words("ann")}, "vip")
 	if got := r.membership("ann", "vip"); got != "nothing" {
 		t.Errorf("an older list makes an erased user %s", got)
 	}
-	r.order(record.Order{Verb: record.OrderImport, Time: at(31), Words: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(31), Targets: words("ann")}, "vip")
 	if got := r.membership("ann", "vip"); got != "in" {
 		t.Errorf("a newer list makes an erased user %s", got)
 	}
@@ -323,7 +323,7 @@ func TestAnAudienceMadeAgainIsContinued(t *testing.T) {
 	if into.ID != "aud_new" || other.ID != "aud_vip" || !other.Former() || into.Former() {
 		t.Errorf("after the exchange into is %s, former %v; from is %s, former %v", into.ID, into.Former(), other.ID, other.Former())
 	}
-	adopt.Words = words("ann cid bob")
+	adopt.Targets = words("ann cid bob")
 	r.order(adopt, "")
 	r.wantTold("ann.vip=true(delivered) ann!Audience Entered(delivered) bob.vip=true(delivered) bob!Audience Entered(delivered) " +
 		"ann.vip=true(cancelled) ann!Audience Entered(cancelled) cid.vip=true(cancelled) cid!Audience Entered(cancelled) " +
@@ -390,7 +390,7 @@ func TestHeldExitsAreReleasedOrDiscarded(t *testing.T) {
 		r.order(tc.verb, "vip")
 		tc.verb.IDs = r.ids(domain.StateHeld)
 		r.order(tc.verb, "vip")
-		tc.verb.IDs, tc.verb.Words = nil, words("ann bob")
+		tc.verb.IDs, tc.verb.Targets = nil, words("ann bob")
 		r.order(tc.verb, "vip")
 		r.order(record.Order{Verb: record.OrderDiscarded}, "vip")
 		if got := r.membership("bob", "vip"); got != tc.is {

@@ -187,7 +187,7 @@ func TestADiscardEndsWhatAPauseHolds(t *testing.T) {
 	r.reach(pausing("vip"))
 	r.events(exit("ida", "vip", 2), exit("hal", "vip", 2), exit("ann", "vip", 2))
 	r.order(record.Order{Verb: record.OrderDiscard}, "vip")
-	r.order(record.Order{Verb: record.OrderDiscard, Words: words("ann ida hal")}, "vip")
+	r.order(record.Order{Verb: record.OrderDiscard, Targets: words("ann ida hal")}, "vip")
 	r.order(record.Order{Verb: record.OrderDiscarded}, "vip")
 	r.wantPaused("vip", 0)
 	r.reach(resumed)
@@ -204,12 +204,12 @@ func TestOrdersRespectAPause(t *testing.T) {
 	r.deliver()
 	r.reach(pausing("vip"))
 	both := []record.JobTarget{{User: "ann", In: true}, {User: "ida", In: true}}
-	r.order(record.Order{Verb: record.OrderImport, Words: both, Events: true}, "vip")
-	r.order(record.Order{Verb: record.OrderReconcile, Words: both}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Targets: both, Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: both}, "vip")
 	r.wantTold("ann.vip=true(delivered) ann!Audience Entered(delivered) ida.vip=true(held) ida!Audience Entered(held) ann.vip=true(held)")
 	r.action(record.Action{Verb: record.ActionDrop, IDs: r.ids(domain.StateHeld)})
 	r.wantPaused("vip", 0)
-	r.order(record.Order{Verb: record.OrderClose, Words: []record.JobTarget{{User: "ann"}, {User: "ida"}}}, "vip")
+	r.order(record.Order{Verb: record.OrderClose, Targets: []record.JobTarget{{User: "ann"}, {User: "ida"}}}, "vip")
 	r.wantPaused("vip", 1)
 	r.reach(resumed)
 	r.deliver()
@@ -226,7 +226,7 @@ func TestAPauseOfAKeyOutlastsAnAdoption(t *testing.T) {
 	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
 	r.Must(err)
 	r.order(record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}, "")
-	r.order(record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number, Words: []record.JobTarget{{User: "ida", In: true}, {User: "ann", In: true}}}, "")
+	r.order(record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number, Targets: []record.JobTarget{{User: "ida", In: true}, {User: "ann", In: true}}}, "")
 	if f := r.take(); f != nil {
 		t.Errorf("an adopted audience is not paused: %s", r.told())
 	}

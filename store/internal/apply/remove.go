@@ -32,7 +32,7 @@ func applyRemoval(tx *state.Tx, f *state.Field, o *record.Order) {
 	}
 	for _, x := range family {
 		r.Unname(x)
-		x.Heard |= state.GoneMark
+		x.Flags |= state.GoneMark
 		r.Enter(x)
 		tx.Touch(x)
 	}

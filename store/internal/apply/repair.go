@@ -41,7 +41,7 @@ func applyRepair(tx *state.Tx, seq uint64, r *record.Repair) {
 		if !known || e.Moving() || !f.ReadableBy(&p) {
 			continue
 		}
-		t, s := domain.TransitionValue, tx.Entry(u, tx.State.Registry.Speaker(f).Number).Said(&p)
+		t, s := domain.TransitionValue, tx.Entry(u, tx.State.Registry.ComputationOf(f).Number).AttributeAssertion(&p)
 		if f.Class != domain.ClassTrait {
 			if t = domain.TransitionExit; bytes.Equal(value, domain.JSONTrue) {
 				t = domain.TransitionEnter

@@ -20,7 +20,7 @@ func Want(tx *state.Tx, records iter.Seq[*record.Record]) {
 			id := ""
 			switch e := rec.Event; {
 			case rec.Order != nil:
-				for _, w := range rec.Order.Words {
+				for _, w := range rec.Order.Targets {
 					if !yield(w.User) {
 						return
 					}

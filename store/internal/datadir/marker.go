@@ -32,7 +32,7 @@ type LastRun struct {
 	Boot    string `json:"boot"`
 	Phase   string `json:"phase"`
 	Unclean int    `json:"unclean"` // starts in a row, this one included, that no clean stop followed
-	Trouble string `json:"trouble,omitempty"`
+	IOError string `json:"trouble,omitempty"`
 	Changed int64  `json:"state_changed,omitempty"` // when state.db was last changed, after a clean stop: see recovery.Start.Arrival
 	Records uint64 `json:"records,omitempty"`       // number of the last record in the inbox at a clean stop; 0: unknown
 }
@@ -75,8 +75,8 @@ func OpenShutdownMarker(dir string) (*ShutdownMarker, error) {
 func (w *ShutdownMarker) RecheckReason() string {
 	l := &w.Last
 	switch {
-	case l.Trouble != "":
-		return "the last run met damage or an error of the disk: " + l.Trouble
+	case l.IOError != "":
+		return "the last run met damage or an error of the disk: " + l.IOError
 	case l.Phase == PhaseStopped:
 		return ""
 	case l.Phase == "":
@@ -151,8 +151,8 @@ func (w *ShutdownMarker) Note(err error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.now.Trouble == "" {
-		w.now.Trouble = FirstBytes(err.Error(), 256)
+	if w.now.IOError == "" {
+		w.now.IOError = FirstBytes(err.Error(), 256)
 		_ = w.write(w.now, true) // it may fail, as the disk does
 	}
 }

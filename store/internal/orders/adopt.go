@@ -25,7 +25,7 @@ func (rn *Runner) Adopt(ctx context.Context, key, id string, dryRun bool, progre
 			return err
 		}
 		j.order.Field, j.key, j.class = into.Number, into.Key, into.Class
-		j.most = outbox.PerRecord(tx.State.Registry, record.OrderWords)
+		j.most = outbox.PerRecord(tx.State.Registry, record.OrderTargets)
 		j.done.ID, j.created = id, tx.State.Ledger.Changes.Created
 		traded = len(from) == 0 || from[0].Former()
 		for _, f := range from {

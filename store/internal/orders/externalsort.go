@@ -17,10 +17,9 @@ import (
 	"personasync/store/internal/state"
 )
 
-// A roster puts the users of a list into the order of the rows, so that the two can be walked side by
-// side, in memory that does not grow with the list: what fills the arena is sorted and written to a
-// file of its own, and the files are merged. They have no name while they are written, so that no
-// crash leaves one behind.
+// An externalSort puts the users of a list into the order of the rows, so that the two can be walked side by side, in
+// memory that does not grow with the list: when the arena is full it is sorted and written to a file of its own, and the
+// files are merged. They have no name while they are written, so that no crash leaves one behind.
 //
 //	run: ( length uvarint, userKey )*, ascending
 type externalSort struct {
@@ -40,68 +39,68 @@ func newExternalSort(dir string) *externalSort {
 }
 
 // add takes in a user, in any order and any number of times.
-func (r *externalSort) add(user string) error {
+func (s *externalSort) add(user string) error {
 	if user == "" || len(user) > domain.MaxUserID {
 		return fmt.Errorf("an id has 1 to %d bytes, and the list has one of %d", domain.MaxUserID, len(user))
 	}
-	if len(r.arena)+domain.MaxUserID+16 > r.size {
-		if err := r.spill(); err != nil {
+	if len(s.arena)+domain.MaxUserID+16 > s.size {
+		if err := s.spill(); err != nil {
 			return err
 		}
 	}
-	if room := len(r.arena) + domain.MaxUserID + 16; room > cap(r.arena) { // a short list takes little memory
-		r.arena = append(make([]byte, 0, min(max(4*cap(r.arena), 64<<10), r.size)), r.arena...)
+	if room := len(s.arena) + domain.MaxUserID + 16; room > cap(s.arena) { // a short list takes little memory
+		s.arena = append(make([]byte, 0, min(max(4*cap(s.arena), 64<<10), s.size)), s.arena...)
 	}
-	r.count++
+	s.count++
 	key := state.UserKey(user)
-	r.at = append(r.at, uint32(len(r.arena)))
-	r.arena = append(binary.BigEndian.AppendUint16(r.arena, uint16(len(key))), key...)
+	s.at = append(s.at, uint32(len(s.arena)))
+	s.arena = append(binary.BigEndian.AppendUint16(s.arena, uint16(len(key))), key...)
 	return nil
 }
 
-func (r *externalSort) key(at uint32) []byte {
-	n := uint32(binary.BigEndian.Uint16(r.arena[at:]))
-	return r.arena[at+2 : at+2+n]
+func (s *externalSort) key(at uint32) []byte {
+	n := uint32(binary.BigEndian.Uint16(s.arena[at:]))
+	return s.arena[at+2 : at+2+n]
 }
 
-func (r *externalSort) sort() {
-	slices.SortFunc(r.at, func(x, y uint32) int { return bytes.Compare(r.key(x), r.key(y)) })
+func (s *externalSort) sort() {
+	slices.SortFunc(s.at, func(x, y uint32) int { return bytes.Compare(s.key(x), s.key(y)) })
 }
 
 // spill writes the arena to a run.
-func (r *externalSort) spill() error {
-	r.sort()
-	f, err := os.CreateTemp(r.dir, "import-*.tmp")
+func (s *externalSort) spill() error {
+	s.sort()
+	f, err := os.CreateTemp(s.dir, "import-*.tmp")
 	if err != nil {
 		return fmt.Errorf("sort the list: %w", datadir.Translate(err))
 	}
-	r.runs = append(r.runs, f)
+	s.runs = append(s.runs, f)
 	os.Remove(f.Name())
 	w := bufio.NewWriterSize(f, 256<<10)
-	for _, at := range r.at {
-		key := r.key(at)
+	for _, at := range s.at {
+		key := s.key(at)
 		w.Write(binary.AppendUvarint(w.AvailableBuffer(), uint64(len(key))))
 		w.Write(key)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("sort the list: %w", datadir.Translate(err))
 	}
-	r.arena, r.at = r.arena[:0], r.at[:0]
+	s.arena, s.at = s.arena[:0], s.at[:0]
 	return nil
 }
 
-func (r *externalSort) close() {
-	for _, f := range r.runs {
+func (s *externalSort) close() {
+	for _, f := range s.runs {
 		f.Close()
 	}
 }
 
 // sorted walks the user keys, each as often as it was added. A key is valid until the next. It may be walked again.
-func (r *externalSort) sorted() iter.Seq2[[]byte, error] {
-	r.sort()
+func (s *externalSort) sorted() iter.Seq2[[]byte, error] {
+	s.sort()
 	return func(yield func([]byte, error) bool) {
-		m := merge{&memoryRun{r: r}}
-		for _, f := range r.runs {
+		m := merge{&memoryRun{r: s}}
+		for _, f := range s.runs {
 			if _, err := f.Seek(0, io.SeekStart); err != nil {
 				yield(nil, fmt.Errorf("read the sorted list: %w", err))
 				return
@@ -131,7 +130,7 @@ func (r *externalSort) sorted() iter.Seq2[[]byte, error] {
 	}
 }
 
-// run is a sorted part of a roster. next reports whether there is another key, or a failure to tell.
+// run is a sorted part of the list. next reports whether there is another key, or a failure to tell.
 type run interface {
 	next() bool
 	head() []byte

@@ -52,8 +52,8 @@ func (rn *Runner) ReconcileTold(ctx context.Context, key string, since, until ti
 type pick func(*query.UserRow) (bool, error)
 
 // listed returns a pick of the users of the list, and a function that ends it.
-func (r *externalSort) listed() (pick, func()) {
-	next, stop := iter.Pull2(r.sorted())
+func (s *externalSort) listed() (pick, func()) {
+	next, stop := iter.Pull2(s.sorted())
 	key, err, some := next()
 	return func(row *query.UserRow) (bool, error) {
 		for some && err == nil && bytes.Compare(key, row.Key) < 0 {

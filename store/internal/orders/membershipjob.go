@@ -97,7 +97,7 @@ func (j *membershipJob) load(ctx context.Context, key string) error {
 			return err
 		}
 		j.order.Field, j.key, j.class, j.members = f.Number, f.Key, f.Class, f.Members
-		j.most = outbox.PerRecord(tx.State.Registry, record.OrderWords)
+		j.most = outbox.PerRecord(tx.State.Registry, record.OrderTargets)
 		j.done.Held = state.HeldOf(tx, f)
 		if j.salt = nil; tx.State.Ledger.Tombstones > 0 {
 			j.salt = tx.State.Salt
@@ -150,7 +150,7 @@ func (j *membershipJob) flush(ctx context.Context) error {
 	var frames [][]byte
 	for users := range slices.Chunk(j.users, j.most) {
 		part := *j.order
-		part.Words = users
+		part.Targets = users
 		frames = append(frames, record.AppendOrder(nil, &part))
 	}
 	if err := j.append(ctx, frames...); err != nil {

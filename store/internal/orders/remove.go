@@ -22,8 +22,8 @@ import (
 // ErrReferredTo says that something still refers to a computation that is to be removed.
 var ErrReferredTo = errors.New("only what nothing refers to can be removed")
 
-// ErrHeardOf says that an event named a computation while it was to be removed.
-var ErrHeardOf = errors.New("an event named it meanwhile, so it stays")
+// errNamedMeanwhile says that an event named a computation while it was to be removed.
+var errNamedMeanwhile = errors.New("an event named it meanwhile, so it stays")
 
 // Remove is Store.Remove.
 func (rn *Runner) Remove(ctx context.Context, key string, dryRun bool) (r Report, err error) {
@@ -61,7 +61,7 @@ func (rn *Runner) Remove(ctx context.Context, key string, dryRun bool) (r Report
 	}
 	return r, rn.Reader.Read(func(tx *state.Tx) error {
 		if f := tx.FieldOf(o.Field); f != nil && !f.Gone() {
-			return fmt.Errorf("%s: %w", r.Key, ErrHeardOf)
+			return fmt.Errorf("%s: %w", r.Key, errNamedMeanwhile)
 		}
 		return nil
 	})

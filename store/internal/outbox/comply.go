@@ -47,7 +47,7 @@ func sendAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 	if f.Class.HasMembers() {
 		UpdateTargets(tx, u, f, p, en, c)
 	}
-	s := en.Spoken(p, domain.SendAttribute, state.KeptIdentify)
+	s := en.AssertionFor(p, domain.SendAttribute, state.KeptIdentify)
 	switch {
 	case s == nil:
 		return

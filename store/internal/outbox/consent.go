@@ -98,7 +98,7 @@ func Mark(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *sta
 // markOwn is Mark for the computation whose target f may be. All that is withheld is marked, because the comparison with a
 // new configuration may not have come to the user yet.
 func markOwn(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy) {
-	own := tx.State.Registry.Speaker(f)
+	own := tx.State.Registry.ComputationOf(f)
 	Mark(tx, u, own, p, tx.Entry(u, own.Number))
 }
 

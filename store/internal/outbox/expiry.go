@@ -8,9 +8,9 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Notice is one announcement: of the changes received up to UpTo, at Said.
+// Notice is one announcement: of the changes received up to UpTo, At.
 type Notice struct {
-	Said time.Time `json:"said"`
+	At   time.Time `json:"said"`
 	UpTo time.Time `json:"up_to"`
 }
 
@@ -82,14 +82,14 @@ func announce(tx *state.Tx, now time.Time, keep, lead time.Duration) (upTo time.
 	var kept []Notice
 	for _, n := range list {
 		switch {
-		case n.Said.After(now.Add(AheadOfClock)): // by a clock that was set back since
-		case now.Sub(n.Said) >= lead:
+		case n.At.After(now.Add(AheadOfClock)): // by a clock that was set back since
+		case now.Sub(n.At) >= lead:
 			upTo, kept = n.UpTo, []Notice{n}
 		default:
 			kept = append(kept, n)
 		}
 	}
-	next := Notice{Said: now.UTC().Round(0), UpTo: now.Add(lead - keep).UTC().Round(0)}
+	next := Notice{At: now.UTC().Round(0), UpTo: now.Add(lead - keep).UTC().Round(0)}
 	var last time.Time
 	if len(kept) > 0 {
 		last = kept[len(kept)-1].UpTo

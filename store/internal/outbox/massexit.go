@@ -179,7 +179,7 @@ func concerns(tx *state.Tx, f *state.Field, s sweepSpot) bool {
 	number := binary.BigEndian.Uint32(s.at[1:])
 	if s.at[0] == state.LocatedInRow {
 		x := tx.FieldOf(number)
-		return x != nil && tx.State.Registry.Speaker(x) == f
+		return x != nil && tx.State.Registry.ComputationOf(x) == f
 	}
 	ch := tx.FetchQueued(state.QueueKey(state.UserKey(string(s.at[5:])), number, state.IDFromKey(s.id, tx.State.Epochs)))
 	return ch != nil && ch.Field == f.Number
@@ -294,7 +294,7 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 		return
 	}
 	x := tx.FieldOf(ch.Field)
-	if x == nil || tx.State.Registry.Speaker(x) != f {
+	if x == nil || tx.State.Registry.ComputationOf(x) != f {
 		return
 	}
 	u := tx.User(ch.User)
@@ -382,7 +382,7 @@ func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *C
 		}
 	}
 	UpdateTargets(tx, u, f, p, en, again)
-	if said := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); said.IsIn() {
+	if said := en.AssertionFor(p, domain.SendAttribute, state.KeptIdentify); said.IsIn() {
 		WantMember(tx, u, f, p, en, again)
 	}
 	c.Slots = again.Slots

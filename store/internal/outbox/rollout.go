@@ -39,7 +39,7 @@ func HeldAs(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy) strin
 
 // told reports whether MoEngage was told of a user's membership or value by any target, or may be by a request in flight.
 func told(tx *state.Tx, u *state.User, f *state.Field) bool {
-	for _, x := range tx.State.Registry.TargetFields(tx.State.Registry.Speaker(f)) {
+	for _, x := range tx.State.Registry.TargetFields(tx.State.Registry.ComputationOf(f)) {
 		e := tx.Entry(u, x.Number)
 		if e.LastSent.Kind != state.NeverSent || !e.InFlight.ID.IsZero() || e.Waiting.Pending() && tx.State.IsInFlight(x.Endpoint(), u.ID, e.Waiting.ID) {
 			return true
@@ -198,7 +198,7 @@ func reachOne(tx *state.Tx, u *state.User, id []byte, at time.Time) {
 	if why == ch.Reason {
 		return
 	}
-	own := tx.State.Registry.Speaker(f)
+	own := tx.State.Registry.ComputationOf(f)
 	final := ch.ID.Seq < own.Watch.Seq || decided(tx.Entry(u, own.Number), ch.ID.Seq) || ch.Kind == domain.KindEvent && isReturnedFrom(tx, u, f, ch) // as in HoldWaiting
 	tx.Withdraw(ch)
 	e := tx.Entry(u, f.Number)

@@ -10,7 +10,7 @@ import (
 
 // settler is a Settle in progress for one user.
 type settler struct {
-	b        *state.Tx
+	tx       *state.Tx
 	u        *state.User
 	endpoint domain.Endpoint
 	at       time.Time
@@ -42,7 +42,7 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 		if i < len(o.Results) {
 			result = o.Results[i]
 		}
-		l := settler{b: tx, u: tx.User(f.List[i].User), endpoint: f.Endpoint, at: o.At}
+		l := settler{tx: tx, u: tx.User(f.List[i].User), endpoint: f.Endpoint, at: o.At}
 		l.settle(&f.List[i], result)
 	}
 }
@@ -51,8 +51,8 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 func (l *settler) settle(p *state.LeasedUser, s domain.UserResult) {
 	again := time.Time{} // when a failed change may leave again
 	waiting := l.endpoint == domain.EndpointTransition && l.u.Index.AwaitsProfile()
-	for _, seat := range p.Attributes {
-		again = later(again, l.attribute(seat, s.Attributes))
+	for _, change := range p.Attributes {
+		again = later(again, l.attribute(change, s.Attributes))
 	}
 	if !p.Queued.ID.IsZero() {
 		result := s.Event
@@ -68,7 +68,7 @@ func (l *settler) settle(p *state.LeasedUser, s domain.UserResult) {
 	}
 	l.u.Dirty = true
 	if len(rh.Lanes) > 0 {
-		Retime(l.b, l.u, l.endpoint)
+		Retime(l.tx, l.u, l.endpoint)
 	}
 	if l.accepted && l.endpoint == domain.EndpointTransition {
 		l.u.Index.ProfileCreated(Second(l.at), waiting)
@@ -88,8 +88,8 @@ func ceilSecond(t time.Time) uint32 {
 
 // attribute settles one attribute change, and returns when a failed one may leave again.
 func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.Time) {
-	f := l.b.FieldOf(s.Number)
-	e := l.b.Entry(l.u, s.Number)
+	f := l.tx.FieldOf(s.Number)
+	e := l.tx.Entry(l.u, s.Number)
 	t, overtaken := e.Waiting, e.InFlight.ID == s.ID
 	if overtaken {
 		t, e.InFlight = e.InFlight, state.Ticket{}
@@ -97,7 +97,7 @@ func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.T
 	if t.ID != s.ID || f == nil {
 		return // erased meanwhile
 	}
-	l.b.Write(l.u, s.Number)
+	l.tx.Write(l.u, s.Number)
 	if r.Verdict == domain.Delivered && l.unknown(f, &t) {
 		r = domain.Result{Verdict: domain.Untried}
 		e.LastSent = state.LastSent{Kind: state.UncertainlySent} // MoEngage may have had a profile all the same
@@ -116,8 +116,8 @@ func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.T
 	case overtaken: // not worth another attempt
 		l.closeTicket(f, e, &t, overtaken, domain.StateSuperseded)
 	case r.Verdict == domain.Parked:
-		SettlePending(l.b, l.u, f, &t)
-		l.park(l.b.PendingChange(l.u, f, &t))
+		SettlePending(l.tx, l.u, f, &t)
+		l.park(l.tx.PendingChange(l.u, f, &t))
 		e.Waiting = state.Ticket{ID: t.ID, Place: state.PlaceParked, Transition: t.Transition}
 		return
 	default:
@@ -141,19 +141,19 @@ func (l *settler) unknown(f *state.Field, t *state.Ticket) bool {
 
 // closeTicket closes an attribute change. An overtaken one is not the pending change of its row.
 func (l *settler) closeTicket(f *state.Field, e *state.Entry, t *state.Ticket, overtaken bool, s domain.State) {
-	ch := l.b.Pending(l.u, f, t)
+	ch := l.tx.Pending(l.u, f, t)
 	if overtaken {
 		ch.Successor = e.Waiting.ID
-		l.b.State.Ledger.Changes.Pending--
+		l.tx.State.Ledger.Changes.Pending--
 		l.u.Index.Endpoint(l.endpoint).Remove(t.Lane)
 	} else {
-		SettlePending(l.b, l.u, f, t)
+		SettlePending(l.tx, l.u, f, t)
 		e.Waiting = state.Ticket{}
 	}
 	if s == domain.StateDelivered {
 		ch.Successor = domain.ID{}
 	}
-	l.b.Close(l.u, &ch, s, l.at)
+	l.tx.Close(l.u, &ch, s, l.at)
 }
 
 // attempted adds an attempt to the failures. A change that was not sent counts none, but keeps the reason.
@@ -177,29 +177,29 @@ func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failur
 
 // dropNeedless cancels the pending value if MoEngage has it after this settlement.
 func (l *settler) dropNeedless(f *state.Field, e *state.Entry) {
-	p := l.b.State.Rules.For(f.Key, f.ID)
+	p := l.tx.State.Rules.For(f.Key, f.ID)
 	t := e.Waiting
-	if !t.Pending() || !needless(e, t.Transition, t.Value, p.UnknownExit) && (state.Allows(l.b, l.u, &p) || !unheard(e, t.Value)) {
+	if !t.Pending() || !needless(e, t.Transition, t.Value, p.UnknownExit) && (state.Allows(l.tx, l.u, &p) || !unheard(e, t.Value)) {
 		return
 	}
-	SettlePending(l.b, l.u, f, &t)
+	SettlePending(l.tx, l.u, f, &t)
 	e.Waiting = state.Ticket{}
-	l.b.Close(l.u, l.b.PendingChange(l.u, f, &t), domain.StateCancelled, l.at)
+	l.tx.Close(l.u, l.tx.PendingChange(l.u, f, &t), domain.StateCancelled, l.at)
 }
 
 // queued settles an event, or a loose attribute.
 func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time) {
 	key := state.QueueKey(l.u.Key, s.Number, s.ID)
-	due, _, frame := state.ParseQueueValue(l.b.Queue.Get(key))
-	ch := l.b.Decode(frame)
+	due, _, frame := state.ParseQueueValue(l.tx.Queue.Get(key))
+	ch := l.tx.Decode(frame)
 	if ch == nil { // erased meanwhile, or corrupt
-		missQueued(l.b, l.u, l.endpoint, s.Number, s.ID)
+		missQueued(l.tx, l.u, l.endpoint, s.Number, s.ID)
 		return
 	}
 	if r.Verdict == domain.Untried {
 		if r.Reason != "" {
 			ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
-			l.b.Put(l.b.Queue, key, l.b.QueueValue(due, ch))
+			l.tx.Put(l.tx.Queue, key, l.tx.QueueValue(due, ch))
 		}
 		if ch.Attempts > 0 {
 			return l.at
@@ -210,45 +210,45 @@ func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time
 	ch.Alone += int(record.BoolByte(r.Alone))
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
 	if ch.Loose && r.Verdict == domain.Uncertain {
-		l.b.Entry(l.u, ch.Field).LastSent = state.LastSent{Kind: state.UncertainlySent}
-		l.b.Write(l.u, ch.Field)
+		l.tx.Entry(l.u, ch.Field).LastSent = state.LastSent{Kind: state.UncertainlySent}
+		l.tx.Write(l.u, ch.Field)
 	}
 	if ch.Kind == domain.KindDelete && r.Verdict == domain.Uncertain {
-		mayHaveAccepted(l.b, l.u, ch, l.at)
+		mayHaveAccepted(l.tx, l.u, ch, l.at)
 	}
 	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
 		ch.NextAttempt = later(l.at, r.RetryAt)
-		l.b.Put(l.b.Queue, key, l.b.QueueValue(due, ch))
+		l.tx.Put(l.tx.Queue, key, l.tx.QueueValue(due, ch))
 		return ch.NextAttempt
 	}
-	Dequeue(l.b, l.u, l.endpoint, s.Number, s.ID)
-	l.b.State.Ledger.Changes.Pending--
+	Dequeue(l.tx, l.u, l.endpoint, s.Number, s.ID)
+	l.tx.State.Ledger.Changes.Pending--
 	if ch.Kind == domain.KindDelete && r.Verdict == domain.Delivered {
-		closeDeletion(l.b, l.u, ch, domain.StatePending, domain.StateDelivered, l.at)
+		closeDeletion(l.tx, l.u, ch, domain.StatePending, domain.StateDelivered, l.at)
 		return
 	}
-	looseLess(l.b, l.u, ch)
+	looseLess(l.tx, l.u, ch)
 	if r.Verdict == domain.Parked {
 		l.park(ch)
-		l.b.Put(l.b.Queue, state.QueueKey(l.u.Key, state.LaneParked, s.ID), nil)
+		l.tx.Put(l.tx.Queue, state.QueueKey(l.u.Key, state.LaneParked, s.ID), nil)
 		return
 	}
 	l.accepted = true
 	if ch.Loose {
-		l.b.Entry(l.u, ch.Field).LastSent = state.SentValue(ch.Value)
+		l.tx.Entry(l.u, ch.Field).LastSent = state.SentValue(ch.Value)
 	}
-	l.b.Close(l.u, ch, domain.StateDelivered, l.at)
+	l.tx.Close(l.u, ch, domain.StateDelivered, l.at)
 	return
 }
 
 func (l *settler) park(ch *state.Stored) {
 	ch.State, ch.NextAttempt = domain.StateParked, time.Time{}
-	l.b.State.Ledger.Changes.Parked++
-	l.b.Put(l.b.Parked, state.IDKey(ch.ID), ch.Encode(nil))
-	l.b.ParkedNow(ch)
+	l.tx.State.Ledger.Changes.Parked++
+	l.tx.Put(l.tx.Parked, state.IDKey(ch.ID), ch.Encode(nil))
+	l.tx.ParkedNow(ch)
 	if ch.Kind == domain.KindDelete {
-		l.b.State.Deletes.Count(domain.StatePending, -1)
-		countDeletion(l.b, domain.StateParked, 1)
+		l.tx.State.Deletes.Count(domain.StatePending, -1)
+		countDeletion(l.tx, domain.StateParked, 1)
 	}
 }
 

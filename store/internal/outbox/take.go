@@ -13,7 +13,7 @@ import (
 
 // leaser is a Take in progress.
 type leaser struct {
-	b       *state.Tx
+	tx      *state.Tx
 	o       domain.TakeOptions
 	Lease   *domain.Lease
 	list    []state.LeasedUser
@@ -77,7 +77,7 @@ func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
 
 // NewLeaser returns a leaser that has read nothing yet. Take, TakeUser and tests use it.
 func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
-	d := &leaser{b: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool), selects: tx.State.Rules.Selects()}
+	d := &leaser{tx: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool), selects: tx.State.Rules.Selects()}
 	d.latest[state.LaneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[state.LaneRetry] = 1<<32 - 1
@@ -96,7 +96,7 @@ func (d *leaser) Gather() {
 	}
 	waiting := d.turns()
 	d.wantLanes(&waiting)
-	for _, class := range d.b.State.Shares[d.o.Endpoint-1].Order(&waiting) {
+	for _, class := range d.tx.State.Shares[d.o.Endpoint-1].Order(&waiting) {
 		d.most = d.Visited + visits
 		for _, lane := range waiting[class] {
 			if d.full || d.o.Endpoint == domain.EndpointCohort && len(d.list) > 0 {
@@ -112,8 +112,8 @@ var behindUsers = []byte{0xff}
 
 // wantLanes has the beginnings of the lanes read at once; see engine.Bucket.
 func (d *leaser) wantLanes(waiting *turn.DueLanes) {
-	d.b.Due.Want(func(yield func(from, to []byte) bool) {
-		lanes := state.Lanes(d.b, d.o.Endpoint)
+	d.tx.Due.Want(func(yield func(from, to []byte) bool) {
+		lanes := state.Lanes(d.tx, d.o.Endpoint)
 		for class, list := range waiting {
 			for _, lane := range list {
 				from := state.DueKey(d.o.Endpoint, lane, max(d.from(turn.Class(class)), lanes[lane].First), nil)
@@ -133,7 +133,7 @@ func (d *leaser) until(lane uint32) int64 {
 	}
 	s := int64(-1)
 	if d.o.Due != nil {
-		if t := d.o.Due(d.b.State.Job(lane)); !t.IsZero() {
+		if t := d.o.Due(d.tx.State.Job(lane)); !t.IsZero() {
 			s = t.Unix()
 		}
 	}
@@ -176,7 +176,7 @@ func (d *leaser) collect(c turn.Class, lane uint32) {
 		if d.taken[at.user] {
 			continue // leased from another lane by this Take
 		}
-		if stopped = !d.visit(d.b.User(at.user), lane, at.DuePlace); stopped {
+		if stopped = !d.visit(d.tx.User(at.user), lane, at.DuePlace); stopped {
 			break
 		}
 	}
@@ -188,7 +188,7 @@ const visitsAhead = 512
 
 // want has users read at once who are about to be visited.
 func (d *leaser) want(list []dueEntry) {
-	wantUsers(d.b, d.o.Endpoint, func(yield func(string) bool) {
+	wantUsers(d.tx, d.o.Endpoint, func(yield func(string) bool) {
 		for _, at := range list {
 			if !d.taken[at.user] && !yield(at.user) {
 				return
@@ -220,11 +220,11 @@ func (d *leaser) due(lane uint32, c turn.Class) []dueEntry {
 // explains.
 func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	var torn [][]byte
-	known, room := state.Lanes(d.b, d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
+	known, room := state.Lanes(d.tx, d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	if known == nil {
 		return list // the lane has no entries
 	}
-	c := d.b.Due.Cursor()
+	c := d.tx.Due.Cursor()
 	c.Within(state.DueKey(d.o.Endpoint, lane, 0, nil)[:5])
 	k, _ := c.Seek(state.DueKey(d.o.Endpoint, lane, max(from, known.First), nil))
 	if from <= known.First {
@@ -248,8 +248,8 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 		}
 	}
 	for _, k := range torn {
-		d.b.Contradiction("an entry of the due index without a user id")
-		d.b.Remove(d.b.Due, k)
+		d.tx.Contradiction("an entry of the due index without a user id")
+		d.tx.Remove(d.tx.Due, k)
 		known.Gone = true
 	}
 	return list
@@ -259,9 +259,9 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 // requests of the other endpoints: what arrives after it makes the user again.
 func (d *leaser) inFlight(user string) bool {
 	if d.o.Endpoint != domain.EndpointDelete {
-		return d.b.State.InFlight[state.LeaseKey{Endpoint: d.o.Endpoint, User: user}] != nil
+		return d.tx.State.InFlight[state.LeaseKey{Endpoint: d.o.Endpoint, User: user}] != nil
 	}
-	return InFlight(d.b, user)
+	return InFlight(d.tx, user)
 }
 
 // InFlight reports whether a request with a user is not answered yet, on any endpoint.
@@ -280,8 +280,8 @@ func (d *leaser) strays(u *state.User, at state.DuePlace) bool {
 	if slices.Contains(u.WasDue, at) {
 		return false
 	}
-	d.b.Contradiction("a user is due at a second that their pending index does not have")
-	d.b.RemoveDue(at, u.Key)
+	d.tx.Contradiction("a user is due at a second that their pending index does not have")
+	d.tx.RemoveDue(at, u.Key)
 	return true
 }
 
@@ -291,12 +291,12 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 		return true
 	}
 	rh := u.Index.Endpoint(d.o.Endpoint)
-	if !d.b.Dry {
-		holdSwept(d.b, u)
+	if !d.tx.Dry {
+		holdSwept(d.tx, u)
 		if d.selects {
-			WithholdOpen(d.b, u, d.o.Now)
-			HoldOpen(d.b, u, d.o.Now)
-			LetTold(d.b, u)
+			WithholdOpen(d.tx, u, d.o.Now)
+			HoldOpen(d.tx, u, d.o.Now)
+			LetTold(d.tx, u)
 		}
 	}
 	changes, seats := d.pack(u, lane)
@@ -304,7 +304,7 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 		if state.IsRetry(lane) {
 			rh.Retry = 0
 		}
-		Retime(d.b, u, d.o.Endpoint)
+		Retime(d.tx, u, d.o.Endpoint)
 		return true
 	}
 	if d.o.Pass != nil && d.o.Pass(changes) {
@@ -321,7 +321,7 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 	return true
 }
 
-func (d *leaser) add(changes domain.UserChanges, seats state.LeasedUser) {
+func (d *leaser) add(changes domain.UserChanges, leased state.LeasedUser) {
 	if len(changes.Attributes) > 0 {
 		d.users++
 	}
@@ -329,21 +329,21 @@ func (d *leaser) add(changes domain.UserChanges, seats state.LeasedUser) {
 		d.events++
 	}
 	d.Lease.Users = append(d.Lease.Users, changes)
-	d.list = append(d.list, seats)
+	d.list = append(d.list, leased)
 	d.taken[changes.User] = true
 	d.full = d.users >= d.o.MaxUsers && d.events >= d.o.MaxEvents
 }
 
 // Remember writes the lease, and counts it against the rate limits.
 func (d *leaser) Remember() {
-	st := d.b.State
+	st := d.tx.State
 	st.LastLease++
 	d.Lease.ID = st.LastLease
 	f := &state.Lease{Number: st.LastLease, Endpoint: d.o.Endpoint, Second: uint64(d.o.Now.Unix()), List: d.list}
 	st.AddLease(f)
-	d.b.Put(d.b.Bucket(state.BucketMeta), state.MetaLastLease, state.NumberKey(f.Number))
-	d.b.Put(d.b.Bucket(state.BucketLeases), state.NumberKey(f.Number), f.Encode())
-	countSent(d.b, f.Second, f.Counts())
+	d.tx.Put(d.tx.Bucket(state.BucketMeta), state.MetaLastLease, state.NumberKey(f.Number))
+	d.tx.Put(d.tx.Bucket(state.BucketLeases), state.NumberKey(f.Number), f.Encode())
+	countSent(d.tx, f.Second, f.Counts())
 }
 
 // freshFor is how long, in seconds, a change counts as fresh: one window of a rate limit. A cohort change may be due
@@ -355,7 +355,7 @@ const turnsAtOnce = 64
 
 // turns returns the lanes in which something may be due, by class, in the order of their turns.
 func (d *leaser) turns() (w turn.DueLanes) {
-	lanes := state.Lanes(d.b, d.o.Endpoint)
+	lanes := state.Lanes(d.tx, d.o.Endpoint)
 	for number, l := range lanes {
 		if l.First == state.NotYet || int64(l.First) > d.until(number) && int64(l.Last) <= d.beyond(number) {
 			continue
@@ -398,12 +398,12 @@ func (d *leaser) from(c turn.Class) uint32 {
 
 // served ends a lane's turn. A lane that was stopped before it gave anything keeps its turn.
 func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
-	st := d.b.State
+	st := d.tx.State
 	if n == 0 && stopped {
 		return
 	}
 	st.Turns++
-	if l := state.Lanes(d.b, d.o.Endpoint)[lane]; l != nil {
+	if l := state.Lanes(d.tx, d.o.Endpoint)[lane]; l != nil {
 		l.Served[c.Turn()] = st.Turns
 	}
 	if d.o.Endpoint == domain.EndpointCohort {
@@ -414,12 +414,12 @@ func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
 
 // unbar lets the changes of a user leave again, once MoEngage has deleted the user.
 func (d *leaser) unbar(at dueEntry) {
-	u := d.b.User(at.user)
+	u := d.tx.User(at.user)
 	if d.strays(u, at.DuePlace) {
 		return
 	}
 	u.Index.Deleted, u.Dirty = 0, true
-	d.b.Reindex(u)
+	d.tx.Reindex(u)
 	u.WasDue = u.Index.DuePlaces(u.WasDue[:0])
 }
 
@@ -434,7 +434,7 @@ func (d *leaser) promote() {
 }
 
 func (d *leaser) promoteOne(at dueEntry) {
-	u := d.b.User(at.user)
+	u := d.tx.User(at.user)
 	if d.strays(u, at.DuePlace) {
 		return
 	}
@@ -443,6 +443,6 @@ func (d *leaser) promoteOne(at dueEntry) {
 		u.Index.Deferred = 0
 	}
 	u.Dirty = true
-	d.b.Reindex(u)
+	d.tx.Reindex(u)
 	u.WasDue = u.Index.DuePlaces(u.WasDue[:0])
 }

@@ -10,11 +10,11 @@ import (
 // repeat of the older one may.
 func UpdateTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause) {
 	t, want := en.Membership()
-	for _, channel := range state.Targets(tx, f, p) {
-		e := tx.Entry(u, channel.Number)
+	for _, target := range state.Targets(tx, f, p) {
+		e := tx.Entry(u, target.Number)
 		if expects(e, t, want, p.UnknownExit) {
 			continue
 		}
-		WantAttribute(tx, u, channel, p, e, c, t, want)
+		WantAttribute(tx, u, target, p, e, c, t, want)
 	}
 }

@@ -129,7 +129,7 @@ func RepeatCohorts(tx *state.Tx, c *Cause, was *state.Stored) {
 	again := &Cause{Seq: c.Seq, Slots: c.Slots, Why: domain.CauseRetry, By: c.By, Unguarded: true} // an exit that was sent is sent again
 	defer func() { c.Slots = again.Slots }()
 	for _, x := range tx.State.Registry.Cohorts {
-		f := tx.State.Registry.Speaker(x)
+		f := tx.State.Registry.ComputationOf(x)
 		p := tx.State.Rules.For(f.Key, f.ID)
 		e, en := tx.Entry(u, x.Number), tx.Entry(u, f.Number)
 		s := en.Newest()

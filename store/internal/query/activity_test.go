@@ -169,7 +169,7 @@ func TestParkedChangesAreToldAtTheTimeOfTheirAnswer(t *testing.T) {
 func TestAnOrderIsNoLine(t *testing.T) {
 	r := newRoom(t, domain.SendNone)
 	r.receive(exit("zoe", "vip", 1))
-	r.order(record.Order{Verb: record.OrderImport, Words: []record.JobTarget{{User: "ann", In: true}}})
+	r.order(record.Order{Verb: record.OrderImport, Targets: []record.JobTarget{{User: "ann", In: true}}})
 	if got := lines(r.activity(ActivityFilter{})); got != "accepted zoe unchanged" {
 		t.Errorf("it is %s", got)
 	}

@@ -128,7 +128,7 @@ func (l *JournalListing) begin(tx *state.Tx, u *state.User, r *state.JournalRead
 // speaker returns the number of the computation that a field is of.
 func speaker(tx *state.Tx, number uint32) uint32 {
 	if f := tx.FieldOf(number); f != nil {
-		return tx.State.Registry.Speaker(f).Number
+		return tx.State.Registry.ComputationOf(f).Number
 	}
 	return number
 }

@@ -227,7 +227,7 @@ func TestPendingChangesAreListedByTimeWhateverTheirLane(t *testing.T) {
 	r.receive(enter("ann", "a", 1))
 	r.settle(r.take(domain.EndpointTransition), failed)
 	r.receive(enter("bob", "b", 1, receivedAt(2)), enter("cid", "a", 1, receivedAt(1)), enter("dan", "c", 1, receivedAt(3)))
-	r.order(record.Order{Verb: record.OrderImport, Words: []record.JobTarget{{User: "eve", In: true}}})
+	r.order(record.Order{Verb: record.OrderImport, Targets: []record.JobTarget{{User: "eve", In: true}}})
 	want := "eve.a=true cid.a=true bob.b=true dan.c=true ann.a=true"
 	got := words(r.pages(domain.OutboxFilter{Limit: 2}, nil))
 	if !strings.HasPrefix(got, want) || len(strings.Fields(got)) != 10 {

@@ -186,7 +186,7 @@ func TestAChangeIsShownWithItsCause(t *testing.T) {
 	late := enter("ann", "vip", 1)
 	late.TimeSource, late.LeftOut = domain.TimeUnreadable, []domain.Column{{Name: "big"}}
 	r.receive(late, enter("bob", "vip", 1, faulty))
-	r.order(record.Order{Verb: record.OrderImport, Words: []record.JobTarget{{User: "cid", In: true}}})
+	r.order(record.Order{Verb: record.OrderImport, Targets: []record.JobTarget{{User: "cid", In: true}}})
 	id := func(seq uint64) domain.ID { return domain.ID{Epoch: statetest.Epoch, Seq: seq} }
 	c, raw, err := r.Change(id(1))
 	r.Must(err)

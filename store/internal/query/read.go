@@ -61,11 +61,11 @@ func (v *Reader) Counts() (c domain.Counts, err error) {
 	last, others := v.Inbox.Last(), v.Inbox.Others()
 	err = v.Read(func(tx *state.Tx) error {
 		l := &tx.State.Ledger
-		refusals, heard, err := v.refusals(tx)
+		refusals, received, err := v.refusals(tx)
 		if err != nil {
 			return err
 		}
-		c = domain.Counts{Rejected: refusal.Sum(refusals), Refusals: refusals, Heard: heard, Users: l.Users, Journal: tx.State.Journal.Bytes, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
+		c = domain.Counts{Rejected: refusal.Sum(refusals), Refusals: refusals, LastReceived: received, Users: l.Users, Journal: tx.State.Journal.Bytes, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
 		if last > tx.State.Applied {
 			c.Unapplied = last - tx.State.Applied
 		}
@@ -97,14 +97,14 @@ func (v *Reader) Comparing() (c state.Comparing, under bool, err error) {
 }
 
 // refusals lists the refused requests. A running store knows more of them than its file.
-func (v *Reader) refusals(tx *state.Tx) (list []domain.Refusal, heard domain.Heard, err error) {
+func (v *Reader) refusals(tx *state.Tx) (list []domain.Refusal, received domain.LastReceived, err error) {
 	if v.Refused != nil {
-		list, heard = v.Refused.List()
-		return list, heard, nil
+		list, received = v.Refused.List()
+		return list, received, nil
 	}
-	list, heard, err = refusal.Read(tx, tx.State.Ledger.Rejected)
+	list, received, err = refusal.Read(tx, tx.State.Ledger.Rejected)
 	refusal.Sort(list)
-	return list, heard, err
+	return list, received, err
 }
 
 // retryScan bounds how many users in retry are looked at for the oldest pending change. Each of them took

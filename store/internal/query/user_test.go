@@ -32,7 +32,7 @@ func TestAUsersPageHasAllThatIsKnown(t *testing.T) {
 	r.receive(late, exit("ann", "old", 2), trait("ann", "score", 1, "score", "5"), trait("ann", "row", 1, "city", `"Rome"`))
 	r.drain(delivered)
 	r.receive(exit("ann", "vip", 3))
-	r.order(record.Order{Verb: record.OrderImport, Field: 1, Words: []record.JobTarget{{User: "ann", In: true}}})
+	r.order(record.Order{Verb: record.OrderImport, Field: 1, Targets: []record.JobTarget{{User: "ann", In: true}}})
 	info := r.page("ann")
 	text, _ := json.Marshal(info.Memberships)
 	want := `[{"computation":"vip","in":false,"since":"2026-03-14T12:03:00Z","delivered":false,"told":"in","event":"m-ann-vip-false-3"},` +
@@ -196,7 +196,7 @@ func TestAUsersPageSaysWhyAChangeWaits(t *testing.T) {
 		{"for a profile", domain.SendAttribute | domain.SendCohort, func(r *room) { r.receive(enter("ann", "vip", 1)) }, "cohort:user/nightly attribute:due/nightly"},
 		{"for live changes", domain.SendAttribute, func(r *room) {
 			r.receive(enter("bob", "vip", 1))
-			r.order(record.Order{Verb: record.OrderImport, Words: []record.JobTarget{{User: "ann", In: true}}})
+			r.order(record.Order{Verb: record.OrderImport, Targets: []record.JobTarget{{User: "ann", In: true}}})
 		}, "attribute:due/nightly/bulk"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -157,11 +157,11 @@ func toldOf(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, m *doma
 
 // targetEntry is the entry of a user in the column beside f that a cohort or list has; nil: none.
 func targetEntry(tx *state.Tx, u *state.User, f *state.Field, column string) *state.Entry {
-	channel := tx.State.Registry.Beside(f, column)
-	if channel == nil {
+	target := tx.State.Registry.Beside(f, column)
+	if target == nil {
 		return nil
 	}
-	return tx.Block(u, uint16(channel.Number/state.BlockSize)).Find(uint8(channel.Number % state.BlockSize))
+	return tx.Block(u, uint16(target.Number/state.BlockSize)).Find(uint8(target.Number % state.BlockSize))
 }
 
 func knowsTarget(tx *state.Tx, u *state.User, f *state.Field, column string, s *domain.Assertion) bool {

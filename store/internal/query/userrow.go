@@ -14,16 +14,16 @@ import (
 type UserRow struct {
 	Key  []byte
 	In   bool
-	Told bool   // MoEngage was told something, or may have been, by whatever channel
-	Time int64  // of the newest word, ns
+	Told bool   // MoEngage was told something, or may have been, by any target
+	Time int64  // of the newest assertion, ns
 	Old  bool   // a state that is kept is from before the time asked about
 	Some bool   // a state that is kept is in, if not the newest
-	Left uint64 // the record that ended the membership under the guard's eyes
+	Left uint64 // the record that ended the membership, as the guard counted it
 }
 
 // UserRows reads a page of those that the rows know of a computation, in the order of their keys,
 // and where to go on: nil at the end. targetFields are the numbers of its own field and of its targets.
-func (v *Reader) UserRows(voices []uint32, before int64, from []byte) (page []UserRow, next []byte, err error) {
+func (v *Reader) UserRows(targetFields []uint32, before int64, from []byte) (page []UserRow, next []byte, err error) {
 	err = v.Look(func(tx engine.Tx) error {
 		var m rowScan
 		ids := state.EpochsIn(tx)
@@ -42,7 +42,7 @@ func (v *Reader) UserRows(voices []uint32, before int64, from []byte) (page []Us
 					return nil
 				}
 			}
-			m.read(k, frame, voices, ids)
+			m.read(k, frame, targetFields, ids)
 		}
 		page = m.appendTo(page, before)
 		return nil
@@ -57,16 +57,16 @@ type rowScan struct {
 	told bool
 }
 
-func (m *rowScan) read(k, frame []byte, voices []uint32, epoch record.Epochs) {
+func (m *rowScan) read(k, frame []byte, targetFields []uint32, epoch record.Epochs) {
 	number := binary.BigEndian.Uint16(k[len(k)-2:])
-	if !slices.ContainsFunc(voices, func(n uint32) bool { return uint16(n/state.BlockSize) == number }) {
+	if !slices.ContainsFunc(targetFields, func(n uint32) bool { return uint16(n/state.BlockSize) == number }) {
 		return
 	}
 	row, err := state.DecodeBlock(k, frame, epoch)
 	if err != nil {
 		return // set aside when next written; doctor counts it
 	}
-	for i, n := range voices {
+	for i, n := range targetFields {
 		if uint16(n/state.BlockSize) != number {
 			continue
 		}
@@ -82,12 +82,12 @@ func (m *rowScan) appendTo(page []UserRow, before int64) []UserRow {
 	if m.own == nil || m.own.Newest() == nil {
 		return page
 	}
-	a := acquaint(m.own, bytes.Clone(m.key), before)
+	a := newUserRow(m.own, bytes.Clone(m.key), before)
 	a.Told = m.told
 	return append(page, a)
 }
 
-func acquaint(e *state.Entry, key []byte, before int64) UserRow {
+func newUserRow(e *state.Entry, key []byte, before int64) UserRow {
 	a := UserRow{Key: key, In: e.Newest().IsIn(), Time: e.Newest().Time, Left: e.Left}
 	for _, s := range e.Kept {
 		a.Old = a.Old || s != nil && s.Time < before

@@ -64,7 +64,7 @@ func (w *watermarks) look(tx *state.Tx, endpoint domain.Endpoint, lane uint32, m
 // note keeps the earliest second. A lane of the cohort endpoint has the number of the target.
 func (w *watermarks) note(tx *state.Tx, endpoint domain.Endpoint, number, due uint32) {
 	if fields := tx.State.Registry.Fields; endpoint == domain.EndpointCohort && int(number) < len(fields) {
-		number = tx.State.Registry.Speaker(fields[number]).Number
+		number = tx.State.Registry.ComputationOf(fields[number]).Number
 	}
 	if was, known := w.own[number]; !known || due < was {
 		w.own[number] = due

@@ -47,8 +47,8 @@ func TestAnOrderNeedsBytesForItsUsers(t *testing.T) {
 
 // TestTheBoundsOfARecordAreThoseOfItsWriters: readers refuse more, so a lower bound would refuse old records.
 func TestTheBoundsOfARecordAreThoseOfItsWriters(t *testing.T) {
-	if MaxActionIDs != 10_000 || MaxRepair != 10_000 || OrderWords != 512 {
-		t.Errorf("an action has %d changes, a repair %d attributes, an order %d users", MaxActionIDs, MaxRepair, OrderWords)
+	if MaxActionIDs != 10_000 || MaxRepair != 10_000 || OrderTargets != 512 {
+		t.Errorf("an action has %d changes, a repair %d attributes, an order %d users", MaxActionIDs, MaxRepair, OrderTargets)
 	}
 }
 

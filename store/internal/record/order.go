@@ -17,7 +17,7 @@ type Order struct {
 	Events   bool      // events are queued as well
 	Field    uint32
 	Key      string // of OrderName: key of the computation that should exist
-	Words    []JobTarget
+	Targets  []JobTarget
 	IDs      []domain.ID // of changes, for OrderRelease and OrderDiscard
 	Other    uint32      // field, for OrderAdopt
 	By       string      // login of the operator; "": not known
@@ -58,10 +58,9 @@ type JobTarget struct {
 	In   bool
 }
 
-// OrderWords bounds the users of one record; see outbox.PerRecord.
 const (
-	// OrderWords bounds the users of one record; see perRecord.
-	OrderWords = 512
+	// OrderTargets bounds the users of one record; see outbox.PerRecord.
+	OrderTargets = 512
 
 	// orderWeight is how much more a byte of an order writes than one of an event: twenty bytes of a user
 	// become a row, a place in the outbox and in three indexes. It keeps a batch at some thousand users.
@@ -83,9 +82,9 @@ func AppendOrder(buf []byte, o *Order) []byte {
 	buf = append(buf, byte(o.Verb), BoolByte(o.Events))
 	buf = wire.AppendUint(buf, uint64(o.Field))
 	buf = wire.AppendString(buf, o.Key)
-	buf = wire.AppendUint(buf, uint64(len(o.Words)))
-	for i := range o.Words {
-		buf = wire.AppendString(append(buf, BoolByte(o.Words[i].In)), o.Words[i].User)
+	buf = wire.AppendUint(buf, uint64(len(o.Targets)))
+	for i := range o.Targets {
+		buf = wire.AppendString(append(buf, BoolByte(o.Targets[i].In)), o.Targets[i].User)
 	}
 	buf = wire.AppendUint(buf, uint64(len(o.IDs)))
 	for _, id := range o.IDs {
@@ -110,9 +109,9 @@ func readOrder(r *wire.Reader) *Order {
 		r.Fail()
 		return o
 	}
-	o.Words = make([]JobTarget, n)
-	for i := range o.Words {
-		o.Words[i] = JobTarget{In: r.Byte() == 1, User: r.Text()}
+	o.Targets = make([]JobTarget, n)
+	for i := range o.Targets {
+		o.Targets[i] = JobTarget{In: r.Byte() == 1, User: r.Text()}
 	}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
 		o.IDs = append(o.IDs, ReadID(r, nil))

@@ -68,8 +68,8 @@ func (r *Record) OrderedBy() string {
 	return ""
 }
 
-// Outsider reports whether the record is not a received event.
-func (r *Record) Outsider() bool {
+// IsOther reports whether the record is not a received event.
+func (r *Record) IsOther() bool {
 	return r.Rules != nil || r.Repair != nil || r.Action != nil || r.Order != nil || r.Again != nil
 }
 
@@ -213,18 +213,18 @@ func (d *Decoder) readEvent(r *wire.Reader, version byte) *domain.Event {
 
 // readConsent reads a statement, the last part of an event. Users give the same categories, so two in a row share memory.
 func (d *Decoder) readConsent(r *wire.Reader) *domain.Preferences {
-	if d.said != nil && bytes.Equal(r.Rest(), d.saidAs) {
+	if d.consent != nil && bytes.Equal(r.Rest(), d.consentBytes) {
 		r.Take(uint64(r.Len()))
-		return d.said
+		return d.consent
 	}
-	d.saidAs = append(d.saidAs[:0], r.Rest()...)
+	d.consentBytes = append(d.consentBytes[:0], r.Rest()...)
 	r.ShareTexts(r.Len())
-	d.said = &domain.Preferences{Given: r.Texts()}
-	said := d.said
+	d.consent = &domain.Preferences{Given: r.Texts()}
+	read := d.consent
 	if r.Done() != nil {
-		d.said = nil
+		d.consent = nil
 	}
-	return said
+	return read
 }
 
 // AppendRules appends the frame of rules, which are JSON.
@@ -245,9 +245,9 @@ func DecodeRecord(seq uint64, frame []byte) (Record, error) { return new(Decoder
 // A Decoder reads records one after the other with less memory than DecodeRecord. Its zero value is ready. One goroutine
 // uses it.
 type Decoder struct {
-	event  domain.Event
-	said   *domain.Preferences // the last statement of consent, nil before the first
-	saidAs []byte              // its bytes
+	event        domain.Event
+	consent      *domain.Preferences // the last statement of consent, nil before the first
+	consentBytes []byte              // its bytes
 }
 
 // Decode is DecodeRecord, but the event of a record is valid until the next call. Nobody may write to its statement of

@@ -82,7 +82,7 @@ func FuzzRecord(f *testing.F) {
 		AppendEvent(nil, traced(consenting(enter(), "Marketing"))),
 		(&Action{Received: noon, Verb: ActionRetry, IDs: []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).Encode(nil),
 		(&Repair{Received: noon, Missing: []Told{{User: "ann", Field: 3}}}).Encode(nil),
-		AppendOrder(nil, &Order{Received: noon, Time: noon, Verb: OrderImport, Field: 2, Key: "vip", Words: []JobTarget{{User: "ann", In: true}, {User: "bea", In: false}}}),
+		AppendOrder(nil, &Order{Received: noon, Time: noon, Verb: OrderImport, Field: 2, Key: "vip", Targets: []JobTarget{{User: "ann", In: true}, {User: "bea", In: false}}}),
 		AppendOrder(nil, &Order{Received: noon, Verb: OrderAdopt, IDs: []domain.ID{{Epoch: 0, Seq: 4, Slot: 0}}, Other: 9}),
 		wire.Seal([]byte{RecordLost}, 0), wire.Seal([]byte{RecordErased}, 0),
 	}

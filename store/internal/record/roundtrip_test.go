@@ -42,13 +42,13 @@ func TestEveryRecordIsReadAsItWasWritten(t *testing.T) {
 		{"a drop of nothing", (&Action{Received: noon, Verb: ActionDrop}).Encode(nil), Record{Action: &Action{Received: noon, Verb: ActionDrop}}},
 		{"a repair", (&Repair{Received: noon, Missing: []Told{{User: "ann", Field: 3}, {User: "bob", Field: 1 << 20}}}).Encode(nil),
 			Record{Repair: &Repair{Received: noon, Missing: []Told{{User: "ann", Field: 3}, {User: "bob", Field: 1 << 20}}}}},
-		{"an import", AppendOrder(nil, &Order{Verb: OrderImport, Received: noon, Time: noon.Add(time.Minute), Events: true, Field: 9, Words: []JobTarget{{User: "ann", In: true}, {User: "bob"}}}),
-			Record{Order: &Order{Verb: OrderImport, Received: noon, Time: noon.Add(time.Minute), Events: true, Field: 9, Words: []JobTarget{{User: "ann", In: true}, {User: "bob"}}}}},
-		{"a name", AppendOrder(nil, &Order{Verb: OrderName, Received: noon, Key: "vip"}), Record{Order: &Order{Verb: OrderName, Received: noon, Key: "vip", Words: []JobTarget{}}}},
-		{"a release", AppendOrder(nil, &Order{Verb: OrderRelease, Received: noon, IDs: ids}), Record{Order: &Order{Verb: OrderRelease, Received: noon, IDs: ids, Words: []JobTarget{}}}},
-		{"an adoption", AppendOrder(nil, &Order{Verb: OrderAdopt, Received: noon, Other: 12}), Record{Order: &Order{Verb: OrderAdopt, Received: noon, Other: 12, Words: []JobTarget{}}}},
-		{"an order of a known operator", AppendOrder(nil, &Order{Verb: OrderAdopt, Received: noon, Other: 12, By: "olga"}), Record{Order: &Order{Verb: OrderAdopt, Received: noon, Other: 12, By: "olga", Words: []JobTarget{}}}},
-		{"another order has no other field", AppendOrder(nil, &Order{Verb: OrderForget, Received: noon, Other: 12}), Record{Order: &Order{Verb: OrderForget, Received: noon, Words: []JobTarget{}}}},
+		{"an import", AppendOrder(nil, &Order{Verb: OrderImport, Received: noon, Time: noon.Add(time.Minute), Events: true, Field: 9, Targets: []JobTarget{{User: "ann", In: true}, {User: "bob"}}}),
+			Record{Order: &Order{Verb: OrderImport, Received: noon, Time: noon.Add(time.Minute), Events: true, Field: 9, Targets: []JobTarget{{User: "ann", In: true}, {User: "bob"}}}}},
+		{"a name", AppendOrder(nil, &Order{Verb: OrderName, Received: noon, Key: "vip"}), Record{Order: &Order{Verb: OrderName, Received: noon, Key: "vip", Targets: []JobTarget{}}}},
+		{"a release", AppendOrder(nil, &Order{Verb: OrderRelease, Received: noon, IDs: ids}), Record{Order: &Order{Verb: OrderRelease, Received: noon, IDs: ids, Targets: []JobTarget{}}}},
+		{"an adoption", AppendOrder(nil, &Order{Verb: OrderAdopt, Received: noon, Other: 12}), Record{Order: &Order{Verb: OrderAdopt, Received: noon, Other: 12, Targets: []JobTarget{}}}},
+		{"an order of a known operator", AppendOrder(nil, &Order{Verb: OrderAdopt, Received: noon, Other: 12, By: "olga"}), Record{Order: &Order{Verb: OrderAdopt, Received: noon, Other: 12, By: "olga", Targets: []JobTarget{}}}},
+		{"another order has no other field", AppendOrder(nil, &Order{Verb: OrderForget, Received: noon, Other: 12}), Record{Order: &Order{Verb: OrderForget, Received: noon, Targets: []JobTarget{}}}},
 		{"a parked event in a new reading", (&Reread{Received: noon, ID: ids[1], Event: enter()}).Encode(nil),
 			Record{Again: &Reread{Received: noon, ID: ids[1], Event: enter(), Frame: AppendEvent(nil, enter())}}},
 		{"an erased record", seal(RecordErased), Record{Erased: true}},
@@ -174,7 +174,7 @@ func TestARecordNamesItsCommand(t *testing.T) {
 			if got := tc.rec.OrderedBy(); got != tc.command {
 				t.Errorf("it was ordered by %q, want %q", got, tc.command)
 			}
-			if got := tc.rec.Outsider(); got != tc.outsider {
+			if got := tc.rec.IsOther(); got != tc.outsider {
 				t.Errorf("an outsider: %v, want %v", got, tc.outsider)
 			}
 			if got := tc.rec.Told(); got != tc.told {

@@ -344,7 +344,7 @@ func TestAnErrorThatIsNoDamageEndsTheStartAndSaysNothingOfTheFiles(t *testing.T)
 	if !errors.Is(s.err, syscall.EIO) || s.opened != 1 {
 		t.Errorf("%v, opened %d times", s.err, s.opened)
 	}
-	if now := last(t, d); !strings.Contains(now.Trouble, syscall.EIO.Error()) {
+	if now := last(t, d); !strings.Contains(now.IOError, syscall.EIO.Error()) {
 		t.Errorf("the marker says %+v", now)
 	}
 }

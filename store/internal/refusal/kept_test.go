@@ -16,7 +16,7 @@ import (
 // stays in the sum.
 func TestCountsOfRefusalsSurviveARestart(t *testing.T) {
 	d := statetest.New(t, statetest.Rules(domain.SendBoth))
-	load := func(total uint64) (list []domain.Refusal, heard domain.Heard) {
+	load := func(total uint64) (list []domain.Refusal, heard domain.LastReceived) {
 		t.Helper()
 		r := refusal.New(statetest.Noon)
 		d.Must(d.File().View(func(tx engine.Tx) error { return r.Load(tx, total) }))
@@ -35,7 +35,7 @@ func TestCountsOfRefusalsSurviveARestart(t *testing.T) {
 	one := domain.Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: statetest.Noon}
 	r.Count(one)
 	r.Count(one)
-	r.Hear(domain.Heard{Webhook: statetest.Noon})
+	r.NoteReceived(domain.LastReceived{Webhook: statetest.Noon})
 	broken := errors.New("broken")
 	err := d.Try(func(tx *state.Tx) { r.Write(tx); tx.Err = broken })
 	if !errors.Is(err, broken) || r.Unwritten() {
@@ -53,7 +53,7 @@ func TestCountsOfRefusalsSurviveARestart(t *testing.T) {
 	if want := []domain.Refusal{{Count: 3}, one}; !reflect.DeepEqual(list, want) || !heard.Webhook.Equal(statetest.Noon) {
 		t.Errorf("%+v at %v, want %+v", list, heard, want)
 	}
-	r.Hear(domain.Heard{Webhook: statetest.Noon})
+	r.NoteReceived(domain.LastReceived{Webhook: statetest.Noon})
 	if r.Unwritten() {
 		t.Error("the same times are written again")
 	}

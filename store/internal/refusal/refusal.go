@@ -20,10 +20,10 @@ import (
 // A reader of the activity gets one line for each refusal of a kind, up to Burst lines. After that a line
 // every pause sums up the refusals since. So a flood is one line in ten seconds, and hides nothing else.
 type Counts struct {
-	mu    sync.Mutex
-	kinds map[domain.Refusal]*kind
-	heard domain.Heard
-	dirty bool // some counts are not on disk
+	mu       sync.Mutex
+	kinds    map[domain.Refusal]*kind
+	received domain.LastReceived
+	dirty    bool // some counts are not on disk
 
 	lines []domain.Refusal // the latest; Count is of the line
 	last  uint64           // number of the last of lines
@@ -51,13 +51,13 @@ func New(now time.Time) *Counts {
 
 // Load takes over the counts on disk. total is the ledger's count, which is older than the kinds.
 func (r *Counts) Load(tx engine.Tx, total uint64) error {
-	list, heard, err := Read(tx, total)
+	list, received, err := Read(tx, total)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = heard
+	r.received = received
 	for i := range list {
 		r.kinds[list[i].OfKind()] = &kind{Refusal: list[i], tokens: Burst}
 	}
@@ -65,16 +65,16 @@ func (r *Counts) Load(tx engine.Tx, total uint64) error {
 }
 
 // Read reads the counts by kind, and adds what the ledger counted without one.
-func Read(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
+func Read(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (list []domain.Refusal, received domain.LastReceived, err error) {
 	if frame := tx.Bucket(state.BucketMeta).Get(state.MetaRefusals); frame != nil {
-		if list, heard, err = Decode(frame); err != nil {
-			return nil, heard, fmt.Errorf("read the refusals: %w", err)
+		if list, received, err = Decode(frame); err != nil {
+			return nil, received, fmt.Errorf("read the refusals: %w", err)
 		}
 	}
 	if known := Sum(list); total > known {
 		list = append(list, domain.Refusal{Count: total - known})
 	}
-	return list, heard, nil
+	return list, received, nil
 }
 
 // Sum returns the number of refusals of all kinds.
@@ -117,24 +117,24 @@ func (r *Counts) speak(k *kind, now time.Time) {
 	k.silent = 0
 }
 
-// Hear notes when requests of each route last came.
-func (r *Counts) Hear(heard domain.Heard) {
+// NoteReceived notes when requests of each route last came.
+func (r *Counts) NoteReceived(received domain.LastReceived) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.heard != heard {
-		r.heard, r.dirty = heard, true
+	if r.received != received {
+		r.received, r.dirty = received, true
 	}
 }
 
 // List returns the counts by kind, the most frequent first, and when requests last came.
-func (r *Counts) List() (list []domain.Refusal, heard domain.Heard) {
+func (r *Counts) List() (list []domain.Refusal, received domain.LastReceived) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range r.kinds {
 		list = append(list, k.Refusal)
 	}
 	Sort(list)
-	return list, r.heard
+	return list, r.received
 }
 
 // Sort sorts kinds by count, the most frequent first, and then by name.
@@ -160,9 +160,9 @@ func (r *Counts) Write(tx *state.Tx) {
 	if !dirty {
 		return
 	}
-	list, heard := r.List()
+	list, received := r.List()
 	tx.State.Ledger.Rejected = Sum(list)
-	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRefusals, encode(list, heard))
+	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRefusals, encode(list, received))
 }
 
 // Failed has the counts written again, because the transaction that had them failed.
@@ -172,8 +172,8 @@ func (r *Counts) Failed() {
 	r.dirty = true
 }
 
-func encode(list []domain.Refusal, heard domain.Heard) []byte {
-	buf := wire.AppendTime(wire.AppendTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
+func encode(list []domain.Refusal, received domain.LastReceived) []byte {
+	buf := wire.AppendTime(wire.AppendTime([]byte{refusalsFrame}, received.Webhook), received.Tracking)
 	buf = wire.AppendUint(buf, uint64(len(list)))
 	for i := range list {
 		r := &list[i]
@@ -186,16 +186,16 @@ func encode(list []domain.Refusal, heard domain.Heard) []byte {
 }
 
 // Decode reads the counts from their frame.
-func Decode(frame []byte) (list []domain.Refusal, heard domain.Heard, err error) {
+func Decode(frame []byte) (list []domain.Refusal, received domain.LastReceived, err error) {
 	r, err := wire.Unseal(frame, refusalsFrame)
 	if err != nil {
-		return nil, heard, err
+		return nil, received, err
 	}
-	heard = domain.Heard{Webhook: r.Time(), Tracking: r.Time()}
+	received = domain.LastReceived{Webhook: r.Time(), Tracking: r.Time()}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
 		list = append(list, domain.Refusal{Route: r.Text(), Status: int(r.Uint()), Code: r.Text(), Delivery: r.Byte() == 1, Count: r.Uint(), Last: r.Time()})
 	}
-	return list, heard, r.Done()
+	return list, received, r.Done()
 }
 
 // Number returns the number of the last line.

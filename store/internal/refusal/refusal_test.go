@@ -39,7 +39,7 @@ func TestRefusalsAreCountedByKind(t *testing.T) {
 	}
 	other := domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Minute)}
 	r.Count(other)
-	r.Hear(domain.Heard{Webhook: noon, Tracking: noon.Add(1)})
+	r.NoteReceived(domain.LastReceived{Webhook: noon, Tracking: noon.Add(1)})
 	list, heard := r.List()
 	if len(list) != 2 || list[0].Count != Burst+3 || list[1] != (domain.Refusal{Route: "other", Status: 404, Code: "not_found", Count: 1, Last: noon.Add(time.Minute)}) || Sum(list) != Burst+4 {
 		t.Errorf("they are %+v", list)

@@ -204,11 +204,11 @@ func (r *rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
 		}
 	}
 	at := ch.EventTime.UnixNano()
-	word := &domain.Assertion{Value: bytes.Clone(ch.Value), Time: at, Since: at, Seq: ch.ID.Seq}
+	assertion := &domain.Assertion{Value: bytes.Clone(ch.Value), Time: at, Since: at, Seq: ch.ID.Seq}
 	if ch.Transition == domain.TransitionValue {
-		word.Message = ch.MessageID
+		assertion.Message = ch.MessageID
 	}
-	e.Keep(sort, word)
+	e.Keep(sort, assertion)
 	e.LastSent = state.LastSent{Kind: state.UncertainlySent}
 	tx.Write(u, ch.Field)
 	r.report.Relearned++

@@ -33,7 +33,7 @@ type Field struct {
 	Exited    uint64
 	Held      uint64
 	LastEvent time.Time // receipt of the newest event about it
-	Heard     byte      // calls that brought its membership, as bits 1<<KeptIdentify and 1<<KeptTrack; FormerMark, GoneMark
+	Flags     byte      // calls that brought its membership, as bits 1<<KeptIdentify and 1<<KeptTrack; FormerMark, GoneMark
 	Watch     ExitWindow
 	Withheld  uint64 // entries of f that are Withheld
 	Rollout   uint64 // of Held, those that a rollout holds
@@ -54,7 +54,7 @@ const (
 	ListColumn   = targetMark + "list"
 )
 
-// Marks in Field.Heard, beside the bits of the calls.
+// Marks in Field.Flags, beside the bits of the calls.
 const (
 	FormerMark = 1 << 7 // another field continues the computation
 	GoneMark   = 1 << 6 // an operator removed it; it is found by number only
@@ -94,10 +94,10 @@ func ColumnName(name string) string { return strings.TrimLeft(name, targetMark) 
 
 // Former reports whether f is no computation of its own any more: another field continues it, or an operator removed
 // it.
-func (f *Field) Former() bool { return f.Heard&(FormerMark|GoneMark) != 0 }
+func (f *Field) Former() bool { return f.Flags&(FormerMark|GoneMark) != 0 }
 
 // Gone reports whether an operator removed f. Its number stays taken, because rows and history refer to it.
-func (f *Field) Gone() bool { return f.Heard&GoneMark != 0 }
+func (f *Field) Gone() bool { return f.Flags&GoneMark != 0 }
 
 // forwarded reports whether f is a trait that is sent along with an identify of a computation.
 func (f *Field) forwarded() bool { return f.Key == "" }
@@ -126,12 +126,12 @@ func (f *Field) ReadableBy(p *domain.Policy) bool {
 // Leave counts one member less, never below zero, because an earlier version could corrupt the counter.
 func (f *Field) Leave() { f.Members -= min(f.Members, 1) }
 
-// Hear notes by which call an assertion came, and reports whether that is new.
-func (f *Field) Hear(sort int, call domain.Call) bool {
-	if call == domain.CallUnknown || sort == KeptOne || f.Heard&(1<<sort) != 0 {
+// NoteCall notes by which call an assertion came, and reports whether that is new.
+func (f *Field) NoteCall(sort int, call domain.Call) bool {
+	if call == domain.CallUnknown || sort == KeptOne || f.Flags&(1<<sort) != 0 {
 		return false
 	}
-	f.Heard |= 1 << sort
+	f.Flags |= 1 << sort
 	return true
 }
 
@@ -179,7 +179,7 @@ func (f *Field) Encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.Members, f.Entered, f.Exited, f.Held} {
 		buf = wire.AppendUint(buf, n)
 	}
-	buf = f.Watch.encode(append(wire.AppendTime(buf, f.LastEvent), f.Heard))
+	buf = f.Watch.encode(append(wire.AppendTime(buf, f.LastEvent), f.Flags))
 	if f.Withheld > 0 || f.Rollout > 0 || f.Paused > 0 {
 		buf[start] = fieldVersion - 2
 		buf = wire.AppendUint(buf, f.Withheld)
@@ -216,7 +216,7 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 		f.Members = 0
 	}
 	if version > 1 {
-		f.Heard, f.Watch = r.Byte(), readWatch(&r)
+		f.Flags, f.Watch = r.Byte(), readWatch(&r)
 	}
 	if f.Watch.Members > math.MaxInt64 { // likewise
 		f.Watch.Members = f.Members

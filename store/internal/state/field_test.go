@@ -38,7 +38,7 @@ func TestAFieldHasTheKindOfItsColumn(t *testing.T) {
 		{"a cohort", column("vip", CohortColumn), domain.KindCohort, domain.EndpointCohort, "Very important", "", false, false},
 		{"a list", column("vip", ListColumn), domain.KindList, domain.EndpointTransition, "lists", "", false, true},
 		{"a forwarded trait of a target's name", column("", CohortColumn), domain.KindAttribute, domain.EndpointTransition, CohortColumn, CohortColumn, false, true},
-		{"a former audience", &Field{Key: "vip", Class: domain.ClassAudience, Heard: FormerMark}, domain.KindAttribute, domain.EndpointTransition, "vip", "", false, true},
+		{"a former audience", &Field{Key: "vip", Class: domain.ClassAudience, Flags: FormerMark}, domain.KindAttribute, domain.EndpointTransition, "vip", "", false, true},
 		{"a journey step", &Field{Key: "j", Class: domain.ClassJourneyStep}, domain.KindAttribute, domain.EndpointTransition, "j", "", true, true},
 	} {
 		f := tc.field
@@ -87,21 +87,21 @@ func TestACallIsHeardOnce(t *testing.T) {
 		{KeptIdentify, domain.CallUnknown, false}, {KeptOne, domain.CallIdentify, false}, {KeptIdentify, domain.CallIdentify, true},
 		{KeptIdentify, domain.CallIdentify, false}, {KeptTrack, domain.CallTrack, true}, {KeptTrack, domain.CallTrack, false},
 	} {
-		if got := f.Hear(tc.sort, tc.call); got != tc.want {
+		if got := f.NoteCall(tc.sort, tc.call); got != tc.want {
 			t.Errorf("call %d is new: %v", i, got)
 		}
 	}
-	if f.Former() || f.Gone() || f.Heard != 1<<KeptIdentify|1<<KeptTrack {
-		t.Errorf("it has the marks %b", f.Heard)
+	if f.Former() || f.Gone() || f.Flags != 1<<KeptIdentify|1<<KeptTrack {
+		t.Errorf("it has the marks %b", f.Flags)
 	}
-	if f.Heard |= GoneMark; !f.Former() || !f.Gone() {
+	if f.Flags |= GoneMark; !f.Former() || !f.Gone() {
 		t.Error("a removed field is not former")
 	}
 }
 
 func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 	f := &Field{
-		Number: 9, Space: "s", Key: "k", Column: "c", ID: "i", Class: domain.ClassAudience, Members: 1, Entered: 2, Exited: 3, Held: 4, LastEvent: noon, Heard: 5,
+		Number: 9, Space: "s", Key: "k", Column: "c", ID: "i", Class: domain.ClassAudience, Members: 1, Entered: 2, Exited: 3, Held: 4, LastEvent: noon, Flags: 5,
 		Watch: ExitWindow{Since: noon, Seq: 6, Members: 7, Left: 8, Tripped: noon.Add(1), Until: 9, Swept: []byte("s"), Undone: RecordRange{10, 11}},
 	}
 	got, err := DecodeField(9, f.Encode(nil))
@@ -127,7 +127,7 @@ func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 	body := unsealed(whole)
 	end := len(body) - 2 // without the window that is not undone yet
 	two := append([]byte{2}, body[1:end]...)
-	if got, err = DecodeField(9, rekeyed(two, FieldKey(9))); err != nil || got.Watch.Until != 9 || got.Watch.Undone != (RecordRange{}) || got.Heard != 5 {
+	if got, err = DecodeField(9, rekeyed(two, FieldKey(9))); err != nil || got.Watch.Until != 9 || got.Watch.Undone != (RecordRange{}) || got.Flags != 5 {
 		t.Errorf("of version 2: %+v, %v", got, err)
 	}
 	for version, counters := range map[byte][3]uint64{3: {}, 4: {1, 0, 0}, 5: {0, 1, 0}, 6: {0, 0, 1}} { // each is written only where there is something of it
@@ -139,7 +139,7 @@ func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 	}
 	w := f.Watch
 	one := append([]byte{1}, body[1:len(body)-len(w.encode(nil))-1]...)
-	if got, err = DecodeField(9, rekeyed(one, FieldKey(9))); err != nil || got.Members != 1 || got.Heard != 0 || !reflect.DeepEqual(got.Watch, ExitWindow{}) {
+	if got, err = DecodeField(9, rekeyed(one, FieldKey(9))); err != nil || got.Members != 1 || got.Flags != 0 || !reflect.DeepEqual(got.Watch, ExitWindow{}) {
 		t.Errorf("of version 1: %+v, %v", got, err)
 	}
 	if _, err = DecodeField(9, rekeyed(append([]byte{fieldVersion + 1}, body[1:]...), FieldKey(9))); !errors.Is(err, wire.ErrNewer) {
@@ -163,7 +163,7 @@ func TestAnEventFindsItsComputation(t *testing.T) {
 		return &domain.Event{Key: key, Space: space, ComputationID: id, Class: domain.ClassAudience}
 	}
 	former := audience("vip", "s1", "old")
-	former.Heard = FormerMark
+	former.Flags = FormerMark
 	for _, tc := range []struct {
 		name      string
 		known     []*Field
@@ -233,7 +233,7 @@ func TestAClassThatDoesNotFitIsFound(t *testing.T) {
 func TestComputationsAreNamedByKeyOrID(t *testing.T) {
 	one, two, gone := audience("vip", "s1", "a1"), audience("vip", "s2", "a2"), audience("gone", "s1", "a3")
 	former := audience("vip", "s1", "a4")
-	gone.Heard, former.Heard = GoneMark, FormerMark
+	gone.Flags, former.Flags = GoneMark, FormerMark
 	r := registry(&domain.Rules{}, one, two, gone, former, audience("new", "s1", "a5"), column("vip", CohortColumn))
 	for key, want := range map[string][]*Field{"vip": {one, two}, "a1": {one}, "a2": {two}, "gone": nil, "a3": nil, "a4": nil} {
 		if got := r.Computations(key); !slices.Equal(got, want) {
@@ -272,7 +272,7 @@ func TestTheFieldsOfAComputationStandTogether(t *testing.T) {
 		t.Errorf("the targets are %v", got)
 	}
 	for f, want := range map[*Field]*Field{vip: vip, cohort: vip, list: vip, a: a, forwarded: forwarded} {
-		if got := r.Speaker(f); got != want {
+		if got := r.ComputationOf(f); got != want {
 			t.Errorf("%v speaks for %v", got, f)
 		}
 	}
@@ -290,7 +290,7 @@ func TestTheFieldsOfAComputationStandTogether(t *testing.T) {
 		t.Error("an unnamed cohort is found")
 	}
 	orphan := column("zoo", CohortColumn)
-	if got := r.Speaker(orphan); got != orphan {
+	if got := r.ComputationOf(orphan); got != orphan {
 		t.Errorf("%v speaks for a target without its computation", got)
 	}
 }
@@ -322,7 +322,7 @@ func TestOneNameHasOneOwner(t *testing.T) {
 		{"entries of one list", send(domain.SendList), []*Field{list("a"), list("b")}, []int{-1, -1}},
 		{"two entries of one list under one key", send(domain.SendList), []*Field{list("a"), func() *Field { f := list("a"); f.ID = "x"; return f }()}, []int{-1, 0}},
 		{"an attribute named as the list", send(domain.SendAttribute | domain.SendList), []*Field{list("a"), audience("lists", "s", "a1")}, []int{-1, 0}},
-		{"a former one", send(domain.SendAttribute), []*Field{func() *Field { f := audience("vip", "s", "a0"); f.Heard = FormerMark; return f }(), audience("vip", "s", "a1")}, []int{1, -1}},
+		{"a former one", send(domain.SendAttribute), []*Field{func() *Field { f := audience("vip", "s", "a0"); f.Flags = FormerMark; return f }(), audience("vip", "s", "a1")}, []int{1, -1}},
 		{"two that have names in the config", domain.Rules{Defaults: domain.Policy{Send: domain.SendAttribute}, Sections: []domain.Section{{ID: "a2", Policy: domain.Policy{Send: domain.SendAttribute, Attribute: "other"}}}},
 			[]*Field{audience("vip", "s1", "a1"), audience("vip", "s2", "a2")}, []int{-1, -1}},
 	} {
@@ -346,7 +346,7 @@ func TestATraitThatAComputationDescribesIsNotForwarded(t *testing.T) {
 	rules := domain.Rules{Defaults: domain.Policy{Send: domain.SendAttribute}}
 	r := registry(&rules, audience("vip", "s", "a"), column("row", "city"), column("", "age"), audience("id", "s", "b"))
 	for name, want := range map[string]bool{"vip": true, "city": true, "age": false, "new": false, "id": true, "segment_id": false} {
-		if got := r.Spoken(name); got != want {
+		if got := r.CoversTrait(name); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

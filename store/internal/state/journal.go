@@ -95,7 +95,7 @@ func journals(tx *Tx, f *Field) bool {
 // NoteTransition writes to the journal why a user entered or left an audience, or why changes were made without that. Of
 // the latter kind it writes one for each record and transition, however many changes there are.
 func NoteTransition(tx *Tx, u *User, f *Field, e JournalEntry) {
-	f = tx.State.Registry.Speaker(f)
+	f = tx.State.Registry.ComputationOf(f)
 	mark := journalMark{e.Seq, f.Number, e.Transition}
 	if !journals(tx, f) || !e.Moved && u.journaled == mark {
 		return

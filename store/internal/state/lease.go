@@ -34,11 +34,11 @@ type LeasedChange struct {
 const leaseVersion byte = 1
 
 // Encode returns the frame of a lease.
-func (f *Lease) Encode() []byte {
-	buf := []byte{leaseVersion, byte(f.Endpoint)}
-	buf = wire.AppendUint(wire.AppendUint(buf, f.Second), uint64(len(f.List)))
-	for i := range f.List {
-		p := &f.List[i]
+func (l *Lease) Encode() []byte {
+	buf := []byte{leaseVersion, byte(l.Endpoint)}
+	buf = wire.AppendUint(wire.AppendUint(buf, l.Second), uint64(len(l.List)))
+	for i := range l.List {
+		p := &l.List[i]
 		buf = wire.AppendString(buf, p.User)
 		buf = wire.AppendUint(buf, uint64(len(p.Attributes)))
 		for _, s := range p.Attributes {
@@ -82,15 +82,15 @@ type LeaseKey struct {
 }
 
 // Counts returns what a lease uses up of the rate limits: users and events, one cohort request, or deletes.
-func (f *Lease) Counts() (s domain.SentSecond) {
-	switch f.Endpoint {
+func (l *Lease) Counts() (s domain.SentSecond) {
+	switch l.Endpoint {
 	case domain.EndpointCohort:
 		return domain.SentSecond{Cohorts: 1}
 	case domain.EndpointDelete:
-		return domain.SentSecond{Deletes: len(f.List)}
+		return domain.SentSecond{Deletes: len(l.List)}
 	}
-	for i := range f.List {
-		p := &f.List[i]
+	for i := range l.List {
+		p := &l.List[i]
 		s.Users += int(record.BoolByte(len(p.Attributes) > 0 || p.Loose))
 		s.Events += int(record.BoolByte(!p.Queued.ID.IsZero() && !p.Loose))
 	}

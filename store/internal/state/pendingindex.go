@@ -54,36 +54,36 @@ type Lane struct {
 }
 
 // Endpoint returns the part of one endpoint, to be read or changed.
-func (h *PendingIndex) Endpoint(r domain.Endpoint) *EndpointIndex { return &h.Endpoints[r-1] }
+func (x *PendingIndex) Endpoint(r domain.Endpoint) *EndpointIndex { return &x.Endpoints[r-1] }
 
-func (rh *EndpointIndex) lane(number uint32) *Lane {
-	i, found := slices.BinarySearchFunc(rh.Lanes, number, func(l Lane, n uint32) int {
+func (e *EndpointIndex) lane(number uint32) *Lane {
+	i, found := slices.BinarySearchFunc(e.Lanes, number, func(l Lane, n uint32) int {
 		return int(int64(l.Number) - int64(n))
 	})
 	if !found {
-		rh.Lanes = slices.Insert(rh.Lanes, i, Lane{Number: number, Due: ^uint32(0)})
+		e.Lanes = slices.Insert(e.Lanes, i, Lane{Number: number, Due: ^uint32(0)})
 	}
-	return &rh.Lanes[i]
+	return &e.Lanes[i]
 }
 
 // Add counts one more pending change.
-func (rh *EndpointIndex) Add(number, due uint32) {
-	l := rh.lane(number)
+func (e *EndpointIndex) Add(number, due uint32) {
+	l := e.lane(number)
 	l.Count++
 	l.Due = min(l.Due, due)
 }
 
 // Remove counts one pending change less. The lane goes with its last change, and the retry with the last lane.
-func (rh *EndpointIndex) Remove(number uint32) {
-	l := rh.lane(number)
+func (e *EndpointIndex) Remove(number uint32) {
+	l := e.lane(number)
 	if l.Count > 0 {
 		l.Count--
 	}
 	if l.Count == 0 {
-		rh.Lanes = slices.DeleteFunc(rh.Lanes, func(l Lane) bool { return l.Number == number })
+		e.Lanes = slices.DeleteFunc(e.Lanes, func(l Lane) bool { return l.Number == number })
 	}
-	if len(rh.Lanes) == 0 {
-		rh.Retry = 0
+	if len(e.Lanes) == 0 {
+		e.Retry = 0
 	}
 }
 
@@ -98,11 +98,11 @@ func (s DuePlace) Key(user []byte) []byte { return DueKey(s.Endpoint, s.Lane, s.
 
 // DuePlaces appends the user's places in the due index: one while a retry is pending, else one for each lane that is
 // reached. An in-flight user keeps their places; Take skips them.
-func (h *PendingIndex) DuePlaces(list []DuePlace) []DuePlace {
-	if wait := h.barredUntil(); wait != 0 {
-		return h.barredPlaces(list, wait)
+func (x *PendingIndex) DuePlaces(list []DuePlace) []DuePlace {
+	if wait := x.barredUntil(); wait != 0 {
+		return x.barredPlaces(list, wait)
 	}
-	rh, urgent := h.Endpoint(domain.EndpointTransition), h.Urgent()
+	rh, urgent := x.Endpoint(domain.EndpointTransition), x.Urgent()
 	switch {
 	case len(rh.Lanes) == 0:
 	case rh.Retry != 0:
@@ -114,7 +114,7 @@ func (h *PendingIndex) DuePlaces(list []DuePlace) []DuePlace {
 			}
 		}
 	}
-	return h.cohortPlaces(list)
+	return x.cohortPlaces(list)
 }
 
 // placesAtOnce is how many places a user has on the transition endpoint for one job: the lane that has waited
@@ -124,18 +124,18 @@ const placesAtOnce = 3
 
 // reachedBy returns the place by which Take finds the changes of a lane of the transition endpoint. The bulk changes
 // of an urgent user leave among the live ones.
-func (rh *EndpointIndex) reachedBy(l Lane, urgent bool) DuePlace {
+func (e *EndpointIndex) reachedBy(l Lane, urgent bool) DuePlace {
 	at := func(l Lane) DuePlace {
 		if urgent {
 			l.Number = liveTwin(l.Number)
 		}
 		return DuePlace{domain.EndpointTransition, l.Number, l.Due}
 	}
-	if len(rh.Lanes) <= placesAtOnce {
+	if len(e.Lanes) <= placesAtOnce {
 		return at(l)
 	}
 	own, oldest, newer := at(l), l, 0
-	for _, other := range rh.Lanes {
+	for _, other := range e.Lanes {
 		switch {
 		case laneGroup(at(other).Lane) != laneGroup(own.Lane) || other == l:
 		case other.Due > l.Due || other.Due == l.Due && other.Number > l.Number:
@@ -151,8 +151,8 @@ func (rh *EndpointIndex) reachedBy(l Lane, urgent bool) DuePlace {
 }
 
 // Under lists the lanes whose changes are found by a place in the due index.
-func (h *PendingIndex) Under(at DuePlace) (numbers []uint32) {
-	rh, urgent := h.Endpoint(at.Endpoint), h.Urgent()
+func (x *PendingIndex) Under(at DuePlace) (numbers []uint32) {
+	rh, urgent := x.Endpoint(at.Endpoint), x.Urgent()
 	for _, l := range rh.Lanes {
 		switch {
 		case IsRetry(at.Lane), at.Lane == LaneBarred, at.Endpoint != domain.EndpointTransition && l.Number == at.Lane, at.Endpoint == domain.EndpointTransition && rh.reachedBy(l, urgent) == at:
@@ -163,9 +163,9 @@ func (h *PendingIndex) Under(at DuePlace) (numbers []uint32) {
 }
 
 // Urgent reports whether a live cohort change waits for the user's changes on the transition endpoint.
-func (h *PendingIndex) Urgent() bool {
-	for _, l := range h.Endpoint(domain.EndpointCohort).Lanes {
-		if !IsBulk(l.Number) && h.AwaitsProfileIn(l) {
+func (x *PendingIndex) Urgent() bool {
+	for _, l := range x.Endpoint(domain.EndpointCohort).Lanes {
+		if !IsBulk(l.Number) && x.AwaitsProfileIn(l) {
 			return true
 		}
 	}
@@ -174,32 +174,32 @@ func (h *PendingIndex) Urgent() bool {
 
 // retryLane returns the lane in which the user waits for a retry. A user with only bulk changes does not wait
 // among the live ones.
-func (rh *EndpointIndex) retryLane(urgent bool) uint32 {
-	if urgent || slices.ContainsFunc(rh.Lanes, func(l Lane) bool { return !IsBulk(l.Number) }) {
+func (e *EndpointIndex) retryLane(urgent bool) uint32 {
+	if urgent || slices.ContainsFunc(e.Lanes, func(l Lane) bool { return !IsBulk(l.Number) }) {
 		return LaneRetry
 	}
 	return LaneRetryBulk
 }
 
 // SetPending notes whether an attribute change of a field is pending.
-func (h *PendingIndex) SetPending(field uint32, on bool) {
+func (x *PendingIndex) SetPending(field uint32, on bool) {
 	number, bit := uint16(field/BlockSize), uint64(1)<<(field%BlockSize)
-	i, found := slices.BinarySearchFunc(h.Blocks, number, func(p pendingBlock, n uint16) int { return int(p.Number) - int(n) })
+	i, found := slices.BinarySearchFunc(x.Blocks, number, func(p pendingBlock, n uint16) int { return int(p.Number) - int(n) })
 	switch {
 	case on && found:
-		h.Blocks[i].Bits |= bit
+		x.Blocks[i].Bits |= bit
 	case on:
-		h.Blocks = slices.Insert(h.Blocks, i, pendingBlock{number, bit})
+		x.Blocks = slices.Insert(x.Blocks, i, pendingBlock{number, bit})
 	case found:
-		if h.Blocks[i].Bits &^= bit; h.Blocks[i].Bits == 0 {
-			h.Blocks = slices.Delete(h.Blocks, i, i+1)
+		if x.Blocks[i].Bits &^= bit; x.Blocks[i].Bits == 0 {
+			x.Blocks = slices.Delete(x.Blocks, i, i+1)
 		}
 	}
 }
 
 // PendingFields appends the fields with a pending attribute change, in order.
-func (h *PendingIndex) PendingFields(fields []uint32) []uint32 {
-	for _, p := range h.Blocks {
+func (x *PendingIndex) PendingFields(fields []uint32) []uint32 {
+	for _, p := range x.Blocks {
 		for set := p.Bits; set != 0; set &= set - 1 {
 			fields = append(fields, uint32(p.Number)*BlockSize+uint32(bits.TrailingZeros64(set)))
 		}
@@ -209,15 +209,15 @@ func (h *PendingIndex) PendingFields(fields []uint32) []uint32 {
 
 // Backlog returns what the user adds to the store's backlog. An attribute that was overtaken while in-flight counts
 // as an event until it is settled.
-func (h *PendingIndex) Backlog() (b domain.Backlog) {
+func (x *PendingIndex) Backlog() (b domain.Backlog) {
 	rows, waiting := uint64(0), uint64(0)
-	for _, p := range h.Blocks {
+	for _, p := range x.Blocks {
 		rows += uint64(bits.OnesCount64(p.Bits))
 	}
-	for _, l := range h.Endpoints[0].Lanes {
+	for _, l := range x.Endpoints[0].Lanes {
 		waiting += uint64(l.Count)
 	}
-	for _, l := range h.Endpoints[1].Lanes {
+	for _, l := range x.Endpoints[1].Lanes {
 		b.Members += uint64(l.Count)
 	}
 	attributes := rows - min(rows, b.Members)
@@ -227,53 +227,53 @@ func (h *PendingIndex) Backlog() (b domain.Backlog) {
 }
 
 // Empty reports whether the row is not needed.
-func (h *PendingIndex) Empty() bool {
-	waits := slices.ContainsFunc(h.Endpoints[:], func(rh EndpointIndex) bool { return len(rh.Lanes) > 0 })
-	return h.History == 0 && h.Journal == 0 && len(h.Blocks) == 0 && !waits
+func (x *PendingIndex) Empty() bool {
+	waits := slices.ContainsFunc(x.Endpoints[:], func(rh EndpointIndex) bool { return len(rh.Lanes) > 0 })
+	return x.History == 0 && x.Journal == 0 && len(x.Blocks) == 0 && !waits
 }
 
 // Encode appends the row's frame, sealed under its key, or nothing when it is empty.
-func (h *PendingIndex) Encode(buf, key []byte) []byte {
-	if h.Empty() {
+func (x *PendingIndex) Encode(buf, key []byte) []byte {
+	if x.Empty() {
 		return buf
 	}
 	start, version := len(buf), indexVersion
-	if h.barredUntil() != 0 {
+	if x.barredUntil() != 0 {
 		version = indexVersionDeletion
 	}
 	buf = append(buf, version)
-	buf = wire.AppendUint(buf, h.History)
-	buf = wire.AppendUint(buf, uint64(len(h.Blocks)))
-	for _, p := range h.Blocks {
+	buf = wire.AppendUint(buf, x.History)
+	buf = wire.AppendUint(buf, uint64(len(x.Blocks)))
+	for _, p := range x.Blocks {
 		buf = binary.BigEndian.AppendUint64(wire.AppendUint(buf, uint64(p.Number)), p.Bits)
 	}
-	for i := range h.Endpoints[:domain.EndpointCohort] {
-		buf = h.Endpoints[i].append(buf)
+	for i := range x.Endpoints[:domain.EndpointCohort] {
+		buf = x.Endpoints[i].append(buf)
 	}
-	buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(h.Accepted)), uint64(h.Deferred)), h.Journal)
+	buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(x.Accepted)), uint64(x.Deferred)), x.Journal)
 	if version == indexVersionDeletion {
-		buf = wire.AppendUint(h.Endpoint(domain.EndpointDelete).append(buf), uint64(h.Deleted))
+		buf = wire.AppendUint(x.Endpoint(domain.EndpointDelete).append(buf), uint64(x.Deleted))
 	}
 	return wire.SealKeyed(buf, start, key)
 }
 
-func (rh *EndpointIndex) append(buf []byte) []byte {
-	buf = wire.AppendUint(buf, uint64(rh.Retry))
-	buf = wire.AppendUint(buf, uint64(len(rh.Lanes)))
-	for _, l := range rh.Lanes {
+func (e *EndpointIndex) append(buf []byte) []byte {
+	buf = wire.AppendUint(buf, uint64(e.Retry))
+	buf = wire.AppendUint(buf, uint64(len(e.Lanes)))
+	for _, l := range e.Lanes {
 		buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(l.Number)), uint64(l.Due)), uint64(l.Count))
 	}
 	return buf
 }
 
-func (rh *EndpointIndex) read(r *wire.Reader) {
-	rh.Retry = uint32(r.Uint())
+func (e *EndpointIndex) read(r *wire.Reader) {
+	e.Retry = uint32(r.Uint())
 	n := r.Uint()
-	if n > uint64(cap(rh.Lanes)) {
-		rh.Lanes = make([]Lane, 0, min(n, LanesOfUser+1))
+	if n > uint64(cap(e.Lanes)) {
+		e.Lanes = make([]Lane, 0, min(n, LanesOfUser+1))
 	}
 	for ; n > 0 && r.OK(); n-- {
-		rh.Lanes = append(rh.Lanes, Lane{uint32(r.Uint()), uint32(r.Uint()), uint32(r.Uint())})
+		e.Lanes = append(e.Lanes, Lane{uint32(r.Uint()), uint32(r.Uint()), uint32(r.Uint())})
 	}
 }
 
@@ -287,7 +287,7 @@ func DecodeIndex(key, frame []byte) (*PendingIndex, error) {
 }
 
 // decode reads a row into an empty index. After an error its content is undefined.
-func (h *PendingIndex) decode(key, frame []byte) error {
+func (x *PendingIndex) decode(key, frame []byte) error {
 	version := indexVersionDeletion
 	if len(frame) > 0 && frame[0] < version {
 		version = frame[0]
@@ -296,27 +296,27 @@ func (h *PendingIndex) decode(key, frame []byte) error {
 	if err != nil {
 		return err
 	}
-	h.History = r.Uint()
+	x.History = r.Uint()
 	n := r.Uint()
 	for i := uint64(0); i < n && r.OK(); i++ {
 		number, next := r.Uint(), r.Uint64()
-		if !r.OK() || number > math.MaxUint16 || len(h.Blocks) > 0 && uint16(number) <= h.Blocks[len(h.Blocks)-1].Number {
+		if !r.OK() || number > math.MaxUint16 || len(x.Blocks) > 0 && uint16(number) <= x.Blocks[len(x.Blocks)-1].Number {
 			return wire.ErrDamaged
 		}
-		h.Blocks = append(h.Blocks, pendingBlock{uint16(number), next})
+		x.Blocks = append(x.Blocks, pendingBlock{uint16(number), next})
 	}
-	for i := range h.Endpoints[:domain.EndpointCohort] {
-		h.Endpoints[i].read(&r)
+	for i := range x.Endpoints[:domain.EndpointCohort] {
+		x.Endpoints[i].read(&r)
 	}
 	if version > 1 {
-		h.Accepted, h.Deferred = uint32(r.Uint()), uint32(r.Uint())
+		x.Accepted, x.Deferred = uint32(r.Uint()), uint32(r.Uint())
 	}
 	if version > 2 {
-		h.Journal = r.Uint()
+		x.Journal = r.Uint()
 	}
 	if version == indexVersionDeletion {
-		h.Endpoint(domain.EndpointDelete).read(&r)
-		h.Deleted = uint32(r.Uint())
+		x.Endpoint(domain.EndpointDelete).read(&r)
+		x.Deleted = uint32(r.Uint())
 	}
 	return r.Done()
 }
@@ -328,8 +328,8 @@ const ProfileDelay = 60
 // AwaitsProfileIn reports whether a change on the other endpoint is older than the cohort changes of a lane. Until
 // it was accepted, MoEngage may have no profile of the user. Receipts are compared in whole seconds, so the changes
 // of one event count as older.
-func (h *PendingIndex) AwaitsProfileIn(l Lane) bool {
-	for _, other := range h.Endpoint(domain.EndpointTransition).Lanes {
+func (x *PendingIndex) AwaitsProfileIn(l Lane) bool {
+	for _, other := range x.Endpoint(domain.EndpointTransition).Lanes {
 		if other.Due <= l.Due {
 			return true
 		}
@@ -338,39 +338,39 @@ func (h *PendingIndex) AwaitsProfileIn(l Lane) bool {
 }
 
 // AwaitsProfile reports whether any cohort change waits for the other endpoint.
-func (h *PendingIndex) AwaitsProfile() bool {
-	return slices.ContainsFunc(h.Endpoint(domain.EndpointCohort).Lanes, h.AwaitsProfileIn)
+func (x *PendingIndex) AwaitsProfile() bool {
+	return slices.ContainsFunc(x.Endpoint(domain.EndpointCohort).Lanes, x.AwaitsProfileIn)
 }
 
 // ProfileCreated notes that MoEngage accepted an attribute or an event of the user at a unix second. If cohort
 // changes waited for it, they are deferred until the profile exists.
-func (h *PendingIndex) ProfileCreated(at uint32, waiting bool) {
-	h.Accepted = at
+func (x *PendingIndex) ProfileCreated(at uint32, waiting bool) {
+	x.Accepted = at
 	if waiting {
-		h.Deferred = max(h.Deferred, at+ProfileDelay)
+		x.Deferred = max(x.Deferred, at+ProfileDelay)
 	}
 }
 
 // Defer has cohort changes that were received at due wait until the profile exists.
-func (h *PendingIndex) Defer(due uint32) {
-	if known := h.Accepted + ProfileDelay; h.Accepted != 0 && known > due {
-		h.Deferred = max(h.Deferred, known)
+func (x *PendingIndex) Defer(due uint32) {
+	if known := x.Accepted + ProfileDelay; x.Accepted != 0 && known > due {
+		x.Deferred = max(x.Deferred, known)
 	}
 }
 
 // cohortPlaces appends the user's places in the due index of the cohort endpoint: one in the lane of retries while
 // there is a moment to wait for, else one for each lane.
-func (h *PendingIndex) cohortPlaces(list []DuePlace) []DuePlace {
-	rh := h.Endpoint(domain.EndpointCohort)
+func (x *PendingIndex) cohortPlaces(list []DuePlace) []DuePlace {
+	rh := x.Endpoint(domain.EndpointCohort)
 	if len(rh.Lanes) == 0 {
 		return list
 	}
-	if wait := max(rh.Retry, h.Deferred); wait != 0 {
+	if wait := max(rh.Retry, x.Deferred); wait != 0 {
 		return append(list, DuePlace{domain.EndpointCohort, rh.retryLane(false), wait})
 	}
 	for _, l := range rh.Lanes {
 		due := l.Due
-		if h.AwaitsProfileIn(l) {
+		if x.AwaitsProfileIn(l) {
 			due = NotYet
 		}
 		list = append(list, DuePlace{domain.EndpointCohort, l.Number, due})
@@ -380,22 +380,22 @@ func (h *PendingIndex) cohortPlaces(list []DuePlace) []DuePlace {
 
 // barredUntil returns the unix second until which nothing of the user leaves but a delete: NotYet while one is pending,
 // 0 for nearly every user.
-func (h *PendingIndex) barredUntil() uint32 {
-	if len(h.Endpoint(domain.EndpointDelete).Lanes) > 0 {
+func (x *PendingIndex) barredUntil() uint32 {
+	if len(x.Endpoint(domain.EndpointDelete).Lanes) > 0 {
 		return NotYet
 	}
-	return h.Deleted
+	return x.Deleted
 }
 
 // barredPlaces appends the places in the due index of a user whom MoEngage is to delete, or may delete still. The delete
 // has a place of its own; everything else waits for its end.
-func (h *PendingIndex) barredPlaces(list []DuePlace, until uint32) []DuePlace {
+func (x *PendingIndex) barredPlaces(list []DuePlace, until uint32) []DuePlace {
 	for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-		if len(h.Endpoint(endpoint).Lanes) > 0 {
+		if len(x.Endpoint(endpoint).Lanes) > 0 {
 			list = append(list, DuePlace{endpoint, LaneBarred, until})
 		}
 	}
-	rh := h.Endpoint(domain.EndpointDelete)
+	rh := x.Endpoint(domain.EndpointDelete)
 	switch {
 	case len(rh.Lanes) > 0 && rh.Retry != 0:
 		list = append(list, DuePlace{domain.EndpointDelete, LaneRetry, rh.Retry})

@@ -313,15 +313,15 @@ func TestWhichAssertionIsSent(t *testing.T) {
 		{domain.SendAttribute, all, [2]*domain.Assertion{track, nil}}, {domain.SendEvent, all, [2]*domain.Assertion{nil, track}}, {domain.SendNone, all, [2]*domain.Assertion{}},
 	} {
 		p := domain.Policy{Send: tc.send}
-		if got := [2]*domain.Assertion{tc.e.Spoken(&p, domain.SendAttribute, KeptIdentify), tc.e.Spoken(&p, domain.SendEvent, KeptTrack)}; got != tc.want {
+		if got := [2]*domain.Assertion{tc.e.AssertionFor(&p, domain.SendAttribute, KeptIdentify), tc.e.AssertionFor(&p, domain.SendEvent, KeptTrack)}; got != tc.want {
 			t.Errorf("sent as %d: %v", tc.send, got)
 		}
 	}
 	p := domain.Policy{}
-	if !all.Unheard(identify, &p) || all.Unheard(track, &p) {
+	if !all.IsUnknownExit(identify, &p) || all.IsUnknownExit(track, &p) {
 		t.Error("an exit of one whom MoEngage never knew is heard")
 	}
-	if p.UnknownExit = true; all.Unheard(identify, &p) {
+	if p.UnknownExit = true; all.IsUnknownExit(identify, &p) {
 		t.Error("a policy that sends unknown exits keeps one")
 	}
 	if tr, v := all.Membership(); tr != domain.TransitionEnter || string(v) != "true" {

@@ -248,8 +248,8 @@ func (r *Registry) TargetFields(f *Field) []*Field {
 	return list
 }
 
-// Speaker returns the computation whose target f is, and f itself if it is none.
-func (r *Registry) Speaker(f *Field) *Field {
+// ComputationOf returns the computation whose target f is, and f itself if it is none.
+func (r *Registry) ComputationOf(f *Field) *Field {
 	if f.Kind() == domain.KindAttribute {
 		return f
 	}
@@ -331,10 +331,10 @@ func (r *Registry) Conflicted(f *Field, p *domain.Policy, rules *domain.Rules) b
 	return r.Rival(f, p, rules) != nil
 }
 
-// Spoken reports whether a computation, or a column of one, has the same name as a trait and is sent under it. It
+// CoversTrait reports whether a computation, or a column of one, has the same name as a trait and is sent under it. It
 // describes the trait better than a forwarded trait does. A name that the trait would only be renamed to is a
 // conflict.
-func (r *Registry) Spoken(name string) bool {
+func (r *Registry) CoversTrait(name string) bool {
 	owner := r.owners[claim{domain.KindAttribute, domain.AttributeName(name)}]
 	return owner != nil && !owner.forwarded() && cmp.Or(owner.SQLColumn(), owner.Key) == name
 }

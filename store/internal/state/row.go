@@ -320,7 +320,7 @@ func appendAssertion(buf []byte, s *domain.Assertion) []byte {
 }
 
 // A computation that sends as received keeps the assertions of identify and of track apart. All others keep one,
-// whichever call brings it. The values are indexes of Entry.Kept, and bits of Field.Heard.
+// whichever call brings it. The values are indexes of Entry.Kept, and bits of Field.Flags.
 const (
 	KeptOne      = 0
 	KeptIdentify = 1
@@ -394,22 +394,22 @@ func (e *Entry) SettledOut() bool {
 	return !e.Moving() && (e.LastSent.Kind == NeverSent || e.LastSent.Is(domain.JSONFalse))
 }
 
-// Spoken returns the assertion that one way of sending follows, nil when there is none: that of its own method, or
+// AssertionFor returns the assertion that a way of sending follows, nil when there is none: that of its own method, or
 // one of the two that are kept apart.
-func (e *Entry) Spoken(p *domain.Policy, channel domain.SendMethods, sort int) *domain.Assertion {
+func (e *Entry) AssertionFor(p *domain.Policy, method domain.SendMethods, sort int) *domain.Assertion {
 	switch {
 	case p.Send.Has(domain.SendAsReceived) && sort == KeptIdentify:
 		return e.Known(sort)
 	case p.Send.Has(domain.SendAsReceived):
 		return e.Kept[sort]
-	case p.Send.Has(channel):
+	case p.Send.Has(method):
 		return e.Newest()
 	}
 	return nil
 }
 
-// Unheard reports whether s is an exit from an audience in which MoEngage never knew the user.
-func (e *Entry) Unheard(s *domain.Assertion, p *domain.Policy) bool {
+// IsUnknownExit reports whether s is an exit from an audience in which MoEngage never knew the user.
+func (e *Entry) IsUnknownExit(s *domain.Assertion, p *domain.Policy) bool {
 	return !s.IsIn() && e.LastSent.Kind == NeverSent && !p.UnknownExit
 }
 
@@ -428,7 +428,7 @@ func (e *Entry) Expected(p *domain.Policy) (value []byte, known bool) {
 	if e.LastSent.Kind == NeverSent || e.Withheld && e.LastSent.Kind == UncertainlySent {
 		return nil, false
 	}
-	if s := e.Said(p); s != nil {
+	if s := e.AttributeAssertion(p); s != nil {
 		value = s.Value
 		if bytes.Equal(value, domain.JSONNull) && p.OnNull == domain.NullEmpty {
 			value = domain.JSONEmpty
@@ -440,8 +440,8 @@ func (e *Entry) Expected(p *domain.Policy) (value []byte, known bool) {
 	return e.LastSent.Value, e.LastSent.Kind == valueSent
 }
 
-// Said returns the assertion that is sent as the attribute, nil when there is none.
-func (e *Entry) Said(p *domain.Policy) *domain.Assertion {
+// AttributeAssertion returns the assertion that is sent as the attribute, nil when there is none.
+func (e *Entry) AttributeAssertion(p *domain.Policy) *domain.Assertion {
 	if p.Send.Has(domain.SendAttribute) {
 		return e.Newest()
 	}

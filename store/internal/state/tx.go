@@ -65,9 +65,9 @@ type outcomes struct {
 
 // Applying is about the record that is being applied.
 type Applying struct {
-	Now       time.Time // its receipt
-	Bulk      bool      // not an event: its changes leave after the live ones
-	Outsiders int64     // records other than events applied in this transaction
+	Now    time.Time // its receipt
+	Bulk   bool      // not an event: its changes leave after the live ones
+	Others int64     // records other than events applied in this transaction
 }
 
 // NewTx returns a transaction that decides on st, and reads and writes kv. If kv is read-only it decides all the

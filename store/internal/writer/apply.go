@@ -40,8 +40,8 @@ func (w *Writer) applyNext(tx *state.Tx) error {
 			}
 		}
 	})
-	_, heard := w.refused.List()
-	defer func() { w.refused.Hear(heard) }()
+	_, received := w.refused.List()
+	defer func() { w.refused.NoteReceived(received) }()
 	var d record.Decoder
 	for i, r := range records {
 		state.Yield(i)
@@ -60,11 +60,11 @@ func (w *Writer) applyNext(tx *state.Tx) error {
 		}
 		apply.Record(tx, rec, r.Frame)
 		if rec.Event != nil {
-			heard.Note(rec.Event)
+			received.Note(rec.Event)
 		}
 		w.apply.reached = tx.Now
-		if rec.Outsider() {
-			tx.Outsiders++
+		if rec.IsOther() {
+			tx.Others++
 		}
 	}
 	return tx.Err

@@ -195,7 +195,7 @@ type written struct {
 	parkedAll uint64
 	woke      [domain.Endpoints]bool
 	aside     bool
-	outsiders int64
+	others    int64
 }
 
 func (w *Writer) transact(apply bool, commands []*Command) error {
@@ -213,7 +213,7 @@ func (w *Writer) transact(apply bool, commands []*Command) error {
 		return err
 	}
 	crashpoint.Reach(crashpoint.StateCommitted)
-	w.inbox.OthersApplied(done.outsiders)
+	w.inbox.OthersApplied(done.others)
 	if done.aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		w.damage.NoteRow(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
@@ -257,7 +257,7 @@ func (w *Writer) fill(kv engine.Tx, apply bool, commands []*Command, done *writt
 			c.After(tx)
 		}
 	}
-	done.woke, done.parked, done.aside, done.outsiders = tx.Woke, tx.Parkings, tx.Aside, tx.Outsiders
+	done.woke, done.parked, done.aside, done.others = tx.Woke, tx.Parkings, tx.Aside, tx.Others
 	done.parkedAll = tx.ParkedAll
 	crashpoint.Reach(crashpoint.StateWritten)
 	return tx.Err

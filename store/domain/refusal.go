@@ -48,22 +48,22 @@ func (r *Refusal) Sentence() string {
 	return text
 }
 
-// Heard is when the newest event applied was received, of each route; zero before the first.
-type Heard struct{ Webhook, Tracking time.Time }
+// LastReceived is when the newest event applied was received, of each route; zero before the first.
+type LastReceived struct{ Webhook, Tracking time.Time }
 
 // Last is the later of both.
-func (h Heard) Last() time.Time {
-	if h.Tracking.After(h.Webhook) {
-		return h.Tracking
+func (r LastReceived) Last() time.Time {
+	if r.Tracking.After(r.Webhook) {
+		return r.Tracking
 	}
-	return h.Webhook
+	return r.Webhook
 }
 
 // Note takes the receipt of an event into account.
-func (h *Heard) Note(e *Event) {
-	at := &h.Webhook
+func (r *LastReceived) Note(e *Event) {
+	at := &r.Webhook
 	if e.Tracking {
-		at = &h.Tracking
+		at = &r.Tracking
 	}
 	if e.Received.After(*at) {
 		*at = e.Received
