@@ -13,6 +13,7 @@ import (
 	"personasync/agent/verify"
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // jobs returns every job of c for the running agent.
@@ -47,8 +48,8 @@ func jobsOf(c *config.Config, s *sending.Senders, k *backup.Keeper, v *verify.Ve
 // nextFlush is the earliest planned run of a schedule by which changes leave; zero without one.
 func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	for _, p := range plan {
-		if p.Job != verify.Job && p.Job != condition.BackupJob && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
-			next = p.Next
+		if p.Job != verify.Job && p.Job != condition.BackupJob {
+			next = domain.Sooner(next, p.Next)
 		}
 	}
 	return next

@@ -64,7 +64,7 @@ func (s *upkeep) compact(ctx context.Context, progress func(done, total int64)) 
 	}
 	defer end()
 	if s.db == nil {
-		return CompactReport{}, ErrNotFiles
+		return CompactReport{}, errNotFiles
 	}
 	return s.compactNow(ctx, progress)
 }

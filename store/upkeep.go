@@ -47,8 +47,8 @@ type upkeep struct {
 // ErrUnderway says that the store is being compacted, backed up or checked already.
 var ErrUnderway = errors.New("a compaction, a backup or a check is under way already: try again when it is done")
 
-// ErrNotFiles says that a work on files is asked for where PostgreSQL keeps the data.
-var ErrNotFiles = errors.New("the data is in PostgreSQL and not in files")
+// errNotFiles says that a work on files is asked for where PostgreSQL keeps the data.
+var errNotFiles = errors.New("the data is in PostgreSQL and not in files")
 
 // begin takes busy, if it is free and the store is open. end releases it, and ends the context that is returned, which
 // ends with the store.
@@ -89,7 +89,7 @@ func (u *upkeep) backup(ctx context.Context, w io.Writer, progress func(done, to
 	u.pinned.Store(true)
 	defer u.pinned.Store(false)
 	if u.db == nil {
-		return r, ErrNotFiles
+		return r, errNotFiles
 	}
 	halt, grew := u.longRead()
 	r, err = snapshot.Backup(ctx, u.r, u.db, u.inbox, w, progress, halt)

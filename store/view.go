@@ -228,7 +228,7 @@ func (v *View) Salvages() (list []repair.Salvage, err error) {
 // Backup writes a backup of the files of a stopped agent.
 func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (snapshot.BackupReport, error) {
 	if v.db == nil {
-		return snapshot.BackupReport{}, ErrNotFiles
+		return snapshot.BackupReport{}, errNotFiles
 	}
 	return snapshot.Backup(ctx, v.r, v.db, v.inbox, w, progress, nil)
 }

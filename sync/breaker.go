@@ -3,6 +3,8 @@ package syncer
 import (
 	"math/rand/v2"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // Health is the sender's view of MoEngage.
@@ -91,13 +93,13 @@ func (r *breaker) retry(c Config, a answer, started, now time.Time) stateChange 
 	r.failed = now
 	resume := now.Add(backoff(c.MinBackoff, min(c.MaxBackoff, maxPause), r.failures))
 	if latestStart := started.Add(maxPause); resume.After(latestStart) {
-		resume = latest(latestStart, now.Add(time.Millisecond)) // the timeout is part of the pause
+		resume = domain.Later(latestStart, now.Add(time.Millisecond)) // the timeout is part of the pause
 	}
 	if a.pause > 0 {
 		// MoEngage's own value takes precedence. It gets a little jitter, because other clients got the same.
 		resume = now.Add(a.pause + rand.N(c.MinBackoff))
 	}
-	r.resume = latest(r.resume, resume)
+	r.resume = domain.Later(r.resume, resume)
 	r.health.NextProbe = r.resume
 	return change
 }
@@ -168,19 +170,4 @@ func longestBackoff(least, most time.Duration, failures int) time.Duration {
 // retry together.
 func backoff(least, most time.Duration, failures int) time.Duration {
 	return rand.N(longestBackoff(least, most, failures)) + time.Millisecond
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// earliest ignores zero times, which mean never.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

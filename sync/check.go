@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// MaxIDBytes is the longest customer id that is sent. MoEngage documents no limit for ids. It cuts values at
+// maxIDBytes is the longest customer id that is sent. MoEngage documents no limit for ids. It cuts values at
 // 512 characters, and a cut id is another user.
-const MaxIDBytes = 512
+const maxIDBytes = 512
 
 // blockedIDs are the customer ids that MoEngage refuses, from its page "Data overview" and the FAQ below it.
 // Whether it ignores case is not documented. An id that differs only in case is as likely a mistake, so it is
@@ -28,7 +28,7 @@ var blockedIDs = map[string]bool{
 // the reason code under which the event is parked (IdentifyUser in package domain).
 func CheckID(id string) (fault string) {
 	switch {
-	case len(id) > MaxIDBytes:
+	case len(id) > maxIDBytes:
 		return "id_too_long"
 	case !utf8.ValidString(id):
 		return "id_invalid_utf8"

@@ -232,13 +232,13 @@ func (s *shelf) next() domain.Next {
 		switch {
 		case p.flying || p.empty():
 		case !p.retry.IsZero():
-			n.Retry = earliest(n.Retry, p.retry)
+			n.Retry = domain.Sooner(n.Retry, p.retry)
 			if n.RetryJobs == nil {
 				n.RetryJobs = map[string]time.Time{}
 			}
-			n.RetryJobs[p.job] = earliest(n.RetryJobs[p.job], p.received)
+			n.RetryJobs[p.job] = domain.Sooner(n.RetryJobs[p.job], p.received)
 		default:
-			n.Jobs[p.job] = earliest(n.Jobs[p.job], p.received)
+			n.Jobs[p.job] = domain.Sooner(n.Jobs[p.job], p.received)
 		}
 		if retrying == s.retrying && len(n.Jobs) == len(s.jobs) {
 			break // the following ones were received later
@@ -328,7 +328,7 @@ func (s *shelf) close(p *person, half string, r domain.Result, remove func(), ch
 		} else {
 			s.tally.uncertain++
 		}
-		s.setRetry(p, latest(p.retry, r.RetryAt))
+		s.setRetry(p, domain.Later(p.retry, r.RetryAt))
 		for i := range changes {
 			changes[i].Attempts++
 			if r.Alone {

@@ -80,12 +80,12 @@ func (rs *releases) ask() (released func(job string) time.Time, returns uint64) 
 	byJob := make(map[string]time.Time, len(rs.open))
 	for _, r := range rs.open {
 		if r.allJobs {
-			all = latest(all, r.upTo)
+			all = domain.Later(all, r.upTo)
 		} else {
-			byJob[r.job] = latest(byJob[r.job], latest(r.upTo, r.alsoUpTo))
+			byJob[r.job] = domain.Later(byJob[r.job], domain.Later(r.upTo, r.alsoUpTo))
 		}
 	}
-	return func(job string) time.Time { return latest(all, byJob[job]) }, rs.returns
+	return func(job string) time.Time { return domain.Later(all, byJob[job]) }, rs.returns
 }
 
 // answered takes the outbox's answer into account: the changes that are still pending after all due ones were

@@ -152,7 +152,7 @@ func (d *dispatcher) permitted(now time.Time) (p sendParams, at time.Time, ok bo
 	case !ok && at.IsZero():
 		return p, at, false
 	case d.askAt.After(now) || !ok:
-		return p, latest(at, d.askAt), false
+		return p, domain.Later(at, d.askAt), false
 	}
 	return p, at, true
 }
@@ -235,7 +235,7 @@ func (d *dispatcher) take(p sendParams, reserved ratelimit.Amount, now time.Time
 func (c Config) due(released func(job string) time.Time, now time.Time) func(job string) time.Time {
 	return func(job string) time.Time {
 		if c.Realtime(job) {
-			return latest(released(job), now.Add(-c.MaxDelay))
+			return domain.Later(released(job), now.Add(-c.MaxDelay))
 		}
 		return released(job)
 	}
@@ -275,7 +275,7 @@ func (d *dispatcher) rest(p sendParams, t taken, now, again time.Time) time.Time
 	at := t.next.Retry
 	for job, received := range t.next.Jobs {
 		if p.cfg.Realtime(job) {
-			at = earliest(at, received.Add(p.cfg.MaxDelay))
+			at = domain.Sooner(at, received.Add(p.cfg.MaxDelay))
 		}
 	}
 	if !at.IsZero() && !at.After(now) {
@@ -283,7 +283,7 @@ func (d *dispatcher) rest(p sendParams, t taken, now, again time.Time) time.Time
 		// unknown here. Asking at once would be a busy loop.
 		at = now.Add(time.Second)
 	}
-	return soonest(now, earliest(at, again))
+	return soonest(now, domain.Sooner(at, again))
 }
 
 // onlySkipped is called when only excluded users are due, if any. It returns when to look again.
@@ -294,7 +294,7 @@ func (d *dispatcher) onlySkipped(p sendParams, now time.Time) time.Time {
 		return now
 	case d.becameDue:
 		d.becameDue = false // recent changes may wait to be batched; times are whole seconds
-		return earliest(d.diagnosis.probeAt(), now.Add(p.cfg.MaxDelay+time.Second))
+		return domain.Sooner(d.diagnosis.probeAt(), now.Add(p.cfg.MaxDelay+time.Second))
 	}
 	return d.diagnosis.probeAt()
 }
@@ -305,7 +305,7 @@ func soonest(now, at time.Time) time.Time {
 	if at.IsZero() || at.After(last) {
 		return last
 	}
-	return latest(at, now.Add(time.Millisecond))
+	return domain.Later(at, now.Add(time.Millisecond))
 }
 
 // outboxFailed backs off after a failure of the outbox. A closed outbox is a permanent error.

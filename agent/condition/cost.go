@@ -52,8 +52,8 @@ var costs = map[string]cost{
 	"log_dropped":        {"Lines of the log. No event and no change.", "It ends an hour after the last lost line."},
 }
 
-// Costed adds to a condition the sentences on its cost that it has not.
-func (c *Condition) Costed() Condition {
+// costed adds to a condition the sentences on its cost that it has not.
+func (c *Condition) costed() Condition {
 	whole := *c
 	whole.Lost, whole.Itself = cmp.Or(c.Lost, costs[c.Name].lost), cmp.Or(c.Itself, costs[c.Name].itself)
 	return whole

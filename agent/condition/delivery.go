@@ -70,9 +70,7 @@ func (f *Facts) paused() *Condition {
 	var parts, commands []string
 	for i := range list {
 		p := &list[i]
-		if p.Since.Before(since) {
-			since = p.Since
-		}
+		since = domain.Sooner(since, p.Since)
 		if !p.Until.IsZero() && (next.IsZero() || p.Until.Before(next)) {
 			itself, next = "A pause ends, and its changes leave.", p.Until
 		}
@@ -110,8 +108,8 @@ func (f *Facts) lag() *Condition {
 		if schedule, waits := f.Process.Schedules[job]; waits {
 			due = schedule.Next(at)
 		}
-		if f.Now.Sub(due) > slow && (oldest.IsZero() || at.Before(oldest)) {
-			oldest = at
+		if f.Now.Sub(due) > slow {
+			oldest = domain.Sooner(oldest, at)
 		}
 	}
 	if oldest.IsZero() || !f.running() || f.Status.Pause != nil {
@@ -136,8 +134,8 @@ func (f *Facts) OldestDue() *time.Time {
 		if schedule, waits := f.Process.Schedules[job]; waits {
 			at = schedule.Next(at)
 		}
-		if !at.After(f.Now) && (oldest.IsZero() || at.Before(oldest)) {
-			oldest = at
+		if !at.After(f.Now) {
+			oldest = domain.Sooner(oldest, at)
 		}
 	}
 	if oldest.IsZero() {

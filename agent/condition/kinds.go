@@ -71,7 +71,7 @@ func (f *Facts) Judge() []Condition {
 		}
 		if c := k.judge(f); c != nil {
 			c.Name, c.Commands = k.Name, Whole(f.Process.Runner.commands(c.Commands))
-			list = append(list, c.Costed())
+			list = append(list, c.costed())
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Condition) int { return cmp.Compare(Weight(b.Severity), Weight(a.Severity)) })

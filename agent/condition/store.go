@@ -202,5 +202,5 @@ func UnreadableStore(why error, shared bool) Condition {
 		c.Commands = []string{"personasync doctor"}
 		c.Lost, c.Itself = segmentRepeats, "The agent goes on by itself once PostgreSQL answers."
 	}
-	return c.Costed()
+	return c.costed()
 }

@@ -33,7 +33,7 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 		}
 		c.origins[f.Key] = running.origins[f.Key]
 	}
-	return kept, c.Validate()
+	return kept, c.validate()
 }
 
 // MovesWorkspace returns an error if c would have a running agent send to another workspace. A start asks the store whether it may,
@@ -74,7 +74,7 @@ func (c *Config) ListenAt(address string) error {
 		c.origins = map[string]origin{}
 	}
 	c.origins[keyIngestListen] = origin{kind: fromSystemd}
-	return c.Validate()
+	return c.validate()
 }
 
 // fixed reports whether only a restart can change the field: what keeps the data, locks, listeners, and whether the listener uses
@@ -89,9 +89,9 @@ func fixed(f field.Field, sameScheme bool) bool {
 	return f.Key == "moengage.replaces_workspace_id" || strings.HasPrefix(f.Key, "store.")
 }
 
-// Validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It
+// validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It
 // does not check single values. The error is a *Faults.
-func (c *Config) Validate() error {
+func (c *Config) validate() error {
 	r := newReport(c)
 	checkStore(&r)
 	checkIngest(&r)

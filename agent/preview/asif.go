@@ -95,11 +95,7 @@ func before(e *domain.Event, flag domain.Flag, at time.Time, p *domain.Policy) *
 // first is the earliest time of events and of their receipts.
 func first(events []*domain.Event) (at time.Time) {
 	for _, e := range events {
-		for _, t := range []time.Time{e.Time, e.Received} {
-			if at.IsZero() || t.Before(at) {
-				at = t
-			}
-		}
+		at = domain.Sooner(at, domain.Sooner(e.Time, e.Received))
 	}
 	return at
 }

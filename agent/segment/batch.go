@@ -10,8 +10,8 @@ import (
 
 // Limits on one Tracking API batch.
 const (
-	// MaxBatch is the most events that Segment's Tracking API accepts in one batch.
-	MaxBatch = 2500
+	// maxBatch is the most events that Segment's Tracking API accepts in one batch.
+	maxBatch = 2500
 
 	// maxMerged limits a batch's events in bytes once the shared members are merged in. 2,500 events with an
 	// SDK's context of 1 KB make 2.5 MB. Half a megabyte shared by 2,500 tiny events would make a gigabyte.
@@ -24,7 +24,7 @@ const (
 
 // Errors of ParseBatch. It also returns *NotJSON and ErrTooMany.
 var (
-	ErrNoBatch  = errors.New("the body is not an object with a batch array")
+	errNoBatch  = errors.New("the body is not an object with a batch array")
 	ErrTooLarge = errors.New("the batch shares too large a context among too many events")
 )
 
@@ -54,10 +54,10 @@ func ParseBatch(body []byte) (*Batch, error) {
 	}
 	e := readEnvelope(body)
 	if e.batch.Len == 0 || body[e.batch.Off] != '[' {
-		return nil, ErrNoBatch
+		return nil, errNoBatch
 	}
 	s = scanner{b: body, i: int(e.batch.Off)}
-	spans, err := s.elements(MaxBatch)
+	spans, err := s.elements(maxBatch)
 	if err != nil {
 		return nil, err
 	}

@@ -67,14 +67,14 @@ func TestPersonasMayBeShared(t *testing.T) {
 
 func TestParseBatchRefuses(t *testing.T) {
 	item := `{"type":"track"}`
-	many := strings.Repeat(item+",", MaxBatch) + item
+	many := strings.Repeat(item+",", maxBatch) + item
 	context := func(n int) string { return `"context":{"a":"` + strings.Repeat("x", n) + `"}` }
 	var bad *NotJSON
 	if _, err := ParseBatch([]byte(`{"batch":[}`)); !errors.As(err, &bad) {
 		t.Error(err)
 	}
 	for _, body := range []string{`{}`, `[]`, `7`, `{"batch":{}}`, `{"batch":null}`} {
-		if _, err := ParseBatch([]byte(body)); !errors.Is(err, ErrNoBatch) {
+		if _, err := ParseBatch([]byte(body)); !errors.Is(err, errNoBatch) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}

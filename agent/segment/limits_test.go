@@ -15,7 +15,7 @@ import (
 func TestLimitsOfEveryRequest(t *testing.T) {
 	for name, c := range map[string]struct{ got, want int }{
 		"an event, in bytes":         {MaxEventBytes, 32768},
-		"events of a batch":          {MaxBatch, 2500},
+		"events of a batch":          {maxBatch, 2500},
 		"events of a webhook's body": {MaxArray, 20000},
 	} {
 		if c.got != c.want {
@@ -23,7 +23,7 @@ func TestLimitsOfEveryRequest(t *testing.T) {
 		}
 	}
 	item := `{"type":"track"}`
-	if b, err := ParseBatch([]byte(`{"batch":[` + strings.Repeat(item+",", MaxBatch-1) + item + `]}`)); err != nil || len(b.Items) != MaxBatch {
+	if b, err := ParseBatch([]byte(`{"batch":[` + strings.Repeat(item+",", maxBatch-1) + item + `]}`)); err != nil || len(b.Items) != maxBatch {
 		t.Errorf("a full batch: %v", err)
 	}
 }

@@ -145,7 +145,7 @@ func TestThePayloadsOfSDKsAreRead(t *testing.T) {
 		t.Run(f.File, func(t *testing.T) {
 			body := payload(t, f.File)
 			b, err := ParseBatch(body)
-			if err == ErrNoBatch {
+			if err == errNoBatch {
 				key, err := WriteKey(body)
 				if err != nil {
 					t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 // Said separates our explanation from the words of the other side in a sentence.
 const Said = " It said: "
 
-// CauseLength bounds a cause, in characters.
-const CauseLength = 120
+// causeLength bounds a cause, in characters.
+const causeLength = 120
 
 // Cause says why a change is parked, in a form that is equal for changes parked for the same reason: the reason code,
 // and MoEngage's words without the user, addresses and numbers.
@@ -29,7 +29,7 @@ func (c *Change) Cause() string {
 		b.WriteByte(' ')
 		b.WriteString(normalWord(word))
 	}
-	return shortened(strings.TrimRight(b.String(), " .:"), CauseLength)
+	return shortened(strings.TrimRight(b.String(), " .:"), causeLength)
 }
 
 // normalWord replaces what differs from one change to the next.

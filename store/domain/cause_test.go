@@ -21,7 +21,7 @@ func TestCausesAreTheSameWhereOnlyTheUserDiffers(t *testing.T) {
 		}
 	}
 	long := Change{Reason: "r", Sentence: Said + strings.Repeat("wörter ", 200)}
-	if got := []rune(long.Cause()); len(got) > CauseLength {
+	if got := []rune(long.Cause()); len(got) > causeLength {
 		t.Errorf("a cause of %d characters", len(got))
 	}
 }

@@ -63,12 +63,7 @@ const (
 
 var kindNames = [...]string{"", "attribute", "event", "cohort", "list", "received", "delete"}
 
-func (k Kind) String() string {
-	if int(k) < len(kindNames) {
-		return kindNames[k]
-	}
-	return ""
-}
+func (k Kind) String() string { return word(kindNames[:], k) }
 
 // State is where a change is in its life. Numbers are on disk.
 type State uint8
@@ -87,12 +82,7 @@ const (
 
 var stateNames = [...]string{"", "pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired", "withheld"}
 
-func (s State) String() string {
-	if int(s) < len(stateNames) {
-		return stateNames[s]
-	}
-	return ""
-}
+func (s State) String() string { return word(stateNames[:], s) }
 
 // StateNames lists the names of all states. The list is the caller's.
 func StateNames() []string { return slices.Clone(stateNames[1:]) }
@@ -118,12 +108,7 @@ const (
 
 var transitionNames = [...]string{"", "enter", "exit", "value"}
 
-func (t Transition) String() string {
-	if int(t) < len(transitionNames) {
-		return transitionNames[t]
-	}
-	return ""
-}
+func (t Transition) String() string { return word(transitionNames[:], t) }
 
 // Endpoint is a way to MoEngage with its own limits and its own order. Numbers are on disk.
 type Endpoint uint8

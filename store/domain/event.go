@@ -41,12 +41,7 @@ const (
 
 var classNames = [...]string{"", "audience", "trait", "journey_step"}
 
-func (c Class) String() string {
-	if int(c) < len(classNames) {
-		return classNames[c]
-	}
-	return ""
-}
+func (c Class) String() string { return word(classNames[:], c) }
 
 // Flag is the membership that an event states: it says so, it denies it, or it is silent.
 // Silence is never an exit. Numbers are on disk.
@@ -94,12 +89,7 @@ const (
 var timeSourceNames = [...]string{"", "receipt", "unreadable", "timestamp", "uncorrected", "ahead"}
 
 // String returns the source's code; it is "" for the event's own time.
-func (s TimeSource) String() string {
-	if int(s) < len(timeSourceNames) {
-		return timeSourceNames[s]
-	}
-	return ""
-}
+func (s TimeSource) String() string { return word(timeSourceNames[:], s) }
 
 var timeSourceSentences = [...]string{
 	"", "the event has no time: this is its receipt", "the event's time cannot be read: this is its receipt",
@@ -108,12 +98,7 @@ var timeSourceSentences = [...]string{
 }
 
 // Sentence is the source for people; it is "" for the event's own time.
-func (s TimeSource) Sentence() string {
-	if int(s) < len(timeSourceSentences) {
-		return timeSourceSentences[s]
-	}
-	return ""
-}
+func (s TimeSource) Sentence() string { return word(timeSourceSentences[:], s) }
 
 // Unread reports whether a time of the event could not be read.
 func (s TimeSource) Unread() bool { return s >= TimeUnreadable && s <= TimeUncorrected }

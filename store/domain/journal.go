@@ -21,12 +21,7 @@ const (
 var journalCauses = [...]string{"", "event", "import", "baseline", "close", "adopt", "discard", "reconcile", "repair", "retry", "consent"}
 
 // String returns the word of a cause, "" for an unknown one.
-func (c JournalCause) String() string {
-	if int(c) < len(journalCauses) {
-		return journalCauses[c]
-	}
-	return ""
-}
+func (c JournalCause) String() string { return word(journalCauses[:], c) }
 
 // JournalFilter says which entries of the journal a page shows, the newest first. Exactly one of User and Computation
 // must be set for a question about one; User may be limited to a Computation.

@@ -36,8 +36,8 @@ func (p *Pause) Name() string {
 	return p.Computation
 }
 
-// End returns when the pause ends, for a sentence.
-func (p *Pause) End() string {
+// end returns when the pause ends, for a sentence.
+func (p *Pause) end() string {
 	if p.Until.IsZero() {
 		return "until it is resumed"
 	}
@@ -50,7 +50,7 @@ func (p *Pause) sentence() string {
 	if p.By != "" {
 		by = " by " + p.By
 	}
-	return "its computation is paused" + by + ", " + p.End() + ": " + p.Why
+	return "its computation is paused" + by + ", " + p.end() + ": " + p.Why
 }
 
 // pauseOf returns the pause of a computation, nil if there is none.

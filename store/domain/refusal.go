@@ -52,12 +52,7 @@ func (r *Refusal) Sentence() string {
 type LastReceived struct{ Webhook, Tracking time.Time }
 
 // Last is the later of both.
-func (r LastReceived) Last() time.Time {
-	if r.Tracking.After(r.Webhook) {
-		return r.Tracking
-	}
-	return r.Webhook
-}
+func (r LastReceived) Last() time.Time { return Later(r.Webhook, r.Tracking) }
 
 // Note takes the receipt of an event into account.
 func (r *LastReceived) Note(e *Event) {
@@ -65,7 +60,5 @@ func (r *LastReceived) Note(e *Event) {
 	if e.Tracking {
 		at = &r.Tracking
 	}
-	if e.Received.After(*at) {
-		*at = e.Received
-	}
+	*at = Later(*at, e.Received)
 }

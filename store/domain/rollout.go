@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// Rollout is whom MoEngage is told of, while a computation goes live or is measured. Each user has a Position from 0 up
+// Rollout is whom MoEngage is told of, while a computation goes live or is measured. Each user has a position from 0 up
 // to 1 in each computation:
 //
 //	0                Share                 1-Holdout        1
@@ -38,10 +38,10 @@ func IsSelection(reason string) bool { return reason == ReasonRollout || reason 
 // integer of any database hold exactly.
 const positionDigits = 13
 
-// Position returns the place of a user in a computation, from 0 up to 1: the first 13 hexadecimal digits of the SHA-256
+// position returns the place of a user in a computation, from 0 up to 1: the first 13 hexadecimal digits of the SHA-256
 // of "key:user", divided by 16^13. It depends on nothing else, so that it is the same on every host, after a restart, in
 // a later version and in an analyst's SQL. docs/go-live.md promises it.
-func Position(key, user string) float64 {
+func position(key, user string) float64 {
 	sum := sha256.Sum256([]byte(key + ":" + user))
 	return float64(binary.BigEndian.Uint64(sum[:])>>(64-4*positionDigits)) / (1 << (4 * positionDigits))
 }
@@ -79,7 +79,7 @@ func (l UserList) Has(user string) bool {
 
 // HoldsOut reports whether a user is in the holdout of the computation that the policy was found for; see Rules.For.
 func (p *Policy) HoldsOut(user string) bool {
-	return p.Rollout != nil && p.Rollout.Holdout > 0 && Position(p.Of, user) >= 1-p.Rollout.Holdout
+	return p.Rollout != nil && p.Rollout.Holdout > 0 && position(p.Of, user) >= 1-p.Rollout.Holdout
 }
 
 // Reaches reports whether a user, if not in the holdout, is told: in the share, and on the list if there is one.
@@ -88,7 +88,7 @@ func (p *Policy) Reaches(user string) bool {
 }
 
 func (p *Policy) inShare(user string) bool {
-	return p.Rollout.Share >= 1 || Position(p.Of, user) < p.Rollout.Share
+	return p.Rollout.Share >= 1 || position(p.Of, user) < p.Rollout.Share
 }
 
 // HeldSentence says why a change of a user is held for a reason that IsSelection, as it is now.

@@ -16,7 +16,7 @@ func TestPositionIsTheOneOfTheDocuments(t *testing.T) {
 		{"high_value_shoppers", "u_8231", 0xbd51772e0d4e8.0p-52},
 		{"vip", "Zoë", 0x69e069f717797.0p-52},
 	} {
-		if got := Position(tc.key, tc.user); got != tc.want {
+		if got := position(tc.key, tc.user); got != tc.want {
 			t.Errorf("position of %s in %s is %v, want %v", tc.user, tc.key, got, tc.want)
 		}
 	}

@@ -28,3 +28,11 @@ func Bytes(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %s", f, units[u])
 }
+
+// word returns the word of a value, "" for an unknown one.
+func word[T ~uint8](words []string, value T) string {
+	if int(value) < len(words) {
+		return words[value]
+	}
+	return ""
+}

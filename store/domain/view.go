@@ -246,11 +246,3 @@ func (c *Change) Describe() ChangeInfo {
 	}
 	return info
 }
-
-// Timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
-func Timestamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339Nano)
-}

@@ -43,8 +43,8 @@ type filled struct {
 	err  error
 }
 
-// Write collects the parts within limit, and writes the archive to w. What secrets names is nowhere in it, in any usual form.
-func Write(ctx context.Context, w io.Writer, version string, parts []Part, secrets []string, limit time.Duration) (About, error) {
+// write collects the parts within limit, and writes the archive to w. What secrets names is nowhere in it, in any usual form.
+func write(ctx context.Context, w io.Writer, version string, parts []Part, secrets []string, limit time.Duration) (About, error) {
 	about := About{Version: version, Made: time.Now().UTC().Truncate(time.Second), Parts: make([]Came, len(parts))}
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, limit)

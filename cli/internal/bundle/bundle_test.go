@@ -61,7 +61,7 @@ func TestAPartThatDoesNotComeIsNamed(t *testing.T) {
 		{"bad.txt", func(context.Context) ([]byte, error) { return nil, errors.New(`no "ann"`) }},
 	}
 	var out bytes.Buffer
-	about, err := Write(t.Context(), &out, "1.0", parts, nil, 50*time.Millisecond)
+	about, err := write(t.Context(), &out, "1.0", parts, nil, 50*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // within 3 s.
 const limit = 2200 * time.Millisecond
 
-// Write writes an archive about s to the new file at path, or to the standard output if that is "-", and prints its contents.
+// write writes an archive about s to the new file at path, or to the standard output if that is "-", and prints its contents.
 func (s *Subject) Write(ctx context.Context, path string, asJSON bool) (err error) {
 	env := s.Env
 	to := env.Out
@@ -44,7 +44,7 @@ func (s *Subject) Write(ctx context.Context, path string, asJSON bool) (err erro
 		}()
 		to = f
 	}
-	about, err := Write(ctx, to, env.Version, s.Parts(), s.Config.Secrets(), limit)
+	about, err := write(ctx, to, env.Version, s.Parts(), s.Config.Secrets(), limit)
 	if err != nil || path == "-" {
 		return err
 	}

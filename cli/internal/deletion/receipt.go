@@ -19,7 +19,7 @@ type Receipt struct {
 func NewReceipt(r store.ForgetReport) Receipt {
 	there := "MoEngage: the data there stays until the user is erased there too"
 	if r.Deletion != nil {
-		there = AtMoEngage(r.Deletion)
+		there = atMoEngage(r.Deletion)
 	}
 	list := []string{
 		there,
@@ -32,8 +32,8 @@ func NewReceipt(r store.ForgetReport) Receipt {
 	return Receipt{r, list}
 }
 
-// AtMoEngage says how far a deletion at MoEngage is.
-func AtMoEngage(d *domain.Deletion) string {
+// atMoEngage says how far a deletion at MoEngage is.
+func atMoEngage(d *domain.Deletion) string {
 	text := "MoEngage: the deletion " + d.ID + " is " + d.State + " (by " + term.Plain(d.By) + ")"
 	switch d.State {
 	case "pending":
@@ -56,7 +56,7 @@ func PrintForgotten(w *term.Terminal, r store.ForgetReport) error {
 	if !Found(r) {
 		text := "nothing was known of this user; what happened up to now and is delivered later is ignored\n"
 		if r.Deletion != nil {
-			text += AtMoEngage(r.Deletion) + "\n"
+			text += atMoEngage(r.Deletion) + "\n"
 		}
 		_, err := fmt.Fprint(w.Out, text)
 		return err

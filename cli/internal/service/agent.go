@@ -21,7 +21,7 @@ func RestoreText(dir, path string, info *store.BackupInfo, unit *Unit, will stri
 	text := fmt.Sprintf("%s %s be put in place of everything in %s: %s and %s as of %s", term.Plain(path), will, term.Plain(dir),
 		term.Plural(info.Users, "user"), term.Plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
 	switch {
-	case unit != nil && unit.WasUp():
+	case unit != nil && unit.wasUp():
 		text = unit.Name + " " + will + " be stopped, and started again after the restore. " + text
 	case unit != nil:
 		text += "; " + unit.Name + " is stopped, and stays so"
@@ -29,9 +29,9 @@ func RestoreText(dir, path string, info *store.BackupInfo, unit *Unit, will stri
 	return text
 }
 
-// SameData refuses if the running agent has other data than this configuration says, as with a setting in the environment of
+// sameData refuses if the running agent has other data than this configuration says, as with a setting in the environment of
 // its unit.
-func SameData(ctx context.Context, env *command.Env, places *config.Config) error {
+func sameData(ctx context.Context, env *command.Env, places *config.Config) error {
 	client, err := agent.DialAgent(ctx, places, env.Version)
 	if err != nil {
 		return nil // it is not running, or hangs, which is a reason to restore
@@ -54,9 +54,9 @@ func SameData(ctx context.Context, env *command.Env, places *config.Config) erro
 // readyPatience is how long a started unit may take to accept events before it is left to itself.
 const readyPatience = time.Minute
 
-// AwaitAgent waits until the agent of a started unit accepts events. Only a unit that ends is an error: an agent that runs
+// awaitAgent waits until the agent of a started unit accepts events. Only a unit that ends is an error: an agent that runs
 // and is not ready says why in its status.
-func AwaitAgent(ctx context.Context, env *command.Env, places *config.Config, unit *Unit) error {
+func awaitAgent(ctx context.Context, env *command.Env, places *config.Config, unit *Unit) error {
 	why := "nothing answers at " + places.Socket(env.Getenv)
 	for deadline := time.Now().Add(readyPatience); time.Now().Before(deadline); {
 		if client, err := agent.DialAgent(ctx, places, env.Version); err == nil {
@@ -67,7 +67,7 @@ func AwaitAgent(ctx context.Context, env *command.Env, places *config.Config, un
 			}
 			why = s.Unready
 		}
-		if err := unit.Failed(ctx); err != nil {
+		if err := unit.failed(ctx); err != nil {
 			return err
 		}
 		select {
@@ -110,7 +110,7 @@ func RestoreUnder(ctx context.Context, env *command.Env, places *config.Config, 
 	if path == store.Stdin {
 		return result, exit.Usage("%s is stopped only for a backup that was checked before, and the standard input can be read once: write it to a file", unit.Name)
 	}
-	if err := SameData(ctx, env, places); err != nil {
+	if err := sameData(ctx, env, places); err != nil {
 		return result, err
 	}
 	bar := env.Progress()
@@ -133,7 +133,7 @@ func RestoreUnder(ctx context.Context, env *command.Env, places *config.Config, 
 	}
 	r := Restoration{
 		Unit: unit, Config: config, Backup: f, Say: env.Remark,
-		Ready: func(ctx context.Context) error { return AwaitAgent(ctx, env, places, unit) },
+		Ready: func(ctx context.Context) error { return awaitAgent(ctx, env, places, unit) },
 	}
-	return r.Run(ctx)
+	return r.run(ctx)
 }

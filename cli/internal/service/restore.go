@@ -34,11 +34,11 @@ type Restoration struct {
 // patience is how long the steps back may take once the way forward has failed.
 const patience = 20 * time.Minute
 
-// Run stops the unit, restores as its user, starts it and waits until it is ready. If the restore fails, the data is as it
+// run stops the unit, restores as its user, starts it and waits until it is ready. If the restore fails, the data is as it
 // was, and the unit is started with it. If the unit does not become ready with the restored data, the previous data is put
 // back, and the unit is started again. systemd starts the unit even if this process is killed in between.
-func (r *Restoration) Run(ctx context.Context) (Restored, error) {
-	u, up := r.Unit, r.Unit.WasUp()
+func (r *Restoration) run(ctx context.Context) (Restored, error) {
+	u, up := r.Unit, r.Unit.wasUp()
 	result := Restored{Unit: u.Name, Started: up}
 	r.Say("stopping %s, and restoring as its user", u.Name)
 	if err := r.as(ctx, r.Backup, &result.RestoreReport, "db", "restore", "-", "--yes", "--json"); err != nil {
@@ -49,7 +49,7 @@ func (r *Restoration) Run(ctx context.Context) (Restored, error) {
 		return result, nil
 	}
 	r.Say("starting %s", u.Name)
-	err := u.Start(ctx)
+	err := u.start(ctx)
 	if err == nil {
 		err = r.Ready(ctx)
 	}
@@ -70,13 +70,13 @@ func (r *Restoration) as(ctx context.Context, stdin io.Reader, into any, args ..
 
 // startAgain starts the unit with the data that is there, if it ran before, and adds to err whether that went well.
 func (r *Restoration) startAgain(ctx context.Context, err error) error {
-	if !r.Unit.WasUp() {
+	if !r.Unit.wasUp() {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	r.Say("starting %s again", r.Unit.Name)
-	if failed := r.Unit.Start(ctx); failed != nil {
+	if failed := r.Unit.start(ctx); failed != nil {
 		return errors.Join(err, fmt.Errorf("%s does not restart (`journalctl -u %s -n 50` says why): %w", r.Unit.Name, r.Unit.Name, failed))
 	}
 	return fmt.Errorf("%w; %s runs again", err, r.Unit.Name)

@@ -171,8 +171,8 @@ func sameFile(a, b string) bool {
 // all are the unit and its sockets, in the order in which they are started.
 func (u *Unit) all() []string { return append(slices.Clone(u.Sockets), u.Name) }
 
-// Start starts the unit and its sockets, and waits until it is ready or has failed.
-func (u *Unit) Start(ctx context.Context) error {
+// start starts the unit and its sockets, and waits until it is ready or has failed.
+func (u *Unit) start(ctx context.Context) error {
 	if _, err := output(ctx, "systemctl", append([]string{"reset-failed", "--"}, u.all()...)...); err != nil && ctx.Err() != nil {
 		return err
 	}
@@ -180,8 +180,8 @@ func (u *Unit) Start(ctx context.Context) error {
 	return err
 }
 
-// Failed returns why the unit does not run; nil while it does, or is about to.
-func (u *Unit) Failed(ctx context.Context) error {
+// failed returns why the unit does not run; nil while it does, or is about to.
+func (u *Unit) failed(ctx context.Context) error {
 	out, err := output(ctx, "systemctl", "show", "--value", "--property=ActiveState", "--", u.Name)
 	if state := strings.TrimSpace(out); err == nil && (state == "failed" || state == inactive) {
 		return fmt.Errorf("%s is %s", u.Name, state)
@@ -189,8 +189,8 @@ func (u *Unit) Failed(ctx context.Context) error {
 	return err
 }
 
-// WasUp reports whether the unit was to run: one that was stopped by hand, with its sockets, stays so.
-func (u *Unit) WasUp() bool { return u.up }
+// wasUp reports whether the unit was to run: one that was stopped by hand, with its sockets, stays so.
+func (u *Unit) wasUp() bool { return u.up }
 
 // runStopped runs this program while the unit and its sockets are stopped, as its user and with its folder, but without its
 // other limits, and returns its output. systemd itself stops the unit before and, if it was up, starts it after the

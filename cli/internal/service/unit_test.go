@@ -102,7 +102,7 @@ func restoration(t *testing.T, ready error) (*Restoration, error) {
 		defer func() { ready = nil }()
 		return ready
 	}}
-	_, err = r.Run(t.Context())
+	_, err = r.run(t.Context())
 	return r, err
 }
 

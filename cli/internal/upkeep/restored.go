@@ -26,7 +26,7 @@ func PrintRestored(w *term.Terminal, dir string, r *store.RestoreReport) error {
 		if s := &r.Salvages[i]; s.Whole() {
 			fmt.Fprintf(w.Out, "%s was rebuilt from its readable parts; nothing was lost\n", term.Plain(s.File))
 		} else {
-			fmt.Fprintf(w.Out, "%s was rebuilt from its readable parts; %s\n", term.Plain(s.File), w.Paint.Red("lost: "+LossText(s)))
+			fmt.Fprintf(w.Out, "%s was rebuilt from its readable parts; %s\n", term.Plain(s.File), w.Paint.Red("lost: "+lossText(s)))
 		}
 	}
 	if r.Previous != "" {
@@ -42,16 +42,16 @@ func SalvageText(w *term.Terminal, r *store.Salvage) string {
 	switch {
 	case r.Whole():
 	case r.Harmless():
-		lost = w.Paint.Yellow("lost, after it was applied: " + LossText(r))
+		lost = w.Paint.Yellow("lost, after it was applied: " + lossText(r))
 	default:
-		lost = w.Paint.Red("lost: " + LossText(r))
+		lost = w.Paint.Red("lost: " + lossText(r))
 	}
 	return fmt.Sprintf("%s was damaged and made anew on %s; %s. The damaged file is %s: remove it, and this note goes",
 		term.Plain(r.File), r.At.Format(time.RFC3339), lost, term.Plain(r.KeptAs))
 }
 
-// LossText lists the losses of a salvage.
-func LossText(r *store.Salvage) string {
+// lossText lists the losses of a salvage.
+func lossText(r *store.Salvage) string {
 	var parts []string
 	for _, p := range []struct {
 		name string

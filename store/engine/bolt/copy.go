@@ -60,7 +60,7 @@ func (s *State) NewCopy(path string, mmap int, total int64, progress func(done, 
 	if err != nil {
 		return nil, errors.Join(err, to.Close(), os.Remove(path))
 	}
-	return &Copy{from: s, to: to, dirty: NewDirtySet(), progress: progress, total: total}, nil
+	return &Copy{from: s, to: to, dirty: newDirtySet(), progress: progress, total: total}, nil
 }
 
 // Dirty is what State.Trace is to be given.

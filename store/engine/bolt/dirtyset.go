@@ -39,8 +39,8 @@ type DirtySet struct {
 	hold  atomic.Bool
 }
 
-// NewDirtySet returns an empty set of a copy that has not begun.
-func NewDirtySet() *DirtySet { return &DirtySet{keys: make(map[DirtyKey]struct{})} }
+// newDirtySet returns an empty set of a copy that has not begun.
+func newDirtySet() *DirtySet { return &DirtySet{keys: make(map[DirtyKey]struct{})} }
 
 // Full reports whether the writer is to stop applying. A nil set is never full.
 func (t *DirtySet) Full() bool {

@@ -11,7 +11,7 @@ func TestTheDirtySetKeepsWhatTheCopyHasPassed(t *testing.T) {
 	at := func(bucket, inner, key string) DirtyKey {
 		return DirtyKey{Bucket: bucket, Inner: inner, Key: key}
 	}
-	set := NewDirtySet()
+	set := newDirtySet()
 	set.Merge([]DirtyKey{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
 	set.reached(at("rows", "", "m"), false)
 	set.Merge([]DirtyKey{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})

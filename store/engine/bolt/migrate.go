@@ -31,8 +31,8 @@ func toFormat2(engine.Tx) error { return nil }
 // Migration changes a state within a transaction.
 type Migration func(tx engine.Tx) error
 
-// ErrOlder means that the state has an older format. Only an agent's start migrates it.
-var ErrOlder = errors.New("the data was written by an older version")
+// errOlder means that the state has an older format. Only an agent's start migrates it.
+var errOlder = errors.New("the data was written by an older version")
 
 // Migrate runs the missing steps in one transaction, so the state always has one format, the old or the new. Before that it
 // copies the file to before-format-N.db, for a return to the old version. It refuses with datadir.ErrNoRoom before it writes
@@ -92,11 +92,11 @@ func (s *State) roomToMigrate() error {
 	return nil
 }
 
-// CheckMigrated returns ErrOlder unless the state has the current format or a newer one.
+// CheckMigrated returns errOlder unless the state has the current format or a newer one.
 func (s *State) CheckMigrated() error {
 	format, err := s.Format()
 	if err == nil && format < datadir.Format {
-		return fmt.Errorf("%w, in format %d: start the agent once, which brings it to format %d", ErrOlder, format, datadir.Format)
+		return fmt.Errorf("%w, in format %d: start the agent once, which brings it to format %d", errOlder, format, datadir.Format)
 	}
 	return err
 }

@@ -118,7 +118,7 @@ func TestOnlyAStartMigrates(t *testing.T) {
 	for format, older := range map[uint32]bool{datadir.Format - 1: true, datadir.Format: false, datadir.Format + 1: false} {
 		s, _ := inFormat(t, format)
 		err := s.CheckMigrated()
-		if errors.Is(err, ErrOlder) != older || (err != nil) != older || older && !strings.Contains(err.Error(), fmt.Sprintf("in format %d: start the agent once, which brings it to format %d", format, datadir.Format)) {
+		if errors.Is(err, errOlder) != older || (err != nil) != older || older && !strings.Contains(err.Error(), fmt.Sprintf("in format %d: start the agent once, which brings it to format %d", format, datadir.Format)) {
 			t.Errorf("format %d: %v", format, err)
 		}
 	}

@@ -189,7 +189,7 @@ func TestABucketHasInnerOnes(t *testing.T) {
 func TestWhatIsWrittenIsNotedWhileItIsTraced(t *testing.T) {
 	s, _ := newFile(t)
 	put(t, s, "before", "1")
-	set := NewDirtySet()
+	set := newDirtySet()
 	set.reached(DirtyKey{}, true)
 	s.Trace(set)
 	must(t, s.Update(func(tx engine.Tx) error {
@@ -220,7 +220,7 @@ func TestADirtySetStopsTheWriterWhenItIsFull(t *testing.T) {
 	if none.Full() {
 		t.Error("without a copy it is full")
 	}
-	set := NewDirtySet()
+	set := newDirtySet()
 	set.Merge(nil)
 	for i, want := range []bool{false, false, true} {
 		set.Merge([]DirtyKey{{Bucket: "rows", Key: string(rune('a' + i))}})
@@ -256,7 +256,7 @@ func TestAnotherFileTakesThePlaceOfTheState(t *testing.T) {
 	s, _ := newFile(t)
 	other, path := newFile(t)
 	put(t, other, "first", "2")
-	s.Trace(NewDirtySet())
+	s.Trace(newDirtySet())
 	if put(t, s, "x", "y"); s.FreelistBytes.Load() == 0 {
 		t.Error("a commit wrote no freelist")
 	}

@@ -41,7 +41,7 @@ func TestAnAdoptedAudienceKeepsWhatEachCallSaid(t *testing.T) {
 	r.Must(err)
 	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
 	r.order(adopt, "")
-	adopt.Words = words("ann")
+	adopt.Targets = words("ann")
 	r.order(adopt, "")
 	r.deliver()
 	if told := r.told(); !strings.Contains(told, "ann.vip=true(delivered)") || strings.Contains(told, "ann.vip=false") {

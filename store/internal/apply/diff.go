@@ -220,9 +220,5 @@ func wantEvent(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c 
 // clock was ahead and is not compared by time, or everything would be stale until the clock is there. A record whose
 // own time is ahead of its receipt came while the clock was set back, and vouches for the times before it.
 func believable(tx *state.Tx, c *outbox.Cause) int64 {
-	at := tx.Now
-	if c.Event.Time.After(at) {
-		at = c.Event.Time
-	}
-	return at.Add(domain.MaxAhead).UnixNano()
+	return domain.Later(tx.Now, c.Event.Time).Add(domain.MaxAhead).UnixNano()
 }

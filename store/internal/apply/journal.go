@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
@@ -70,9 +71,7 @@ func PruneJournal(tx *state.Tx, now time.Time, keep time.Duration, most uint64) 
 // newestOf returns the newest time of a chunk, the zero time of a corrupt one.
 func newestOf(entries []state.JournalEntry) (at time.Time) {
 	for i := range entries {
-		if entries[i].At.After(at) {
-			at = entries[i].At
-		}
+		at = domain.Later(at, entries[i].At)
 	}
 	return at
 }

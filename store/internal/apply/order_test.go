@@ -110,8 +110,8 @@ func TestAMemberByAListAloneIsToldByTheFirstIdentify(t *testing.T) {
 func TestAnIdentifyOlderThanAListSaysNothing(t *testing.T) {
 	r := sending(t, domain.SendAsReceived)
 	r.order(record.Order{Verb: record.OrderName, Key: "vip"}, "")
-	r.order(record.Order{Verb: record.OrderImport, Time: at(1), Words: words("ann")}, "vip")
-	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("-ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(1), Targets: words("ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Targets: words("-ann")}, "vip")
 	if got := r.event(enter("ann", "vip", 3)); got != domain.OutcomeStale {
 		t.Errorf("the identify is %s", got)
 	}
@@ -134,7 +134,7 @@ func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 			t.Errorf("by %d the exit of a member of a baseline is not sent", send)
 		}
 		before := r.told()
-		r.order(record.Order{Verb: record.OrderReconcile, Words: words("bob")}, "vip")
+		r.order(record.Order{Verb: record.OrderReconcile, Targets: words("bob")}, "vip")
 		r.wantTold(before) // MoEngage never knew of bob
 		r.Balance()
 	}
@@ -199,7 +199,7 @@ func TestAReconcileSendsAgainWhatMoEngageShouldKnow(t *testing.T) {
 	if told := r.told(); !strings.HasSuffix(told, "ann.vip=true bob.vip=false ann!Audience Entered") {
 		t.Errorf("with events, and the attribute open: %s", told)
 	}
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("bob"), Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("bob"), Events: true}, "vip")
 	if told := r.told(); !strings.HasSuffix(told, "ann!Audience Entered bob!Audience Exited") {
 		t.Errorf("with the event of who left: %s", told)
 	}

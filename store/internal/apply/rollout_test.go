@@ -349,7 +349,7 @@ func TestAReconcileLeavesBehindWhatTheShareHasReached(t *testing.T) {
 	rules := r.State.Rules
 	rolled(1, 0)(&rules)
 	r.record(record.Record{Rules: &rules}, nil)
-	r.order(record.Order{Verb: record.OrderReconcile, Words: words("ida"), Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderReconcile, Targets: words("ida"), Events: true}, "vip")
 	r.wantTold("ida.vip=true ida!Audience Entered ida!Audience Entered")
 	r.wantHeld("vip", 0)
 }

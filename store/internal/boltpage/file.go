@@ -114,7 +114,7 @@ func Glance(path string) error {
 	err = p.Glance()
 	if err == nil {
 		m, _ := p.Newest()
-		_, _, err = p.Free(m)
+		_, _, err = p.free(m)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)

@@ -30,8 +30,8 @@ func (s Set) AddPage(g *Page) {
 	}
 }
 
-// Free reads the freelist of a meta page. It returns the free pages, and the pages that the freelist occupies.
-func (p *File) Free(m Meta) (free, list Set, err error) {
+// free reads the freelist of a meta page. It returns the free pages, and the pages that the freelist occupies.
+func (p *File) free(m Meta) (free, list Set, err error) {
 	free, list = NewSet(m.Pages), NewSet(m.Pages)
 	if m.Freelist == noFreelist {
 		return nil, nil, errors.New("the freelist is not in the file")

@@ -38,7 +38,7 @@ func (w *Walk) Run() {
 	w.Seen = NewSet(w.Meta.Pages)
 	w.Seen.Add(0)
 	w.Seen.Add(1)
-	free, list, err := w.File.Free(w.Meta)
+	free, list, err := w.File.free(w.Meta)
 	if err != nil {
 		w.Fault(err)
 	}

@@ -29,7 +29,7 @@ import (
 //
 // Measuring costs a few stats. It happens once a second, and whenever measureAfter bytes were appended. A disk that fills
 // up in between, and limits that no statfs shows, such as a quota, end in an ordinary ENOSPC: that transaction is lost, its
-// caller gets the error, and events are refused for RefuseFor.
+// caller gets the error, and events are refused for refuseFor.
 
 const (
 	// floorBytes is twice what the fastest ingest measured writes in a second, 66 MB to the inbox and at
@@ -46,8 +46,8 @@ const (
 	// stateShare is how much state.db takes for a byte of the inbox: 1.8 measured for the smallest events and one attribute.
 	stateShare = 2
 
-	// RefuseFor is how long events are refused after an ENOSPC that no measurement foresaw.
-	RefuseFor = 5 * time.Second
+	// refuseFor is how long events are refused after an ENOSPC that no measurement foresaw.
+	refuseFor = 5 * time.Second
 
 	// SmallestSegment is one growth step of bbolt and a half: a smaller segment would be full when empty.
 	SmallestSegment = 24 << 20
@@ -148,7 +148,7 @@ func (r *DiskBudget) Judge(s Space, now time.Time) (changed bool) {
 	defer r.Mu.Unlock()
 	r.Space = s
 	was := r.Full.Load()
-	if was != nil && now.Sub(r.Struck) < RefuseFor {
+	if was != nil && now.Sub(r.Struck) < refuseFor {
 		return false
 	}
 	reason := s.Refusal(was != nil)

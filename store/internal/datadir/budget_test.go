@@ -54,7 +54,7 @@ func TestANoSpaceErrorRefusesForAMoment(t *testing.T) {
 	if r.Judge(fine, now); r.Refusal() == nil {
 		t.Error("a quota that statfs does not show is forgotten at once")
 	}
-	if r.Judge(fine, now.Add(RefuseFor+time.Second)); r.Refusal() != nil {
+	if r.Judge(fine, now.Add(refuseFor+time.Second)); r.Refusal() != nil {
 		t.Errorf("still refused: %v", r.Refusal())
 	}
 }

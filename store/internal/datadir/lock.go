@@ -103,8 +103,8 @@ func (e *InUseError) Error() string {
 // Unwrap makes it ErrInUse.
 func (e *InUseError) Unwrap() error { return boltfile.ErrInUse }
 
-// LocksFile is where Linux lists the locks of all processes.
-const LocksFile = "/proc/locks"
+// locksFile is where Linux lists the locks of all processes.
+const locksFile = "/proc/locks"
 
 // Holder returns the process that holds dir, which an agent does from the first moment of its start.
 // It asks the kernel: trying the lock would turn away an agent that starts at that moment. held is
@@ -148,7 +148,7 @@ const looks = 10
 // once; between two pieces it goes on by number: once a lock before them is released, one is passed over.
 // whole reports that the list came in one piece, and so that nothing was.
 func readLocks() (list []byte, whole bool) {
-	file, err := os.Open(LocksFile)
+	file, err := os.Open(locksFile)
 	if err != nil {
 		return nil, true
 	}

@@ -10,7 +10,7 @@ import (
 
 func needsListOfLocks(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat(LocksFile); err != nil {
+	if _, err := os.Stat(locksFile); err != nil {
 		t.Skip("this kernel does not list locks")
 	}
 }

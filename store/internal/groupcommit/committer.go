@@ -231,7 +231,7 @@ func (c *Committer) commit(group Group) {
 		req.done <- err
 	}
 	if err == nil {
-		c.Signal()
+		c.signal()
 	}
 }
 

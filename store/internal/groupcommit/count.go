@@ -44,8 +44,8 @@ func (c *Committer) Finished() uint64 { return c.count.finished.Load() }
 // never the last.
 func (c *Committer) Written() <-chan struct{} { return c.written }
 
-// Signal has Written receive.
-func (c *Committer) Signal() {
+// signal has Written receive.
+func (c *Committer) signal() {
 	select {
 	case c.written <- struct{}{}:
 	default:
@@ -55,5 +55,5 @@ func (c *Committer) Signal() {
 // Arrived counts records that another process has committed to the same log as events, and has Written receive.
 func (c *Committer) Arrived(records int64) {
 	c.count.events.Add(records)
-	c.Signal()
+	c.signal()
 }

@@ -111,7 +111,7 @@ func withholdQueued(tx *state.Tx, u *state.User, at time.Time) {
 		if state.Allows(tx, u, &p) || ch.Loose && knows && Removes(tx.FieldOf(ch.Field), &p, ch.Transition, ch.Value) {
 			continue
 		}
-		Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+		dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
 		tx.State.Ledger.Changes.Pending--
 		looseLess(tx, u, ch)
 		markOwn(tx, u, tx.FieldOf(ch.Field), &p)

@@ -17,8 +17,8 @@ import (
 //
 // The membership is kept as it is. So a withdrawal is no exit: the mass-exit guard neither counts nor holds it.
 
-// ReasonConsent is the reason of a change that is withheld.
-const ReasonConsent = "consent"
+// reasonConsent is the reason of a change that is withheld.
+const reasonConsent = "consent"
 
 // Withhold closes a change that was just drafted, because the user's consent is missing.
 func Withhold(tx *state.Tx, u *state.User, p *domain.Policy, c *Cause, ch *state.Stored) {
@@ -28,7 +28,7 @@ func Withhold(tx *state.Tx, u *state.User, p *domain.Policy, c *Cause, ch *state
 }
 
 func closeWithheld(tx *state.Tx, u *state.User, p *domain.Policy, ch *state.Stored, at time.Time) {
-	ch.Reason, ch.Sentence = ReasonConsent, domain.ConsentSentence(p.Consent)
+	ch.Reason, ch.Sentence = reasonConsent, domain.ConsentSentence(p.Consent)
 	if p.HoldsOut(u.ID) {
 		ch.Reason, ch.Sentence = domain.ReasonHoldout, p.RolloutSentence(u.ID)
 	}

@@ -140,7 +140,7 @@ func DropDeletion(tx *state.Tx, ch *state.Stored, at time.Time) {
 	case was != domain.StatePending || tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID):
 		return
 	default:
-		Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+		dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
 		tx.State.Ledger.Changes.Pending--
 	}
 	closeDeletion(tx, u, ch, was, domain.StateDropped, at)

@@ -106,7 +106,7 @@ func CountMember(tx *state.Tx, u *state.User, f *state.Field, c *Cause, was, is 
 	case is && !was:
 		f.Members++
 		f.Entered++
-		CountEnter(tx, f)
+		countEnter(tx, f)
 		note(tx, u, f, c, domain.TransitionEnter, true)
 	case was && !is:
 		f.Leave()

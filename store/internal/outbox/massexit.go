@@ -41,8 +41,8 @@ func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
 	begin(tx, f, since, c.Seq)
 }
 
-// CountEnter notes a new member in the window, whose base is the most members that the audience had in it.
-func CountEnter(tx *state.Tx, f *state.Field) {
+// countEnter notes a new member in the window, whose base is the most members that the audience had in it.
+func countEnter(tx *state.Tx, f *state.Field) {
 	f.Watch.Members = max(f.Watch.Members, f.Members+f.Watch.Returning)
 	tx.Touch(f)
 }
@@ -104,7 +104,7 @@ func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
 		if ch.Transition != domain.TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.Loose] || decided(en, ch.ID.Seq) || tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID) {
 			continue
 		}
-		Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+		dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
 		tx.State.Ledger.Changes.Pending--
 		looseLess(tx, u, ch)
 		HoldExit(tx, u, f, ch, nil)

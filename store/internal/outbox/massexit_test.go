@@ -63,7 +63,7 @@ func (b *box) observe(user string, in bool, m int) (id domain.ID) {
 		case in:
 			if !was {
 				f.Members++
-				CountEnter(tx, f)
+				countEnter(tx, f)
 			}
 			UncountLeft(tx, f, en)
 			CancelHeld(tx, u, f, en, state.KeptOne)
@@ -339,7 +339,7 @@ func TestASweepIsSliced(t *testing.T) {
 			ids = append(ids, en.Waiting.ID)
 		}
 		f.Members = 1
-		CountEnter(tx, f)
+		countEnter(tx, f)
 		en, c := tx.Entry(tx.User("last"), 0), b.cause(tx, 5)
 		CountLeft(tx, f, en, c)
 		CountLeft(tx, f, en, c)

@@ -33,10 +33,7 @@ func Next(tx *state.Tx, endpoint domain.Endpoint) domain.Next {
 
 // Earliest lowers the time of a job to due.
 func Earliest(jobs map[string]time.Time, job string, due uint32) {
-	at := time.Unix(int64(due), 0)
-	if known, ok := jobs[job]; !ok || at.Before(known) {
-		jobs[job] = at
-	}
+	jobs[job] = domain.Sooner(jobs[job], time.Unix(int64(due), 0))
 }
 
 // retryJobsScan bounds how many users in retry are read for their jobs: no more than one Take leases.

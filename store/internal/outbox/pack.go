@@ -7,8 +7,8 @@ import (
 	"personasync/store/internal/state"
 )
 
-// MaxAttributes bounds the attributes of one user in a request.
-const MaxAttributes = 256
+// maxAttributes bounds the attributes of one user in a request.
+const maxAttributes = 256
 
 // pack reads the due changes of one user: the attributes, and the first event in applied order. On the cohort
 // endpoint it is the one change of the lane.
@@ -37,7 +37,7 @@ func (d *leaser) pack(u *state.User, lane uint32) (changes domain.UserChanges, l
 			}
 			continue
 		}
-		if len(leased.Attributes) < MaxAttributes {
+		if len(leased.Attributes) < maxAttributes {
 			packed.add(f, t, len(leased.Attributes))
 			changes.Attributes = append(changes.Attributes, d.tx.Pending(u, f, t).Change)
 			leased.Attributes = append(leased.Attributes, state.LeasedChange{Number: number, ID: t.ID})

@@ -61,7 +61,7 @@ func CancelUntold(tx *state.Tx, u *state.User, f *state.Field, at time.Time) {
 
 // DropQueued takes a pending change out of its user's queue for good.
 func DropQueued(tx *state.Tx, u *state.User, ch *state.Stored) {
-	Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+	dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
 	tx.State.Ledger.Changes.Pending--
 	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
 		e.Loose--
@@ -214,8 +214,8 @@ func lastLoose(tx *state.Tx, u *state.User, f *state.Field) (value []byte) {
 	return value
 }
 
-// Dequeue takes an event out of its user's queue.
-func Dequeue(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
+// dequeue takes an event out of its user's queue.
+func dequeue(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint32, id domain.ID) {
 	tx.Remove(tx.Queue, state.QueueKey(u.Key, lane, id))
 	u.Index.Endpoint(endpoint).Remove(lane)
 	u.Dirty = true
@@ -230,7 +230,7 @@ func missQueued(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane uint
 		return
 	}
 	tx.Quarantine(state.BucketQueue, key, frame, wire.ErrDamaged)
-	Dequeue(tx, u, endpoint, lane, id)
+	dequeue(tx, u, endpoint, lane, id)
 }
 
 // queueFront returns the first entry of a user's queue in a lane.

@@ -19,7 +19,7 @@ import (
 //	applying an event   Reach first lets go what the share has reached, so that the newer change leaves behind it, and
 //	                    holds what a pause has not come to, so that the newer change does not leave before it
 //	new rules           ReachAll and HoldOpen, for one user after the other; see apply.compareNext
-//	taking a lease      HoldOpen holds what became beyond since: a retried change, a smaller share, a pause. LetTold lets
+//	taking a lease      HoldOpen holds what became beyond since: a retried change, a smaller share, a pause. letTold lets
 //	                    go the changes held before MoEngage was told of the user after all, so that nothing newer overtakes it
 //
 // A share decides of whom MoEngage is told first. A user it was told of goes on being told: one that left an audience
@@ -168,10 +168,10 @@ func ReachAll(tx *state.Tx, u *state.User, rows []uint16, at time.Time) {
 	}
 }
 
-// LetTold lets go the held events of a user before a pending one: MoEngage was told of the user since, or the share
+// letTold lets go the held events of a user before a pending one: MoEngage was told of the user since, or the share
 // reached them, or the pause ended, and what the guard held was released. They keep their receipt, so that they are due
 // before the newer ones.
-func LetTold(tx *state.Tx, u *state.User) {
+func letTold(tx *state.Tx, u *state.User) {
 	if u.Index.Backlog().Events == 0 {
 		return // nothing overtakes them
 	}
@@ -286,7 +286,7 @@ func holdQueued(tx *state.Tx, u *state.User, at time.Time) (some bool) {
 			continue
 		}
 		some = true
-		Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+		dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
 		tx.State.Ledger.Changes.Pending--
 		looseLess(tx, u, ch)
 		e := tx.Entry(u, f.Number)

@@ -52,14 +52,14 @@ func (l *settler) settle(p *state.LeasedUser, s domain.UserResult) {
 	again := time.Time{} // when a failed change may leave again
 	waiting := l.endpoint == domain.EndpointTransition && l.u.Index.AwaitsProfile()
 	for _, change := range p.Attributes {
-		again = later(again, l.attribute(change, s.Attributes))
+		again = domain.Later(again, l.attribute(change, s.Attributes))
 	}
 	if !p.Queued.ID.IsZero() {
 		result := s.Event
 		if p.Loose {
 			result = s.Attributes
 		}
-		again = later(again, l.queued(p.Queued, result))
+		again = domain.Later(again, l.queued(p.Queued, result))
 	}
 	rh := l.u.Index.Endpoint(l.endpoint)
 	rh.Retry = 0
@@ -73,13 +73,6 @@ func (l *settler) settle(p *state.LeasedUser, s domain.UserResult) {
 	if l.accepted && l.endpoint == domain.EndpointTransition {
 		l.u.Index.ProfileCreated(Second(l.at), waiting)
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 func ceilSecond(t time.Time) uint32 {
@@ -123,7 +116,7 @@ func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.T
 	default:
 		e.Waiting = t
 		if t.Tried() {
-			again = later(l.at, r.RetryAt)
+			again = domain.Later(l.at, r.RetryAt)
 		}
 		return again
 	}
@@ -170,7 +163,7 @@ func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failur
 		now.Alone += int(record.BoolByte(r.Alone))
 	}
 	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
-		now.Next = later(at, r.RetryAt)
+		now.Next = domain.Later(at, r.RetryAt)
 	}
 	return now
 }
@@ -217,11 +210,11 @@ func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time
 		mayHaveAccepted(l.tx, l.u, ch, l.at)
 	}
 	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
-		ch.NextAttempt = later(l.at, r.RetryAt)
+		ch.NextAttempt = domain.Later(l.at, r.RetryAt)
 		l.tx.Put(l.tx.Queue, key, l.tx.QueueValue(due, ch))
 		return ch.NextAttempt
 	}
-	Dequeue(l.tx, l.u, l.endpoint, s.Number, s.ID)
+	dequeue(l.tx, l.u, l.endpoint, s.Number, s.ID)
 	l.tx.State.Ledger.Changes.Pending--
 	if ch.Kind == domain.KindDelete && r.Verdict == domain.Delivered {
 		closeDeletion(l.tx, l.u, ch, domain.StatePending, domain.StateDelivered, l.at)

@@ -296,7 +296,7 @@ func (d *leaser) visit(u *state.User, lane uint32, at state.DuePlace) (goOn bool
 		if d.selects {
 			WithholdOpen(d.tx, u, d.o.Now)
 			HoldOpen(d.tx, u, d.o.Now)
-			LetTold(d.tx, u)
+			letTold(d.tx, u)
 		}
 	}
 	changes, seats := d.pack(u, lane)

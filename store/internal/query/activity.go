@@ -306,10 +306,7 @@ func happened(ch *state.Stored) ActivityEntry {
 	case ch.State == domain.StateSuperseded && !ch.Successor.IsZero():
 		line.Reason = "by " + ch.Successor.String()
 	case ch.State == domain.StateParked:
-		line.at = ch.Received
-		if ch.Answer.At.After(line.at) {
-			line.at = ch.Answer.At
-		}
+		line.at = domain.Later(ch.Received, ch.Answer.At)
 	}
 	return line
 }

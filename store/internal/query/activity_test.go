@@ -260,7 +260,7 @@ func TestSamplesAreKeptForADay(t *testing.T) {
 func TestASampleHasTheLargestAudiences(t *testing.T) {
 	r := newRoom(t, domain.SendNone)
 	var events []*domain.Event
-	for i := range SampledAudiences + 2 {
+	for i := range sampledAudiences + 2 {
 		for u := range i + 1 {
 			events = append(events, enter(fmt.Sprint("u", u), fmt.Sprintf("a%02d", i), 1))
 		}
@@ -268,7 +268,7 @@ func TestASampleHasTheLargestAudiences(t *testing.T) {
 	r.receive(append(events, trait("ann", "score", 1, "score", "1"))...)
 	s, err := r.Sample(later)
 	r.Must(err)
-	if len(s.Audiences) != SampledAudiences || s.Audiences[0].Key != "a25" || s.Audiences[SampledAudiences-1].Key != "a02" {
+	if len(s.Audiences) != sampledAudiences || s.Audiences[0].Key != "a25" || s.Audiences[sampledAudiences-1].Key != "a02" {
 		t.Errorf("%d, from %s to %s", len(s.Audiences), s.Audiences[0].Key, s.Audiences[len(s.Audiences)-1].Key)
 	}
 	s.Audiences = append(s.Audiences, AudienceSample{})

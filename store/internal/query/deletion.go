@@ -15,7 +15,7 @@ import (
 // Deletions returns the receipts of deletes at MoEngage, the newest first: those of one user, or all.
 func (v *Reader) Deletions(user string) (list []domain.Deletion, err error) {
 	if user != "" {
-		return list, v.Read(func(tx *state.Tx) error { list = DeletionsOf(tx, user); return nil })
+		return list, v.Read(func(tx *state.Tx) error { list = deletionsOf(tx, user); return nil })
 	}
 	for from, more := []byte(nil), true; more && err == nil; {
 		err = v.Read(func(tx *state.Tx) error { list, from, more = readDeletions(tx, list, from); return nil })
@@ -42,8 +42,8 @@ func readDeletions(tx *state.Tx, list []domain.Deletion, from []byte) (_ []domai
 	return list, bytes.Clone(k), k != nil
 }
 
-// DeletionsOf returns the receipts of one user, the newest first.
-func DeletionsOf(tx *state.Tx, user string) (list []domain.Deletion) {
+// deletionsOf returns the receipts of one user, the newest first.
+func deletionsOf(tx *state.Tx, user string) (list []domain.Deletion) {
 	for _, r := range state.Receipts(tx, user) {
 		list = append(list, deletionOf(tx, r))
 	}
@@ -88,8 +88,8 @@ func deletionCounts(tx *state.Tx) domain.DeletionCounts {
 				first = min(first, h.Endpoint(domain.EndpointDelete).Lanes[0].Due)
 			}
 		}
-		if at := time.Unix(int64(first), 0).UTC(); first != state.NotYet && (c.Oldest.IsZero() || at.Before(c.Oldest)) {
-			c.Oldest = at
+		if first != state.NotYet {
+			c.Oldest = domain.Sooner(c.Oldest, time.Unix(int64(first), 0).UTC())
 		}
 	}
 	return c

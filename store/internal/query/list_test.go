@@ -268,13 +268,13 @@ func TestStatisticsAddUp(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	var many []domain.StatLine
-	for i := range StatCauses + 3 {
+	for i := range statCauses + 3 {
 		many = append(many, line(fmt.Sprintf("r: %03d", i), 1, "1", "1", "s"))
 	}
 	many = append(many, line("r: 000", 1, "1", "1"))
 	got = MergeStats(nil, many)
 	rest := got[slices.IndexFunc(got, func(l domain.StatLine) bool { return l.Cause == "r: other words" })]
-	if len(got) != StatCauses+1 || rest.Count != 3 || got[0].Count != 2 {
+	if len(got) != statCauses+1 || rest.Count != 3 || got[0].Count != 2 {
 		t.Errorf("%d lines, %d in the one of the rest, %d in the first", len(got), rest.Count, got[0].Count)
 	}
 }
@@ -282,7 +282,7 @@ func TestStatisticsAddUp(t *testing.T) {
 // TestCausesOfAReasonAreBounded: an endpoint that answers with other words each time does not make the statistics grow.
 func TestCausesOfAReasonAreBounded(t *testing.T) {
 	var all []domain.StatLine
-	for i := range 10 * StatCauses {
+	for i := range 10 * statCauses {
 		cause := fmt.Sprintf("r: %c%d", 'a'+i%26, i)
 		all = MergeStats(all, []domain.StatLine{{State: "parked", Reason: "r", Cause: cause, Count: 1, Samples: []string{"x"}}})
 	}
@@ -290,7 +290,7 @@ func TestCausesOfAReasonAreBounded(t *testing.T) {
 	for _, l := range all {
 		sum += l.Count
 	}
-	if len(all) > StatCauses+1 || sum != 10*StatCauses {
+	if len(all) > statCauses+1 || sum != 10*statCauses {
 		t.Errorf("%d lines that add up to %d", len(all), sum)
 	}
 }

@@ -114,9 +114,7 @@ const retryScan = 10_000
 // oldest returns the receipt of the oldest pending change, to the second.
 func oldest(tx *state.Tx) (first time.Time) {
 	for _, at := range oldestOfJobs(tx) {
-		if first.IsZero() || at.Before(first) {
-			first = at
-		}
+		first = domain.Sooner(first, at)
 	}
 	return first.UTC()
 }

@@ -30,7 +30,7 @@ type Sample struct {
 	LatencyP50           time.Duration // of those that were answered; zero without any
 	LatencyP95           time.Duration
 
-	// Audiences are those with the most members, at most SampledAudiences.
+	// Audiences are those with the most members, at most sampledAudiences.
 	Audiences []AudienceSample
 }
 
@@ -43,8 +43,8 @@ type AudienceSample struct {
 }
 
 const (
-	// SampledAudiences is how many audiences a sample tells of: a day of them is under 2 MB.
-	SampledAudiences = 24
+	// sampledAudiences is how many audiences a sample tells of: a day of them is under 2 MB.
+	sampledAudiences = 24
 
 	sampleEvery   = time.Minute
 	samplesKept   = 24 * 60
@@ -71,7 +71,7 @@ func (v *Reader) Sample(now time.Time) (s Sample, err error) {
 		if at := oldest(tx); !at.IsZero() && at.Before(now) {
 			s.OldestPending = now.Sub(at)
 		}
-		s.Audiences = largest(tx.State.Registry, SampledAudiences)
+		s.Audiences = largest(tx.State.Registry, sampledAudiences)
 		return nil
 	})
 	return s, err
@@ -172,7 +172,7 @@ func DecodeSample(frame []byte) (s Sample, err error) {
 		*n = r.Int()
 	}
 	n := r.Uint()
-	if n > SampledAudiences {
+	if n > sampledAudiences {
 		return s, wire.ErrDamaged
 	}
 	for range n {

@@ -61,10 +61,10 @@ func (v *Reader) StatsPage(f domain.OutboxFilter, after string) (lines []domain.
 // statSamples is how many ids a line of the statistics names.
 const statSamples = 3
 
-// StatCauses bounds how many causes of one reason are told apart. The others share one.
-const StatCauses = 50
+// statCauses bounds how many causes of one reason are told apart. The others share one.
+const statCauses = 50
 
-// otherCauses is the cause that those beyond StatCauses share.
+// otherCauses is the cause that those beyond statCauses share.
 func otherCauses(reason string) string { return reason + ": other words" }
 
 // MergeStats adds up lines of one kind, in the order that a listing shows.
@@ -80,7 +80,7 @@ func MergeStats(a, b []domain.StatLine) []domain.StatLine {
 		of := reason{line.State, line.Kind, line.Computation, line.Reason}
 		c := cause{of, line.Cause}
 		at, met := place[c]
-		if !met && causes[of] >= StatCauses {
+		if !met && causes[of] >= statCauses {
 			line.Cause = otherCauses(line.Reason)
 			c.words = line.Cause
 			at, met = place[c]

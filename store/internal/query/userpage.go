@@ -26,7 +26,7 @@ func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
 		setBy = showRows(tx, u, info)
 		showHistory(tx, u, info)
 		by = showConsent(tx, u, info)
-		info.Deletions = DeletionsOf(tx, id)
+		info.Deletions = deletionsOf(tx, id)
 		if u.Index.Deleted != 0 {
 			info.DeletedUntil = domain.Timestamp(time.Unix(int64(u.Index.Deleted), 0))
 		}

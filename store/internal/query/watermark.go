@@ -95,9 +95,7 @@ func (v *Reader) applied(tx *state.Tx) (at time.Time) {
 		}
 	}
 	for _, f := range tx.State.Registry.Fields {
-		if f.LastEvent.After(at) {
-			at = f.LastEvent
-		}
+		at = domain.Later(at, f.LastEvent)
 	}
 	return at
 }

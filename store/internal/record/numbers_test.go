@@ -11,7 +11,7 @@ import (
 // TestTheNumbersOnDiskStay: files of earlier versions have them.
 func TestTheNumbersOnDiskStay(t *testing.T) {
 	for name, kind := range map[string][2]byte{
-		"an event of the first format": {RecordEvent1, 1}, "rules": {recordRules, 2}, "lost": {RecordLost, 3}, "repair": {recordRepair, 4},
+		"an event of the first format": {recordEvent1, 1}, "rules": {recordRules, 2}, "lost": {recordLost, 3}, "repair": {recordRepair, 4},
 		"action": {recordAction, 5}, "order": {recordOrder, 6}, "erased": {RecordErased, 7}, "event": {recordEvent, 8}, "reread": {recordAgain, 9}, "consenting": {recordConsenting, 10},
 		"order of an operator": {recordOrderBy, 11}, "traced": {recordTraced, 12},
 		"retry": {byte(ActionRetry), 1}, "drop": {byte(ActionDrop), 2},
@@ -60,7 +60,7 @@ func TestAnEventOfTheFirstFormatEndsWithItsBytes(t *testing.T) {
 	r.Time()
 	r.Time()
 	times := len(frame) - r.Len()
-	old := append([]byte{RecordEvent1}, frame[1:times]...)
+	old := append([]byte{recordEvent1}, frame[1:times]...)
 	old = append(old, frame[times+3:len(frame)-4]...)
 	if _, err := DecodeRecord(9, wire.Seal(old, 0)); !errors.Is(err, wire.ErrDamaged) {
 		t.Errorf("the first format takes left-out values: %v", err)

@@ -13,9 +13,9 @@ import (
 
 // The kinds of records. Numbers are on disk.
 const (
-	RecordEvent1 byte = 1 // an event without TimeSource, ClockShift and Tracking
+	recordEvent1 byte = 1 // an event without TimeSource, ClockShift and Tracking
 	recordRules  byte = 2
-	RecordLost   byte = 3 // stands for a lost record; a salvage writes it
+	recordLost   byte = 3 // stands for a lost record; a salvage writes it
 	recordRepair byte = 4
 	recordAction byte = 5
 	recordOrder  byte = 6
@@ -184,7 +184,7 @@ func (d *Decoder) readEvent(r *wire.Reader, version byte) *domain.Event {
 	r.ShareTexts(eventTexts)
 	e := &d.event
 	*e = domain.Event{Received: r.Time(), Time: r.Time()}
-	if version != RecordEvent1 {
+	if version != recordEvent1 {
 		e.TimeSource, e.ClockShift, e.Tracking = domain.TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1
 	}
 	e.Call, e.Class, e.Flag, e.PassThrough = domain.Call(r.Byte()), domain.Class(r.Byte()), domain.Flag(r.Byte()), r.Byte() == 1
@@ -196,10 +196,10 @@ func (d *Decoder) readEvent(r *wire.Reader, version byte) *domain.Event {
 	e.Columns, e.Object = readColumns(r), readSpan(r)
 	e.Fault, e.Sentence = r.Text(), r.Text()
 	e.Raw = r.Bytes()
-	if version != RecordEvent1 && r.Len() > 0 {
+	if version != recordEvent1 && r.Len() > 0 {
 		e.LeftOut = readColumns(r)
 	}
-	if version != RecordEvent1 && r.Len() > 0 {
+	if version != recordEvent1 && r.Len() > 0 {
 		e.ClockAhead = time.Duration(r.Int())
 	}
 	if version == recordTraced {
@@ -262,7 +262,7 @@ func (d *Decoder) Decode(seq uint64, frame []byte) (Record, error) {
 	}
 	rec := Record{Seq: seq}
 	switch frame[0] {
-	case recordEvent, RecordEvent1, recordConsenting, recordTraced:
+	case recordEvent, recordEvent1, recordConsenting, recordTraced:
 		rec.Event = d.readEvent(&r, frame[0])
 	case recordRules:
 		rec.Rules = new(domain.Rules)
@@ -281,7 +281,7 @@ func (d *Decoder) Decode(seq uint64, frame []byte) (Record, error) {
 		rec.Again = readAgain(&r, seq)
 	case RecordErased:
 		rec.Erased = true
-	case RecordLost:
+	case recordLost:
 	default:
 		return Record{}, wire.ErrNewer
 	}
@@ -290,9 +290,9 @@ func (d *Decoder) Decode(seq uint64, frame []byte) (Record, error) {
 
 // InboxRecords is what the write-ahead log must know of records.
 var InboxRecords = wal.Records{
-	Weigh: weigh, Received: ReceiptOf,
+	Weigh: weigh, Received: receiptOf,
 	Check: func(frame []byte) error { _, err := DecodeRecord(0, frame); return err },
-	Lost:  wire.Seal([]byte{RecordLost}, 0),
+	Lost:  wire.Seal([]byte{recordLost}, 0),
 }
 
 // weigh returns the cost of applying a record, in bytes of an event.
@@ -303,13 +303,13 @@ func weigh(frame []byte) int {
 	return len(frame)
 }
 
-// ReceiptOf reads the receipt of an event, in ns, without decoding the rest. For other records it returns was.
-func ReceiptOf(frame []byte, was int64) int64 {
+// receiptOf reads the receipt of an event, in ns, without decoding the rest. For other records it returns was.
+func receiptOf(frame []byte, was int64) int64 {
 	if len(frame) < 2 {
 		return was
 	}
 	switch frame[0] {
-	case recordEvent, RecordEvent1, recordConsenting, recordTraced:
+	case recordEvent, recordEvent1, recordConsenting, recordTraced:
 	default:
 		return was
 	}

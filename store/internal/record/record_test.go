@@ -84,7 +84,7 @@ func FuzzRecord(f *testing.F) {
 		(&Repair{Received: noon, Missing: []Told{{User: "ann", Field: 3}}}).Encode(nil),
 		AppendOrder(nil, &Order{Received: noon, Time: noon, Verb: OrderImport, Field: 2, Key: "vip", Targets: []JobTarget{{User: "ann", In: true}, {User: "bea", In: false}}}),
 		AppendOrder(nil, &Order{Received: noon, Verb: OrderAdopt, IDs: []domain.ID{{Epoch: 0, Seq: 4, Slot: 0}}, Other: 9}),
-		wire.Seal([]byte{RecordLost}, 0), wire.Seal([]byte{RecordErased}, 0),
+		wire.Seal([]byte{recordLost}, 0), wire.Seal([]byte{RecordErased}, 0),
 	}
 	if frame, err := AppendRules(nil, &domain.Rules{Defaults: domain.Policy{Send: domain.SendBoth, EnterEvent: "Audience Entered"}}); err == nil {
 		frames = append(frames, frame)
@@ -133,7 +133,7 @@ func encodeRecord(rec *Record) []byte {
 	case rec.Erased:
 		return wire.Seal([]byte{RecordErased}, 0)
 	}
-	return wire.Seal([]byte{RecordLost}, 0)
+	return wire.Seal([]byte{recordLost}, 0)
 }
 
 func TestAnEventSurvivesTheRecord(t *testing.T) {
@@ -156,14 +156,14 @@ func TestAnEventOfTheFirstFormatIsRead(t *testing.T) {
 	r.Time()
 	r.Time()
 	times := len(frame) - r.Len()
-	old := append([]byte{RecordEvent1}, frame[1:times]...)
+	old := append([]byte{recordEvent1}, frame[1:times]...)
 	old = append(old, frame[times+3:len(frame)-4]...) // without source, shift and route
 	rec, err := DecodeRecord(9, wire.Seal(old, 0))
 	must(t, err)
 	if !reflect.DeepEqual(rec.Event, e) {
 		t.Errorf("got %+v\nwant %+v", rec.Event, e)
 	}
-	if got := ReceiptOf(old, 0); got != e.Received.UnixNano() {
+	if got := receiptOf(old, 0); got != e.Received.UnixNano() {
 		t.Errorf("its receipt is read as %d", got)
 	}
 }

@@ -90,7 +90,7 @@ func TestARecordThatCannotBeIsRefused(t *testing.T) {
 		{"a kind of a newer version", seal(100), wire.ErrNewer},
 		{"no kind", seal(0), wire.ErrNewer},
 		{"a frame that is cut short", frame[:len(frame)-1], wire.ErrDamaged},
-		{"a lost record with a body", seal(RecordLost, 1), wire.ErrDamaged},
+		{"a lost record with a body", seal(recordLost, 1), wire.ErrDamaged},
 		{"an erased record with a body", seal(RecordErased, 1), wire.ErrDamaged},
 		{"rules that are no JSON", wire.Seal(wire.AppendBytes([]byte{recordRules}, []byte("{")), 0), wire.ErrDamaged},
 		{"an action on too many changes", (&Action{Verb: ActionDrop, IDs: many}).Encode(nil), wire.ErrDamaged},
@@ -130,7 +130,7 @@ func TestOnlyAnEventHasAReceiptToFind(t *testing.T) {
 		"a receipt of one byte": {append([]byte{event[0]}, wire.AppendInt(nil, 1)...), 1},
 		"a lost record's frame": {InboxRecords.Lost, 9},
 	} {
-		if got := ReceiptOf(tc.frame, 9); got != tc.want {
+		if got := receiptOf(tc.frame, 9); got != tc.want {
 			t.Errorf("%s: the receipt is %d, want %d", name, got, tc.want)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 // Counts counts the refused requests. The writer writes the counts with its next transaction. Its methods may be
 // called concurrently.
 //
-// A reader of the activity gets one line for each refusal of a kind, up to Burst lines. After that a line
+// A reader of the activity gets one line for each refusal of a kind, up to burst lines. After that a line
 // every pause sums up the refusals since. So a flood is one line in ten seconds, and hides nothing else.
 type Counts struct {
 	mu       sync.Mutex
@@ -36,9 +36,9 @@ type kind struct {
 	silent uint64    // refusals without a line yet
 }
 
-// Burst is how many lines of one kind may follow each other at once.
+// burst is how many lines of one kind may follow each other at once.
 const (
-	Burst         = 5
+	burst         = 5
 	pause         = 10 * time.Second
 	kept          = 500
 	refusalsFrame = byte(1)
@@ -59,7 +59,7 @@ func (r *Counts) Load(tx engine.Tx, total uint64) error {
 	defer r.mu.Unlock()
 	r.received = received
 	for i := range list {
-		r.kinds[list[i].OfKind()] = &kind{Refusal: list[i], tokens: Burst}
+		r.kinds[list[i].OfKind()] = &kind{Refusal: list[i], tokens: burst}
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func (r *Counts) Count(one domain.Refusal) {
 	defer r.mu.Unlock()
 	k := r.kinds[one.OfKind()]
 	if k == nil {
-		k = &kind{Refusal: one.OfKind(), tokens: Burst, filled: one.Last}
+		k = &kind{Refusal: one.OfKind(), tokens: burst, filled: one.Last}
 		r.kinds[one.OfKind()] = k
 	}
 	k.Count++
@@ -103,7 +103,7 @@ func (r *Counts) Count(one domain.Refusal) {
 
 // speak adds a line about the refusals that have none yet, if one is due. The caller holds mu.
 func (r *Counts) speak(k *kind, now time.Time) {
-	k.tokens = min(Burst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(pause)))
+	k.tokens = min(burst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(pause)))
 	k.filled = now
 	if k.silent == 0 || k.tokens < 1 {
 		return

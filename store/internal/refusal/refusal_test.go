@@ -22,10 +22,10 @@ func TestRefusalsAreCountedByKind(t *testing.T) {
 	}
 	var to uint64
 	start := r.Number()
-	for range Burst + 3 {
+	for range burst + 3 {
 		r.Count(at(0))
 	}
-	if lines := r.Since(start, &to, noon); len(lines) != Burst || lines[0].Count != 1 || to != start+Burst || r.Number() != to {
+	if lines := r.Since(start, &to, noon); len(lines) != burst || lines[0].Count != 1 || to != start+burst || r.Number() != to {
 		t.Errorf("a burst is %d lines up to %d", len(lines), to-start)
 	}
 	if lines := r.Since(to, &to, noon.Add(9*time.Second)); len(lines) != 0 {
@@ -41,7 +41,7 @@ func TestRefusalsAreCountedByKind(t *testing.T) {
 	r.Count(other)
 	r.NoteReceived(domain.LastReceived{Webhook: noon, Tracking: noon.Add(1)})
 	list, heard := r.List()
-	if len(list) != 2 || list[0].Count != Burst+3 || list[1] != (domain.Refusal{Route: "other", Status: 404, Code: "not_found", Count: 1, Last: noon.Add(time.Minute)}) || Sum(list) != Burst+4 {
+	if len(list) != 2 || list[0].Count != burst+3 || list[1] != (domain.Refusal{Route: "other", Status: 404, Code: "not_found", Count: 1, Last: noon.Add(time.Minute)}) || Sum(list) != burst+4 {
 		t.Errorf("they are %+v", list)
 	}
 	read, again, err := Decode(encode(list, heard))
@@ -97,7 +97,7 @@ func TestRefusalsFloodIsAFewLines(t *testing.T) {
 	for i := range lines {
 		sum += lines[i].Count
 	}
-	if len(lines) > Burst+7 || sum != 600 {
+	if len(lines) > burst+7 || sum != 600 {
 		t.Errorf("600 refusals made %d lines, which tell of %d", len(lines), sum)
 	}
 	if again := r.Since(to, &to, noon.Add(time.Hour)); len(again) != 0 {

@@ -102,9 +102,9 @@ func KeptName(path, as string, at time.Time) string {
 	}
 }
 
-// ReplaceDamaged gives the file at path the name kept, and puts the new file, at boltfile.NewPath, in its place. path leads
+// replaceDamaged gives the file at path the name kept, and puts the new file, at boltfile.NewPath, in its place. path leads
 // to one of the two at every moment.
-func ReplaceDamaged(path, kept string) error {
+func replaceDamaged(path, kept string) error {
 	dir := filepath.Dir(path)
 	if err := os.Link(path, filepath.Join(dir, kept)); err != nil {
 		return fmt.Errorf("keep the damaged file: %w", err)

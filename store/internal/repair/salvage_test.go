@@ -269,7 +269,7 @@ func TestReportsStayAsLongAsTheDamagedFile(t *testing.T) {
 		if kept != name {
 			t.Errorf("kept as %s", kept)
 		}
-		must(t, errors.Join(os.WriteFile(path, []byte("damaged"), 0o600), os.WriteFile(boltfile.NewPath(path), []byte("saved"), 0o600), ReplaceDamaged(path, kept)))
+		must(t, errors.Join(os.WriteFile(path, []byte("damaged"), 0o600), os.WriteFile(boltfile.NewPath(path), []byte("saved"), 0o600), replaceDamaged(path, kept)))
 		if now, err := os.ReadFile(path); err != nil || string(now) != "saved" {
 			t.Errorf("in its place is %q, %v", now, err)
 		}
@@ -293,7 +293,7 @@ func TestReportsStayAsLongAsTheDamagedFile(t *testing.T) {
 	if got := list(); len(got) != 2 || got[0].KeptAs != want[0].KeptAs || got[1].KeptAs != want[2].KeptAs {
 		t.Errorf("%+v", got)
 	}
-	if err := ReplaceDamaged(path, want[0].KeptAs); err == nil {
+	if err := replaceDamaged(path, want[0].KeptAs); err == nil {
 		t.Error("a kept file is written over")
 	}
 }

@@ -58,5 +58,5 @@ func State(dir string, inbox *wal.Log, log *slog.Logger, faults []string) (*Salv
 	if err := AddSalvage(db, report); err != nil {
 		return nil, err
 	}
-	return report, errors.Join(db.Sync(), db.Close(), ReplaceDamaged(path, report.KeptAs))
+	return report, errors.Join(db.Sync(), db.Close(), replaceDamaged(path, report.KeptAs))
 }

@@ -29,5 +29,5 @@ func Segment(path string, epoch uint32, applied, last uint64, faults []string) (
 		r.Unapplied += less(lost.Last, max(applied, lost.First-1))
 	}
 	r.KeptAs = KeptName(path, "damaged", r.At)
-	return r, ReplaceDamaged(path, r.KeptAs)
+	return r, replaceDamaged(path, r.KeptAs)
 }

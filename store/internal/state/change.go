@@ -225,7 +225,7 @@ func (c *Stored) InRow() bool {
 	return !c.Loose && (c.Kind == domain.KindAttribute || c.Kind == domain.KindCohort || c.Kind == domain.KindList)
 }
 
-// Encode appends the frame of a change.
+// encode appends the frame of a change.
 func (c *Stored) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, plainChange)

@@ -41,20 +41,20 @@ var (
 )
 
 func FuzzRow(f *testing.F) {
-	f.Add([]byte{plainVersion, 3, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
-	f.Add([]byte{RowVersion, 3 | withheldBit, ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
-	f.Add(unsealed((&block{Entries: []*Entry{{Withheld: true, Waiting: tracedTicket(1), InFlight: tracedTicket(2)}}}).Encode(nil, annsRow)))
+	f.Add([]byte{plainVersion, 3, shapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
+	f.Add([]byte{RowVersion, 3 | withheldBit, shapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
+	f.Add(unsealed((&block{Entries: []*Entry{{Withheld: true, Waiting: tracedTicket(1), InFlight: tracedTicket(2)}}}).encode(nil, annsRow)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		row, err := DecodeBlock(annsRow, rekeyed(body, annsRow), epochs)
 		if err != nil {
 			return
 		}
-		frame := row.Encode(nil, annsRow)
+		frame := row.encode(nil, annsRow)
 		if len(frame) == 0 {
 			return
 		}
 		again, err := DecodeBlock(annsRow, frame, epochs)
-		if err != nil || !bytes.Equal(again.Encode(nil, annsRow), frame) {
+		if err != nil || !bytes.Equal(again.encode(nil, annsRow), frame) {
 			t.Errorf("row %x became %x: %v", body, frame, err)
 		}
 	})
@@ -70,13 +70,13 @@ func TestATraceIsKeptWithAChangeAndCostsNothingWithout(t *testing.T) {
 	failed := tracedTicket(3)
 	failed.Failures = &Failures{Attempts: 2, Alone: 1, Reason: "r"}
 	for _, e := range []*Entry{{Waiting: tracedTicket(1)}, {InFlight: tracedTicket(1), Waiting: tracedTicket(2)}, {Waiting: failed}, {Withheld: true, Waiting: failed}} {
-		frame := (&block{Entries: []*Entry{e}}).Encode(nil, annsRow)
+		frame := (&block{Entries: []*Entry{e}}).encode(nil, annsRow)
 		again, err := DecodeBlock(annsRow, frame, epochs)
 		if err != nil || frame[0] != RowVersion || !reflect.DeepEqual(again.Entries[0], e) {
 			t.Errorf("%+v became %+v: %v", e, again.Entries[0], err)
 		}
 		e.Waiting.Trace, e.InFlight.Trace = nil, nil
-		without := (&block{Entries: []*Entry{e}}).Encode(nil, annsRow)
+		without := (&block{Entries: []*Entry{e}}).encode(nil, annsRow)
 		if want := plainVersion; without[0] != want && !e.Withheld || len(frame)-len(without) < 17 {
 			t.Errorf("without a trace it has version %d and %d bytes, with one %d", without[0], len(without), len(frame))
 		}
@@ -93,13 +93,13 @@ func TestATraceIsKeptWithAChangeAndCostsNothingWithout(t *testing.T) {
 
 func FuzzConsent(f *testing.F) {
 	key := RowKey(UserKey("ann"), BlockConsent)
-	f.Add(unsealed(EncodeConsent(nil, key, &domain.Consent{Preferences: domain.Preferences{Given: []string{"Marketing"}}, Time: 9, Since: 7, Seq: 3, Updated: true})))
+	f.Add(unsealed(encodeConsent(nil, key, &domain.Consent{Preferences: domain.Preferences{Given: []string{"Marketing"}}, Time: 9, Since: 7, Seq: 3, Updated: true})))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, err := DecodeConsent(key, rekeyed(body, key))
 		if err != nil {
 			return
 		}
-		again, err := DecodeConsent(key, EncodeConsent(nil, key, c))
+		again, err := DecodeConsent(key, encodeConsent(nil, key, c))
 		if err != nil || !reflect.DeepEqual(again, c) {
 			t.Errorf("%+v became %+v: %v", c, again, err)
 		}
@@ -113,13 +113,13 @@ func FuzzHead(f *testing.F) {
 	h := &PendingIndex{History: 3}
 	h.SetPending(70, true)
 	h.Endpoint(domain.EndpointTransition).Add(LaneDefault, 12)
-	f.Add(unsealed(h.Encode(nil, annsIndex)))
+	f.Add(unsealed(h.encode(nil, annsIndex)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		h, err := DecodeIndex(annsIndex, rekeyed(body, annsIndex))
 		if err != nil || h.Empty() {
 			return
 		}
-		if _, err := DecodeIndex(annsIndex, h.Encode(nil, annsIndex)); err != nil {
+		if _, err := DecodeIndex(annsIndex, h.encode(nil, annsIndex)); err != nil {
 			t.Errorf("%+v does not survive: %v", h, err)
 		}
 	})

@@ -78,21 +78,21 @@ func (tx *Tx) flushConsent(u *User) {
 	}
 	key := tx.rowKey(u, BlockConsent)
 	if c := u.consent.kept; c != nil {
-		tx.Put(tx.Rows, key, tx.Frame(func(buf []byte) []byte { return EncodeConsent(buf, key, c) }))
+		tx.Put(tx.Rows, key, tx.Frame(func(buf []byte) []byte { return encodeConsent(buf, key, c) }))
 	} else {
 		tx.Remove(tx.Rows, key)
 	}
 }
 
-// EncodeConsent appends the frame of a user's consent, sealed under the key of its row.
-func EncodeConsent(buf, key []byte, c *domain.Consent) []byte {
+// encodeConsent appends the frame of a user's consent, sealed under the key of its row.
+func encodeConsent(buf, key []byte, c *domain.Consent) []byte {
 	start := len(buf)
 	buf = wire.AppendInt(append(buf, consentVersion), c.Time)
 	buf = wire.AppendUint(wire.AppendInt(buf, c.Time-c.Since), c.Seq)
 	return wire.SealKeyed(wire.AppendTexts(append(buf, record.BoolByte(c.Updated)), c.Given), start, key)
 }
 
-// DecodeConsent reads what EncodeConsent wrote.
+// DecodeConsent reads what encodeConsent wrote.
 func DecodeConsent(key, frame []byte) (*domain.Consent, error) {
 	r, err := wire.UnsealKeyed(frame, consentVersion, key)
 	if err != nil {
@@ -162,5 +162,5 @@ func ReadComparing(v []byte) (c Comparing, under bool) {
 	return c, r.OK()
 }
 
-// Encode returns the value of MetaConsent.
+// encode returns the value of MetaConsent.
 func (c *Comparing) Encode() []byte { return append(wire.AppendUint(nil, c.Done), c.Last...) }

@@ -41,7 +41,7 @@ func TestWhatIsOnDiskOfConsentStaysReadable(t *testing.T) {
 // withheld.
 func TestWithoutConsentAnOlderProgramReadsTheState(t *testing.T) {
 	b := &block{Entries: []*Entry{{Column: 3, Kept: [3]*domain.Assertion{{Value: domain.JSONTrue, Time: 2, Since: 2, Seq: 1}}}}}
-	for name, frame := range map[string][]byte{"row": b.Encode(nil, annsRow), "field": (&Field{Number: 9, Key: "vip"}).Encode(nil), "ledger": (&Ledger{Users: 1}).Encode()} {
+	for name, frame := range map[string][]byte{"row": b.encode(nil, annsRow), "field": (&Field{Number: 9, Key: "vip"}).Encode(nil), "ledger": (&Ledger{Users: 1}).Encode()} {
 		if want := map[string]byte{"row": 2, "field": 3, "ledger": 2}[name]; frame[0] != want {
 			t.Errorf("the %s has version %d, want %d", name, frame[0], want)
 		}

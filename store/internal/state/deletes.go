@@ -40,7 +40,7 @@ const receiptVersion byte = 1
 // Key returns the key of the receipt.
 func (r *Receipt) Key() []byte { return append(append([]byte(nil), r.Hash...), IDKey(r.ID)...) }
 
-// Encode returns the frame of the receipt.
+// encode returns the frame of the receipt.
 func (r *Receipt) Encode() []byte {
 	buf := wire.AppendTime([]byte{receiptVersion}, r.Asked)
 	buf = wire.AppendString(wire.AppendString(buf, r.By), r.MessageID)

@@ -169,7 +169,7 @@ func SumHeld(fields []*Field) (held uint64) {
 // older program reads the others.
 const fieldVersion byte = 6
 
-// Encode appends the frame of f, sealed under its key.
+// encode appends the frame of f, sealed under its key.
 func (f *Field) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, fieldVersion-3, byte(f.Class))

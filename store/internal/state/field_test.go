@@ -251,7 +251,7 @@ func TestComputationsAreNamedByKeyOrID(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, tc := range [][3]string{{"vip", "a1", "a1"}, {"vip", "", "vip"}, {"new", "a5", "new"}, {"", "a5", "a5"}} {
-		if got := r.Argument(tc[0], tc[1]); got != tc[2] {
+		if got := r.argument(tc[0], tc[1]); got != tc[2] {
 			t.Errorf("%s with the id %s is typed as %s", tc[0], tc[1], got)
 		}
 	}
@@ -424,7 +424,7 @@ func TestParkedChangesAreRememberedForReaders(t *testing.T) {
 func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
 	text := []byte(`[ "shoes", "hats", "gloves" ]`)
 	sum := sha256.Sum256(text)
-	if !(LastSent{Kind: DigestSent, Value: sum[:16]}).Is(text) {
+	if !(LastSent{Kind: digestSent, Value: sum[:16]}).Is(text) {
 		t.Error("what MoEngage was told would be sent again")
 	}
 }

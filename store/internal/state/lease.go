@@ -33,7 +33,7 @@ type LeasedChange struct {
 
 const leaseVersion byte = 1
 
-// Encode returns the frame of a lease.
+// encode returns the frame of a lease.
 func (l *Lease) Encode() []byte {
 	buf := []byte{leaseVersion, byte(l.Endpoint)}
 	buf = wire.AppendUint(wire.AppendUint(buf, l.Second), uint64(len(l.List)))

@@ -37,7 +37,7 @@ func (l *Ledger) terms() [28]*uint64 {
 
 const ledgerVersion byte = 3
 
-// Encode returns the frame of the ledger.
+// encode returns the frame of the ledger.
 func (l *Ledger) Encode() []byte {
 	terms := l.terms()
 	buf, written := []byte{ledgerVersion}, terms[:]

@@ -232,8 +232,8 @@ func (x *PendingIndex) Empty() bool {
 	return x.History == 0 && x.Journal == 0 && len(x.Blocks) == 0 && !waits
 }
 
-// Encode appends the row's frame, sealed under its key, or nothing when it is empty.
-func (x *PendingIndex) Encode(buf, key []byte) []byte {
+// encode appends the row's frame, sealed under its key, or nothing when it is empty.
+func (x *PendingIndex) encode(buf, key []byte) []byte {
 	if x.Empty() {
 		return buf
 	}

@@ -99,7 +99,7 @@ func TestThePlacesOfAUserFollowTheirChanges(t *testing.T) {
 					}
 				}
 			}
-			again, err := DecodeIndex(annsIndex, h.Encode(nil, annsIndex))
+			again, err := DecodeIndex(annsIndex, h.encode(nil, annsIndex))
 			if len(got) > 0 && (err != nil || !reflect.DeepEqual(again.DuePlaces(nil), got)) {
 				t.Errorf("read again they are %v, %v", again, err)
 			}
@@ -288,11 +288,11 @@ func TestWhatMoEngageShouldHold(t *testing.T) {
 			t.Errorf("%s: %s, known: %v", name, got, known)
 		}
 	}
-	if t1 := SentValue(long); t1.Kind != DigestSent || len(t1.Value) != 16 || !t1.Is(long) || t1.Is([]byte("5")) || (LastSent{}).Is(nil) || (LastSent{Kind: UncertainlySent}).Is([]byte("5")) {
+	if t1 := SentValue(long); t1.Kind != digestSent || len(t1.Value) != 16 || !t1.Is(long) || t1.Is([]byte("5")) || (LastSent{}).Is(nil) || (LastSent{Kind: UncertainlySent}).Is([]byte("5")) {
 		t.Errorf("%+v", t1)
 	}
 	spaced := []byte(`{"a": 1.0, "b": "xxxxxxxxxxxxxxxxxxxxxx"}`)
-	if !SentValue(spaced).Is([]byte(`{"a":1,"b":"xxxxxxxxxxxxxxxxxxxxxx"}`)) || !(LastSent{DigestSent, digest(spaced)}).Is(spaced) {
+	if !SentValue(spaced).Is([]byte(`{"a":1,"b":"xxxxxxxxxxxxxxxxxxxxxx"}`)) || !(LastSent{digestSent, digest(spaced)}).Is(spaced) {
 		t.Error("a long value in other letters is another")
 	}
 	if v := SentValue([]byte("450")); v.Kind != valueSent || !v.Is([]byte("450.0")) {
@@ -348,7 +348,7 @@ func TestARowIsReadAsItWasWritten(t *testing.T) {
 		{Column: 4, InFlight: Ticket{ID: id(2), Value: []byte("1"), Failures: &alone}, Loose: 4},
 		{Column: 63, Kept: [3]*domain.Assertion{kept("false", 7)}, Left: 11},
 	}}
-	got, err := DecodeBlock(annsRow, row.Encode(nil, annsRow), epochs)
+	got, err := DecodeBlock(annsRow, row.encode(nil, annsRow), epochs)
 	if err != nil || !reflect.DeepEqual(got, row) {
 		for i := range row.Entries {
 			if got != nil && !reflect.DeepEqual(got.Entries[i], row.Entries[i]) {
@@ -364,10 +364,10 @@ func TestARowIsReadAsItWasWritten(t *testing.T) {
 		t.Error("a new entry is not in its place")
 	}
 	empty := &block{Entries: []*Entry{{Column: 1}, {Column: 2, Left: 4}}}
-	if frame := empty.Encode([]byte("x"), annsRow); string(frame) != "x" {
+	if frame := empty.encode([]byte("x"), annsRow); string(frame) != "x" {
 		t.Errorf("an empty row is %x", frame)
 	}
-	if _, err := DecodeBlock(RowKey(UserKey("bob"), 0), row.Encode(nil, annsRow), epochs); err == nil {
+	if _, err := DecodeBlock(RowKey(UserKey("bob"), 0), row.encode(nil, annsRow), epochs); err == nil {
 		t.Error("a row is read under another user's key")
 	}
 }
@@ -379,7 +379,7 @@ func TestARowOfTheFirstVersionSaysWhoLeft(t *testing.T) {
 		{Column: 1, Kept: [3]*domain.Assertion{{Value: []byte("false"), Time: 1, Seq: 9}}},
 		{Column: 2, Kept: [3]*domain.Assertion{{Value: []byte("true"), Time: 1, Seq: 9}}, LastSent: SentValue([]byte("true"))},
 	}}
-	body := append([]byte{1}, unsealed(row.Encode(nil, annsRow))[1:]...)
+	body := append([]byte{1}, unsealed(row.encode(nil, annsRow))[1:]...)
 	got, err := DecodeBlock(annsRow, rekeyed(body, annsRow), record.Epochs{})
 	if err != nil || got.Entries[0].Left != 9 || got.Entries[1].Left != 0 || got.Entries[2].Left != 0 {
 		t.Errorf("%+v, %v", got, err)

@@ -129,9 +129,9 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%s names several computations: give one of their ids instead", e.Key)
 }
 
-// Argument returns the shortest name of a computation on a command line: its key, or its id where several share the
+// argument returns the shortest name of a computation on a command line: its key, or its id where several share the
 // key.
-func (r *Registry) Argument(key, id string) string {
+func (r *Registry) argument(key, id string) string {
 	if len(r.Computations(key)) > 1 {
 		return cmp.Or(id, key)
 	}
@@ -442,7 +442,7 @@ func conflictSentence(f, other *Field, p *domain.Policy) string {
 // its key may by then be that of several.
 func (r *Registry) MassExitSentence(key, id string) string {
 	return fmt.Sprintf("too many members left %s at once: `personasync audience release %s` sends the exits, `personasync audience discard %[2]s` drops them",
-		cmp.Or(key, id), Arguments(r.Argument(key, id)))
+		cmp.Or(key, id), Arguments(r.argument(key, id)))
 }
 
 // titled names f in a sentence.

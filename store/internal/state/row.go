@@ -74,7 +74,7 @@ func (b *block) Field(e *Entry) uint32 { return uint32(b.Number)*BlockSize + uin
 
 // Bits of an entry's shape byte: the parts that follow.
 const (
-	ShapeOne = 1 << iota
+	shapeOne = 1 << iota
 	shapeIdentify
 	shapeTrack
 	shapeTold
@@ -84,8 +84,8 @@ const (
 	shapeLeft
 )
 
-// Encode appends the row's frame, sealed under its key, or nothing when every entry is empty.
-func (b *block) Encode(buf, key []byte) []byte {
+// encode appends the row's frame, sealed under its key, or nothing when every entry is empty.
+func (b *block) encode(buf, key []byte) []byte {
 	start := len(buf)
 	buf = append(buf, plainVersion)
 	for _, e := range b.Entries {
@@ -459,7 +459,7 @@ const (
 	NeverSent       byte = 0
 	UncertainlySent byte = 1 // a request may or may not have arrived
 	valueSent       byte = 2
-	DigestSent      byte = 3 // a value too long to keep twice
+	digestSent      byte = 3 // a value too long to keep twice
 )
 
 // SentValue returns a LastSent of a delivered value. A long one is kept as a digest of its canonical text.
@@ -468,7 +468,7 @@ func SentValue(v []byte) LastSent {
 		return LastSent{valueSent, domain.CloneValue(v)}
 	}
 	text, _ := domain.Canonical(v)
-	return LastSent{DigestSent, digest(text)}
+	return LastSent{digestSent, digest(text)}
 }
 
 func digest(text []byte) []byte {
@@ -481,7 +481,7 @@ func (t LastSent) Is(v []byte) bool {
 	switch t.Kind {
 	case valueSent:
 		return domain.SameValue(t.Value, v)
-	case DigestSent:
+	case digestSent:
 		text, _ := domain.Canonical(v)
 		return bytes.Equal(t.Value, digest(text)) || bytes.Equal(t.Value, digest(v)) // older versions took the text as it came
 	}

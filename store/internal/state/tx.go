@@ -415,7 +415,7 @@ func (tx *Tx) flushUser(u *User) {
 	}
 	tx.State.Ledger.Backlog.Move(u.owed, u.Index.Backlog())
 	key := tx.rowKey(u, BlockIndex)
-	if frame := tx.Frame(func(buf []byte) []byte { return u.Index.Encode(buf, key) }); len(frame) > 0 {
+	if frame := tx.Frame(func(buf []byte) []byte { return u.Index.encode(buf, key) }); len(frame) > 0 {
 		tx.Put(tx.Rows, key, frame)
 	} else {
 		tx.Remove(tx.Rows, key)
@@ -430,7 +430,7 @@ func (tx *Tx) flushBlocks(u *User) {
 			continue
 		}
 		key := tx.rowKey(u, row.Number)
-		frame := tx.Frame(func(buf []byte) []byte { return row.Encode(buf, key) })
+		frame := tx.Frame(func(buf []byte) []byte { return row.encode(buf, key) })
 		switch {
 		case len(frame) > 0:
 			if !row.stored && !tx.hasRows(u) {

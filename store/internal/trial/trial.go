@@ -187,10 +187,7 @@ const (
 
 // send has everything that is pending for a user accepted, and returns the leases with changes of the record seq.
 func (t *Trial) send(user string, seq uint64, received time.Time) (list []*domain.Lease, err error) {
-	at := received
-	if now := time.Now(); now.After(at) {
-		at = now
-	}
+	at := domain.Later(received, time.Now())
 	for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort, domain.EndpointDelete} {
 		for at = at.Add(sendAhead); len(list) < sendMost; {
 			var lease *domain.Lease

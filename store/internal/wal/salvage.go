@@ -28,7 +28,7 @@ type Salvaged struct {
 }
 
 // Salvage writes a new segment beside the damaged one at path, under [boltfile.NewPath], from every chunk that can still be read in it.
-// It leaves the damaged one as it is. The caller replaces it, see [boltfile.ReplaceDamaged].
+// It leaves the damaged one as it is. The caller replaces it, as package repair does.
 //
 // epoch and applied are those of the state; epoch is 0 if the state cannot be read. last is the number of the inbox's last
 // record, 0 if it is not known. A record whose checksum is wrong

@@ -108,7 +108,7 @@ func (m *Meter) Reserve(now time.Time) (g Amount, again time.Time) {
 	if g.Users > 0 && g.Events > 0 {
 		return g, time.Time{}
 	}
-	return g, sooner(m.users.freeAt(now), m.events.freeAt(now))
+	return g, domain.Sooner(m.users.freeAt(now), m.events.freeAt(now))
 }
 
 // Keep returns the unused part of a reservation and paces by the used part.
@@ -139,8 +139,8 @@ func (m *Meter) release(g Amount) {
 func (m *Meter) Admit(g Amount, now time.Time) (_ Amount, again time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at := later(m.users.fitsAt(g.Users, now), m.events.fitsAt(g.Events, now))
-	if at = later(at, m.calls.fitsAt(g.Calls, now)); at.After(now) {
+	at := domain.Later(m.users.fitsAt(g.Users, now), m.events.fitsAt(g.Events, now))
+	if at = domain.Later(at, m.calls.fitsAt(g.Calls, now)); at.After(now) {
 		return Amount{}, at
 	}
 	m.hold(g)
@@ -194,7 +194,7 @@ func (w *window) freeAt(now time.Time) time.Time {
 	}
 	at := w.fitsAt(w.share(), now)
 	if w.pacing && !at.IsZero() {
-		at = later(at, w.nextAt)
+		at = domain.Later(at, w.nextAt)
 	}
 	if !at.After(now) {
 		return time.Time{}
@@ -221,7 +221,7 @@ func (w *window) fitsAt(n int, now time.Time) time.Time {
 	if lacking <= 0 {
 		return at
 	}
-	return later(at, now.Add(time.Second))
+	return domain.Later(at, now.Add(time.Second))
 }
 
 // pace schedules the next request a share's time after this one. It counts from the planned time of this one,
@@ -231,7 +231,7 @@ func (w *window) pace(n int, now time.Time) {
 		return
 	}
 	step := Window * time.Duration(n) / time.Duration(w.limit)
-	w.nextAt = later(w.nextAt, now.Add(-step)).Add(step)
+	w.nextAt = domain.Later(w.nextAt, now.Add(-step)).Add(step)
 }
 
 func (w *window) spend(at time.Time, n int) {
@@ -257,19 +257,4 @@ func (w *window) expire(now time.Time) {
 		gone++
 	}
 	w.past = slices.Delete(w.past, 0, gone)
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// sooner ignores zero times, which mean never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
