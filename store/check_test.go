@@ -91,14 +91,14 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			for ; len(v) == 0; k, v = c.Next() {
 			}
 			return tx.Bucket(state.BucketQueue).Delete(k)
-		}, "1 changes wait in lane 2147483648, the head says 2"},
-		{"a head that is gone", func(tx engine.Tx) error {
+		}, "1 changes are pending in lane 2147483648, the index says 2"},
+		{"a pending index that is gone", func(tx engine.Tx) error {
 			return tx.Bucket(state.BucketRows).Delete(state.RowKey(state.UserKey("ann"), state.BlockIndex))
-		}, "who has no head"},
+		}, "who has no pending index"},
 		{"a due entry that is gone", func(tx engine.Tx) error {
 			k, _ := first(tx.Bucket(state.BucketDue))
 			return tx.Bucket(state.BucketDue).Delete(k)
-		}, "due: head"},
+		}, "due: pending index"},
 		{"a due entry too many", func(tx engine.Tx) error {
 			return tx.Bucket(state.BucketDue).Put(state.DueKey(domain.EndpointTransition, 0, 1, state.UserKey("nobody")), nil)
 		}, "due: the due index has"},

@@ -34,13 +34,6 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		if err != nil {
 			return err
 		}
-		verified, err := v.Verifications()
-		if err == nil {
-			verified, err = condition.Standing(verified, list, v.SendsAttributes)
-		}
-		if err != nil {
-			return err
-		}
 		process := l.from.Process()
 		if process.Elsewhere, err = elsewhere(v, l.from.Config()); err != nil {
 			return err
@@ -50,13 +43,7 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		}
 		s = condition.NewStatus(counts, sent, process, l.from.Config().MoEngage, l.from.Version, now)
 		s.Guard, s.Staleness = condition.Guarded(list), condition.StalenessOf(list, now)
-		s.Verify = condition.SumVerifications(verified)
-		jobs, err := l.from.Plan(v)
-		if err != nil {
-			return err
-		}
-		s.FailedJobs = failedJobs(jobs)
-		if s.Backup, err = l.backup(v, jobs, now); err != nil {
+		if err := l.readUpkeep(v, &s, list, now); err != nil {
 			return err
 		}
 		if s.Expiring, err = v.Expiring(now, l.from.Config().Retention.Parked.Duration); err != nil {
@@ -71,17 +58,9 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			return err
 		}
 		s.Notify = condition.NewNotify(l.from.Config().Receivers(), kept, process.Receivers)
-		pause, err := v.Pause()
-		if err != nil {
+		if err := readPauses(v, &s, now); err != nil {
 			return err
 		}
-		if pause.Holds(now) {
-			s.Pause = pause
-		}
-		if s.Pauses, err = v.Pauses(); err != nil {
-			return err
-		}
-		s.Pauses = slices.DeleteFunc(s.Pauses, func(p domain.Pause) bool { return !p.Holds(now) })
 		f := &condition.Facts{Now: now, Status: &s, LastReceived: counts.LastReceived, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
 		s.OldestDue, s.Conditions = f.OldestDue(), f.Judge()
 		if l.shared != nil {
@@ -103,6 +82,39 @@ func elsewhere(v *store.View, c *config.Config) (string, error) {
 		was = ""
 	}
 	return was, err
+}
+
+// readUpkeep reads how the jobs went: verifications, backups, and those that failed.
+func (l *Local) readUpkeep(v *store.View, s *condition.Status, list []domain.ComputationInfo, now time.Time) error {
+	verified, err := v.Verifications()
+	if err == nil {
+		verified, err = condition.Standing(verified, list, v.SendsAttributes)
+	}
+	if err != nil {
+		return err
+	}
+	s.Verify = condition.SumVerifications(verified)
+	jobs, err := l.from.Plan(v)
+	if err != nil {
+		return err
+	}
+	s.FailedJobs = failedJobs(jobs)
+	s.Backup, err = l.backup(v, jobs, now)
+	return err
+}
+
+// readPauses reads the pauses that hold now.
+func readPauses(v *store.View, s *condition.Status, now time.Time) error {
+	pause, err := v.Pause()
+	if err != nil {
+		return err
+	}
+	if pause.Holds(now) {
+		s.Pause = pause
+	}
+	s.Pauses, err = v.Pauses()
+	s.Pauses = slices.DeleteFunc(s.Pauses, func(p domain.Pause) bool { return !p.Holds(now) })
+	return err
 }
 
 // backup is how the scheduled backups stand; nil if none is scheduled.

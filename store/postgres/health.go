@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Health is what a store depends on at its server. Some of it a server tells only to members of pg_monitor.
@@ -45,8 +47,36 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	if err := send(ctx, conn, nil, statement{sql: "select 1"}); err != nil {
 		return h, explain(err)
 	}
-	h.RoundTrip, begun = time.Since(begun), time.Now()
-	err = send(ctx, conn, func(n int, v [][]byte) {
+	h.RoundTrip = time.Since(begun)
+	if err := h.read(ctx, conn, db.Schema); err != nil {
+		return h, fmt.Errorf("ask PostgreSQL of its state: %w", err)
+	}
+	if h.Holder, err = db.Holder(ctx); err != nil {
+		if s := code(err); s == stateUndefined || s == stateNoSchema {
+			return h, nil
+		}
+		return h, err
+	}
+	if why := db.noTerm.Load(); why != nil {
+		h.NoTerm = *why
+	}
+	workspace, err := db.SentTo(ctx)
+	if err != nil {
+		return h, err
+	}
+	if err := db.Admits(workspace); err != nil {
+		h.Elsewhere = err.Error()
+	}
+	h.Doors, err = db.Doors(ctx)
+	first := slices.IndexFunc(h.Doors, func(host string) bool { return application(db.Schema, host) != application(db.Schema, h.Holder.Host) })
+	h.FirstDoor = first < 0 || application(db.Schema, h.Doors[first]) == application(db.Schema, db.Host)
+	return h, err
+}
+
+// read asks the server about itself, in one round trip. The cases are the results of the statements, in their order.
+func (h *Health) read(ctx context.Context, conn *pgconn.PgConn, schema string) error {
+	begun := time.Now()
+	return send(ctx, conn, func(n int, v [][]byte) {
 		switch n {
 		case 2:
 			h.ClockOff = time.Until(time.UnixMicro(integer(v[0]))) + time.Since(begun)/2
@@ -74,31 +104,8 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	order by 2 desc limit 1) held (name, kept) on true`},
 		statement{`select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
 	case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end
-	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(db.Schema)}, []uint32{typeText}},
+	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(schema)}, []uint32{typeText}},
 		statement{sql: "rollback"})
-	if err != nil {
-		return h, fmt.Errorf("ask PostgreSQL of its state: %w", err)
-	}
-	if h.Holder, err = db.Holder(ctx); err != nil {
-		if s := code(err); s == stateUndefined || s == stateNoSchema {
-			return h, nil
-		}
-		return h, err
-	}
-	if why := db.noTerm.Load(); why != nil {
-		h.NoTerm = *why
-	}
-	workspace, err := db.SentTo(ctx)
-	if err != nil {
-		return h, err
-	}
-	if err := db.Admits(workspace); err != nil {
-		h.Elsewhere = err.Error()
-	}
-	h.Doors, err = db.Doors(ctx)
-	first := slices.IndexFunc(h.Doors, func(host string) bool { return application(db.Schema, host) != application(db.Schema, h.Holder.Host) })
-	h.FirstDoor = first < 0 || application(db.Schema, h.Doors[first]) == application(db.Schema, db.Host)
-	return h, err
 }
 
 // Doors returns the hosts of the agents that are connected, as the server names their connections. A pooler may hide some.

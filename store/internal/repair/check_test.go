@@ -216,8 +216,8 @@ func TestACheckFindsEachContradiction(t *testing.T) {
 			k, _ := first(kv.Bucket(state.BucketLocator))
 			return kv.Bucket(state.BucketLocator).Put(k, []byte("zzzzzz"))
 		}},
-		{"a lost due entry", "due", "is due and the index does not say so", drop(state.BucketDue)},
-		{"a lost event", "pointer", "changes wait in lane", drop(state.BucketQueue)},
+		{"a lost due entry", "due", "is due and the due index does not say so", drop(state.BucketDue)},
+		{"a lost event", "pointer", "changes are pending in lane", drop(state.BucketQueue)},
 		{"a bit of an event", "frame", "queue", flip(state.BucketQueue)},
 		{"a key that is none of a queue", "frame", "not an entry of a queue", put(state.BucketQueue, []byte{1, 2}, []byte("x"))},
 		{"pending", "ledger", "changes pending: the ledger says", ledger(func(l *state.Ledger) { l.Changes.Pending++ })},
@@ -234,7 +234,7 @@ func TestACheckFindsEachContradiction(t *testing.T) {
 		{"a sample", "frame", "not a sample", put(state.BucketSamples, []byte("12345678"), []byte("v"))},
 		{"a list of users", "frame", "lists pilot", put(state.BucketLists, []byte("pilot"), []byte("v"))},
 		{"verdicts", "frame", "not those of", put(state.BucketVerdicts, []byte("1234567"), []byte("v"))},
-		{"a lease", "frame", "flight", put(state.BucketLeases, []byte("12345678"), []byte("v"))},
+		{"a lease", "frame", "lease", put(state.BucketLeases, []byte("12345678"), []byte("v"))},
 		{"a parked frame", "frame", "parked", put(state.BucketParked, []byte("1234567890"), []byte("v"))},
 		{"an entry of the history", "frame", "history", put(state.BucketHistory, []byte("12345678"), []byte("v"))},
 		{"a ledger that cannot be read", "frame", "state.db", put(state.BucketMeta, state.MetaLedger, []byte("v"))},

@@ -59,7 +59,7 @@ func (c *checker) state(tx engine.Tx) (err error) {
 }
 
 func (c *recount) run() error {
-	for _, part := range []func() error{c.kept, c.closed, c.journal, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
+	for _, part := range []func() error{c.kept, c.closed, c.journal, c.rows, c.queue, c.locator, c.dueIndex, c.leases, c.rest} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -170,13 +170,13 @@ type checkedUser struct {
 	loose   map[uint32]uint32 // by field: attributes that the row says are queued
 	waiting map[uint32]uint32 // by lane: pending changes
 	rows    int
-	headed  bool
+	indexed bool
 }
 
 // begin starts the next user.
 func (c *recount) begin(id string, key []byte) {
-	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
-		c.report.Find("pointer", "something waits for user %x, who has no head", u.key)
+	if u := &c.user; !u.indexed && len(u.waiting)+len(u.loose) > 0 {
+		c.report.Find("pointer", "changes are pending for user %x, who has no pending index", u.key)
 	}
 	c.user = checkedUser{
 		id: id, key: bytes.Clone(key),
@@ -198,7 +198,7 @@ func (c *recount) rows() error {
 		}
 		switch number := binary.BigEndian.Uint16(rest); number {
 		case state.BlockIndex:
-			c.head(k, frame)
+			c.pendingIndex(k, frame)
 		case state.BlockConsent:
 			if _, err := state.DecodeConsent(k, frame); err != nil {
 				c.report.Find("frame", "rows %x: %v", k, err)
@@ -223,7 +223,7 @@ func (c *recount) block(k []byte, number uint16, frame []byte) {
 	for _, e := range row.Entries {
 		field := row.Field(e)
 		if int64(field) >= int64(len(c.st.Registry.Fields)) {
-			c.report.Find("members", "rows %x speaks of field %d, which nobody knows", k, field)
+			c.report.Find("members", "rows %x has field %d, which does not exist", k, field)
 			continue
 		}
 		if c.st.Registry.Fields[field].Class != domain.ClassTrait && e.Newest().IsIn() {
@@ -282,10 +282,10 @@ func (c *recount) follow(place byte, id []byte) *state.Stored {
 	return ch
 }
 
-// head compares the pending-index row of a user with the rows before it, the queue and the due index.
-func (c *recount) head(k, frame []byte) {
+// pendingIndex compares the pending-index row of a user with the rows before it, the queue and the due index.
+func (c *recount) pendingIndex(k, frame []byte) {
 	u := &c.user
-	u.headed = true
+	u.indexed = true
 	h, err := state.DecodeIndex(k, frame)
 	if err != nil {
 		c.report.Find("frame", "rows %x: %v", k, err)
@@ -294,11 +294,11 @@ func (c *recount) head(k, frame []byte) {
 	c.backlog.Move(domain.Backlog{}, h.Backlog())
 	c.userQueue()
 	if len(h.Blocks) != len(u.blocks) {
-		c.report.Find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.Blocks), len(u.blocks))
+		c.report.Find("pointer", "pending index %x has attributes in %d rows, there are some in %d", k, len(h.Blocks), len(u.blocks))
 	}
 	for _, p := range h.Blocks {
 		if u.blocks[p.Number] != p.Bits {
-			c.report.Find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, p.Number, u.blocks[p.Number], p.Bits)
+			c.report.Find("pointer", "pending index %x: in row %d the attributes %x are pending, the index says %x", k, p.Number, u.blocks[p.Number], p.Bits)
 		}
 	}
 	counted := make(map[uint32]uint32)
@@ -309,24 +309,24 @@ func (c *recount) head(k, frame []byte) {
 	}
 	for lane, n := range u.waiting {
 		if counted[lane] != n {
-			c.report.Find("pointer", "head %x: %d changes wait in lane %d, the head says %d", k, n, lane, counted[lane])
+			c.report.Find("pointer", "pending index %x: %d changes are pending in lane %d, the index says %d", k, n, lane, counted[lane])
 		}
 		delete(counted, lane)
 	}
 	for lane, n := range counted {
-		c.report.Find("pointer", "head %x says that %d changes wait in lane %d, there are none", k, n, lane)
+		c.report.Find("pointer", "pending index %x says that %d changes are pending in lane %d, there are none", k, n, lane)
 	}
 	for _, s := range h.DuePlaces(nil) {
 		c.due++
 		if c.tx.Bucket(state.BucketDue).Get(s.Key(u.key)) == nil {
-			c.report.Find("due", "head %x is due and the index does not say so", k)
+			c.report.Find("due", "pending index %x is due and the due index does not say so", k)
 		}
 	}
 	if h.History != 0 && c.tx.Bucket(state.BucketHistory).Get(state.NumberKey(h.History)) == nil {
-		c.report.Find("pointer", "head %x begins its history with entry %d, which is not there", k, h.History)
+		c.report.Find("pointer", "pending index %x begins its history with entry %d, which is not there", k, h.History)
 	}
 	if h.Journal > c.st.Journal.Last {
-		c.report.Find("pointer", "head %x begins its journal with entry %d, behind its end at %d", k, h.Journal, c.st.Journal.Last)
+		c.report.Find("pointer", "pending index %x begins its journal with entry %d, behind its end at %d", k, h.Journal, c.st.Journal.Last)
 	}
 }
 
@@ -395,7 +395,7 @@ func (c *recount) queue() error {
 	c.report.Pending += waiting
 	c.equal("changes pending", c.st.Ledger.Changes.Pending, c.report.Pending)
 	if waiting != c.queued {
-		c.report.Find("pointer", "%d events are queued, the users' heads lead to %d", waiting, c.queued)
+		c.report.Find("pointer", "%d events are queued, the pending indexes lead to %d", waiting, c.queued)
 	}
 	for i, p := range keptPlaces {
 		if c.there[i] != c.meant[i] {
@@ -422,15 +422,15 @@ func (c *recount) locator() error {
 func (c *recount) dueIndex() error {
 	err := c.each(state.BucketDue, func(k, _ []byte) { c.report.Due++ })
 	if c.report.Due != c.due {
-		c.report.Find("due", "the due index has %d entries, the users' heads ask for %d", c.report.Due, c.due)
+		c.report.Find("due", "the due index has %d entries, the pending indexes ask for %d", c.report.Due, c.due)
 	}
 	return err
 }
 
-func (c *recount) flights() error {
+func (c *recount) leases() error {
 	return c.each(state.BucketLeases, func(k, frame []byte) {
 		if _, err := state.DecodeLease(state.Number(k), frame, c.st.Epochs); err != nil {
-			c.report.Find("frame", "flight %x: %v", k, err)
+			c.report.Find("frame", "lease %x: %v", k, err)
 		}
 	})
 }
@@ -512,28 +512,25 @@ func (c *recount) ledger() {
 		return
 	}
 	said, counted := c.st.Ledger.Backlog, c.backlog
-	c.equal("users that wait", said.Users, counted.Users)
-	c.equal("events that wait", said.Events, counted.Events)
-	c.equal("members of cohorts that wait", said.Members, counted.Members)
+	c.equal("users with pending changes", said.Users, counted.Users)
+	c.equal("pending events", said.Events, counted.Events)
+	c.equal("pending cohort members", said.Members, counted.Members)
 }
 
 // fields compares the counters of every computation with its rows.
 func (c *recount) fields() {
 	for _, f := range c.st.Registry.Fields {
-		if f.Members != c.members[f.Number] {
-			c.report.Find("members", "%q has %d members by its counter and %d by the rows", f.Key, f.Members, c.members[f.Number])
-		}
-		if f.Withheld != c.withheld[f.Number] {
-			c.report.Find("members", "%q has %d withheld by its counter and %d by the rows", f.Key, f.Withheld, c.withheld[f.Number])
-		}
-		if f.Rollout != c.rollout[f.Number] {
-			c.report.Find("members", "%q has %d changes held by a rollout by its counter, there are %d", f.Key, f.Rollout, c.rollout[f.Number])
-		}
-		if f.Paused != c.paused[f.Number] {
-			c.report.Find("members", "%q has %d changes held by a pause by its counter, there are %d", f.Key, f.Paused, c.paused[f.Number])
-		}
-		if f.Held != c.held[f.Number] {
-			c.report.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])
+		for _, x := range [...]struct {
+			what  string
+			said  uint64
+			count map[uint32]uint64
+		}{
+			{"members", f.Members, c.members}, {"withheld", f.Withheld, c.withheld}, {"changes held by a rollout", f.Rollout, c.rollout},
+			{"changes held by a pause", f.Paused, c.paused}, {"held changes", f.Held, c.held},
+		} {
+			if there := x.count[f.Number]; x.said != there {
+				c.report.Find("members", "%q has %d %s by its counter, there are %d", f.Key, x.said, x.what, there)
+			}
 		}
 	}
 }

@@ -273,7 +273,7 @@ func TestACheckFindsWhatNothingPointsAt(t *testing.T) {
 			return err
 		}},
 		{"a lost lease", "pointer", "is said to be in a request under way, and is in none", drop(state.BucketLeases)},
-		{"a lost head", "pointer", "who has no head", func(kv engine.Tx) error {
+		{"a lost head", "pointer", "who has no pending index", func(kv engine.Tx) error {
 			var last []byte
 			_ = kv.Bucket(state.BucketQueue).ForEach(func(k, v []byte) error {
 				if len(v) > 0 {
@@ -284,20 +284,20 @@ func TestACheckFindsWhatNothingPointsAt(t *testing.T) {
 			return kv.Bucket(state.BucketRows).Delete(binary.BigEndian.AppendUint16(last, state.BlockIndex))
 		}},
 		{"a damaged head", "frame", "rows", func(kv engine.Tx) error { return kv.Bucket(state.BucketRows).Put(head(kv), []byte("x")) }},
-		{"a lost field", "members", "which nobody knows", func(kv engine.Tx) error {
+		{"a lost field", "members", "which does not exist", func(kv engine.Tx) error {
 			k, _ := kv.Bucket(state.BucketFields).Cursor().Last()
 			return kv.Bucket(state.BucketFields).Delete(bytes.Clone(k))
 		}},
 		{"members", "members", "members by its counter", field(func(f *state.Field) { f.Members++ })},
 		{"held of a field", "members", "held changes by its counter", field(func(f *state.Field) { f.Held++ })},
 		{"withheld of a field", "members", "withheld by its counter", field(func(f *state.Field) { f.Withheld++ })},
-		{"users that wait", "ledger", "users that wait", ledger(func(l *state.Ledger) { l.Backlog.Users++ })},
-		{"events that wait", "ledger", "events that wait", ledger(func(l *state.Ledger) { l.Backlog.Events++ })},
-		{"members that wait", "ledger", "members of cohorts that wait", ledger(func(l *state.Ledger) { l.Backlog.Members++ })},
+		{"users with pending changes", "ledger", "users with pending changes", ledger(func(l *state.Ledger) { l.Backlog.Users++ })},
+		{"pending events", "ledger", "pending events", ledger(func(l *state.Ledger) { l.Backlog.Events++ })},
+		{"pending members", "ledger", "pending cohort members", ledger(func(l *state.Ledger) { l.Backlog.Members++ })},
 		{"consent", "frame", "rows", func(kv engine.Tx) error {
 			return kv.Bucket(state.BucketRows).Put(binary.BigEndian.AppendUint16(state.UserKey("ann"), state.BlockConsent), []byte("x"))
 		}},
-		{"a due entry too many", "due", "the users' heads ask for", func(kv engine.Tx) error {
+		{"a due entry too many", "due", "the pending indexes ask for", func(kv engine.Tx) error {
 			k, v := first(kv.Bucket(state.BucketDue))
 			return kv.Bucket(state.BucketDue).Put(append(k, 0), v)
 		}},
