@@ -11,7 +11,7 @@
 //	SIGHUP     reload.go: what a new configuration changes, and what keeps the old one
 //	parts      parts.go: what a running agent is made of
 //	facts      facts.go: what conditions are judged by, beyond the store
-//	operators  operator.go, actions.go, orders.go, pause.go
+//	operators  operator.go (orders on memberships and users, too), actions.go, pause.go
 //	stopped    open.go, files.go: the same answers and orders without a running agent
 //
 // Invariants: the data directory is locked before anything listens, and no event is taken before the rules that it is

@@ -130,7 +130,7 @@ func (s *listeners) lostSockets() []condition.LostSocket {
 // socketsEvery is how often the unix sockets are compared with their names.
 const socketsEvery = time.Second
 
-// keepSockets makes the unix sockets anew that lost their names, and says which of them nobody can reach. Without
+// keepSockets recreates the unix sockets that lost their names, and says which of them nobody can reach. Without
 // the one of ingest.listen no event arrives, so the agent is unready.
 func (s *listeners) keepSockets(ctx context.Context) error {
 	tick := time.NewTicker(socketsEvery)

@@ -23,7 +23,7 @@ import (
 )
 
 // Where several agents share a store in PostgreSQL, one of them is its writer, and the others are doors. When the role of an
-// agent ends, the process ends all its parts in order and makes them anew for the other role, as a restart would. So a
+// agent ends, the process ends all its parts in order and starts them again in the other role, as a restart would. So a
 // take-over is nothing but a start: it settles what the last writer left under way, and cron catches up. The sockets of
 // ingest and admin stay open meanwhile, and deliveries wait in the queue.
 

@@ -16,7 +16,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Compaction writes state.db anew, without its free pages, while the store works on:
+// Compaction rewrites state.db without its free pages, while the store works on:
 //
 //	copy     every key in order, a slice at a time: no read transaction lasts, no writer waits
 //	replay   the keys written meanwhile, in rounds, until few are left

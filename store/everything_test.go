@@ -305,7 +305,7 @@ func (e *everyday) list(key string, baseline bool) {
 func (e *everyday) window(key string) (from uint64, tripped bool) {
 	must(e, e.read(func(tx *state.Tx) error {
 		for _, f := range tx.State.Registry.Computations(key) {
-			from, tripped = f.Watch.Seq, !f.Watch.Tripped.IsZero()
+			from, tripped = f.Exits.Seq, !f.Exits.Tripped.IsZero()
 		}
 		return nil
 	}))

@@ -68,7 +68,7 @@ func (b *bench) wantCounted() {
 		if !f.Audience() {
 			continue
 		}
-		w, left, returning := f.Watch, uint64(0), uint64(0)
+		w, left, returning := f.Exits, uint64(0), uint64(0)
 		for from, more := []byte(nil), true; more; {
 			page, next, err := b.r.UserRows([]uint32{f.Number}, 0, from)
 			must(b, err)
@@ -436,7 +436,7 @@ func TestACloseEndsTheCountOfAUserWhoLeft(t *testing.T) {
 	b.order(record.AppendOrder(nil, b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: minute(75)})))
 	must(t, b.Applied(t.Context()))
 	must(t, b.read(func(x *state.Tx) error {
-		if w := x.State.Registry.Computations("vip")[0].Watch; w.Returning != 3 || w.Members != 5 {
+		if w := x.State.Registry.Computations("vip")[0].Exits; w.Returning != 3 || w.Members != 5 {
 			t.Errorf("%+v: want 3 to readmit, and 5 members with them", w)
 		}
 		return nil

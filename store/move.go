@@ -27,7 +27,7 @@ import (
 //	arrive  the mark of the new place is removed
 //
 // At no moment can agents open both. A crash leaves the old store whole at any point. Until the last step the same command
-// begins anew.
+// starts over.
 
 // MoveReport says what a move did.
 type MoveReport struct {

@@ -17,7 +17,7 @@ import (
 	"personasync/store/internal/writer"
 )
 
-// Options opens a store. Log is required; a zero retention keeps things for ever.
+// Options opens a store. Log is required; a zero retention keeps things forever.
 type Options struct {
 	Log *slog.Logger
 
@@ -118,7 +118,7 @@ func (s *Store) Close() (err error) {
 		err = s.writer.Finish()
 		s.records.CloseFiles()
 		s.term.end()
-		if s.damage.IsBroken() { // a file that panicked may hold its own lock for ever
+		if s.damage.IsBroken() { // a file that panicked may hold its own lock forever
 			go s.r.State.Close()
 		} else {
 			err = errors.Join(err, s.r.State.Close())

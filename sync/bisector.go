@@ -187,7 +187,7 @@ func (b *bisector) clear(it item, a answer) {
 
 // controls is how many single elements are tried before concluding that everything is refused. It is more than
 // one because the first may be bad itself. They are drawn at random, so that a stopped sender does not try the
-// same ones for ever.
+// same ones forever.
 const controls = 2
 
 // tryControls looks for an element that MoEngage accepts, and reports whether there is one. If there is none, the

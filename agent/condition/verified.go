@@ -38,7 +38,7 @@ type VerifyStatus struct {
 
 // Standing keeps of the recorded verifications those of computations that are known and sent as attributes, which
 // sendsAttributes says. A computation that was forgotten, adopted or is sent in another way by now cannot be verified
-// again, so that its result would stand for ever.
+// again, so that its result would stand forever.
 func Standing(recorded []store.Verification, known []domain.ComputationInfo, sendsAttributes func(key string) (bool, error)) (kept []store.Verification, err error) {
 	for _, r := range recorded {
 		if !slices.ContainsFunc(known, func(c domain.ComputationInfo) bool { return c.Key == r.Key && c.ID == r.ID }) {

@@ -142,8 +142,8 @@ type Retention struct {
 	Received      Duration `toml:"received"`
 	ReceivedBytes int64    `toml:"received_bytes" min:"0"`
 	MessageIDs    Duration `toml:"message_ids" min:"1m"` // with 0 every pass-through event would count as a replay
-	Parked        Duration `toml:"parked"`               // 0: for ever
-	ExMembers     Duration `toml:"ex_members"`           // 0: for ever
+	Parked        Duration `toml:"parked"`               // 0: forever
+	ExMembers     Duration `toml:"ex_members"`           // 0: forever
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,14 +31,24 @@ type source struct {
 	path  string      // "" if the key itself has the secret
 }
 
+// secrets walks the secrets of c.
+func (c *Config) secrets() iter.Seq2[field.Field, *Secret] {
+	return func(yield func(field.Field, *Secret) bool) {
+		for _, f := range field.Of(c, "") {
+			if secret, ok := f.Ptr.(*Secret); ok && !yield(f, secret) {
+				return
+			}
+		}
+	}
+}
+
 // notePermissions warns of secrets in a world-readable configuration file.
 func notePermissions(c *Config, mode fs.FileMode) {
 	if mode&worldReadable == 0 {
 		return
 	}
-	for _, f := range field.Of(c, "") {
-		secret, ok := f.Ptr.(*Secret)
-		if ok && len(*secret) > 0 && c.origins[f.Key].kind == fromFile {
+	for f, secret := range c.secrets() {
+		if len(*secret) > 0 && c.origins[f.Key].kind == fromFile {
 			c.notes = append(c.notes, fmt.Sprintf(
 				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", c.Path, f.Key, domain.ShellWord(c.Path)))
 			return
@@ -47,10 +58,8 @@ func notePermissions(c *Config, mode fs.FileMode) {
 
 // takeSecrets reads every secret from the one place where it was given.
 func takeSecrets(r *report, env environment) {
-	for _, f := range field.Of(r.cfg, "") {
-		if secret, ok := f.Ptr.(*Secret); ok {
-			takeSecret(r, env, f, secret)
-		}
+	for f, secret := range r.cfg.secrets() {
+		takeSecret(r, env, f, secret)
 	}
 }
 
@@ -233,11 +242,7 @@ type SecretPlace struct {
 // SecretPlace finds the place of a secret by its key or by the name of its credential.
 func (c *Config) SecretPlace(name string) (SecretPlace, error) {
 	var names []string
-	for _, f := range field.Of(c, "") {
-		secret, ok := f.Ptr.(*Secret)
-		if !ok {
-			continue
-		}
+	for f, secret := range c.secrets() {
 		credential := f.Tag.Get("credential")
 		if name != f.Key && name != credential {
 			names = append(names, credential)

@@ -60,10 +60,9 @@ func (c *Config) Borrow(from []Setting) (names []string) {
 	for _, s := range from {
 		theirs[s.Key] = s
 	}
-	for _, f := range field.Of(c, "") {
-		secret, ok := f.Ptr.(*Secret)
+	for f, secret := range c.secrets() {
 		s, known := theirs[f.Key]
-		if !ok || !known || len(*secret) > 0 || s.Value == Secret(nil).String() {
+		if !known || len(*secret) > 0 || s.Value == Secret(nil).String() {
 			continue
 		}
 		mine := c.origins[f.Key]
@@ -97,10 +96,8 @@ func (c *Config) TakesToken() bool {
 
 // Secrets returns the values of all secrets that were read, and the password in store.url, for a search after them.
 func (c *Config) Secrets() (all []string) {
-	for _, f := range field.Of(c, "") {
-		if secret, ok := f.Ptr.(*Secret); ok {
-			all = append(all, *secret...)
-		}
+	for _, secret := range c.secrets() {
+		all = append(all, *secret...)
 	}
 	for _, address := range c.Store.URL {
 		if u, err := url.Parse(address); err == nil {
@@ -134,9 +131,8 @@ func (c *Config) mayHave(key string, secret Secret) bool {
 
 // Unread returns the secrets that c was loaded without and that were not borrowed, or nil.
 func (c *Config) Unread() (names []string) {
-	for _, f := range field.Of(c, "") {
-		secret, ok := f.Ptr.(*Secret)
-		if !ok || c.has(f.Key, *secret) {
+	for f, secret := range c.secrets() {
+		if c.has(f.Key, *secret) {
 			continue
 		}
 		if kind := c.origins[f.Key].kind; kind == fromSecretFile || kind == fromCredential {

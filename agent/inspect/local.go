@@ -17,7 +17,7 @@ import (
 
 // Source is where a Local takes its answers from.
 type Source struct {
-	// Open returns a view and a function that releases it. Files are opened anew for every part of a page, so that
+	// Open returns a view and a function that releases it. Files are opened again for every part of a page, so that
 	// neither a long search nor a slow pipe keeps an agent from starting.
 	Open func() (v *store.View, done func() error, err error)
 

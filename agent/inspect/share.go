@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// sharedFrom is the least time that an answer must take to be shared. A cheap one is made anew and is never old.
+	// sharedFrom is the least time that an answer must take to be shared. A cheap one is computed each time and is never old.
 	sharedFrom = 50 * time.Millisecond
 	// sharedMost is the greatest age of a shared answer.
 	sharedMost = 5 * time.Second

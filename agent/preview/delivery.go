@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"regexp"
@@ -121,9 +122,7 @@ func (d *delivery) request() (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", api.ErrUsage, err)
 	}
-	for name, values := range d.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, d.header)
 	signed := bytes.TrimPrefix(d.unzipped(), []byte("\ufeff"))
 	if first := segment.FirstElement(signed); first != nil {
 		signed = first

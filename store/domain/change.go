@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ID names one change, or one parked event, for ever: the store's epoch, the number of the inbox
+// ID names one change, or one parked event, forever: the store's epoch, the number of the inbox
 // record that caused it, and a slot within that record. It is never reused and holds nothing of the
 // user. Its text form is stable and opaque: "9c41e2f0-3e8-0".
 type ID struct {

@@ -82,7 +82,7 @@ func (t *DirtySet) reached(at DirtyKey, whole bool) {
 func (t *DirtySet) ahead(s DirtyKey) bool { return !t.whole && s.compare(t.at) > 0 }
 
 // take removes the keys that the copy has passed and returns them, if there are at least n in all. The keys ahead stay: a
-// key that is copied now, and deleted before the copy reaches it, would stay in the copy for ever.
+// key that is copied now, and deleted before the copy reaches it, would stay in the copy forever.
 func (t *DirtySet) take(n int) (keys []DirtyKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

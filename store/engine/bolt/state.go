@@ -73,7 +73,7 @@ func (s *State) view(f func(*bbolt.Tx) error) error {
 }
 
 // Update implements engine.State. It seals the small buckets, see boltfile.Seal. A damaged page, which bbolt panics
-// about, is wire.ErrDamaged; the file may then hold its own lock for ever.
+// about, is wire.ErrDamaged; the file may then hold its own lock forever.
 func (s *State) Update(f func(engine.Tx) error) error {
 	db := s.db.Load()
 	t := &tx{tracing: s.dirty != nil}

@@ -18,7 +18,7 @@ var ErrNoSuccessor = errors.New("no event has named a computation of that key wi
 // Adoption finds the audience that key names, and the field that it continues under id.
 //
 // An audience that was deleted in Segment and created again has its old key and a new id. That makes it another
-// computation, whose changes are held, because two under one name would overwrite each other for ever. Adopted, the
+// computation, whose changes are held, because two under one name would overwrite each other forever. Adopted, the
 // new id continues the old computation. The first record exchanges the two ids, so that later events belong to the
 // old field. Further records move what the new field has, user by user, cancel its held changes, and send the
 // difference. The new field stays under the old id as a former one, and its late events are ignored. A member who

@@ -207,11 +207,11 @@ func TestAnErasedUserNoLongerCountsAsOneWhoLeft(t *testing.T) {
 	r.event(exit("ann", "vip", 2))
 	r.Do(func(tx *state.Tx) { Forget(tx, tx.User("ann"), receipt) })
 	r.event(exit("bob", "vip", 2))
-	if w := r.field("vip").Watch; w.Left != 1 || !w.Tripped.IsZero() {
+	if w := r.field("vip").Exits; w.Left != 1 || !w.Tripped.IsZero() {
 		t.Errorf("after an erasure and one exit the window is %+v", w)
 	}
 	r.event(exit("cid", "vip", 2))
-	if w := r.field("vip").Watch; w.Left != 2 || w.Tripped.IsZero() {
+	if w := r.field("vip").Exits; w.Left != 2 || w.Tripped.IsZero() {
 		t.Errorf("after the second exit the window is %+v", w)
 	}
 }

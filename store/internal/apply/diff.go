@@ -38,8 +38,8 @@ func member(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	if watched {
 		outbox.OpenWindow(tx, f, c)
 	}
-	if f.Watch.Swept != nil {
-		outbox.HoldWaiting(tx, u, f, f.Watch.Seq)
+	if f.Exits.Swept != nil {
+		outbox.HoldWaiting(tx, u, f, f.Exits.Seq)
 	}
 	result := observe(en, sort, assertion, true, believable(tx, c))
 	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate {

@@ -14,7 +14,7 @@ func ForgetExitsOf(tx *state.Tx, u *state.User, before int64) (n uint64) {
 		row := tx.Block(u, number)
 		for _, e := range slices.Clone(row.Entries) { // a target's entry may be added in the loop
 			f := tx.FieldOf(row.Field(e))
-			if f == nil || !f.Audience() || !e.Over(before) || outbox.MayUndo(&f.Watch, e.Left, before) || state.HeldOf(tx, f) > 0 || !targetsOut(tx, u, f) {
+			if f == nil || !f.Audience() || !e.Over(before) || outbox.MayUndo(&f.Exits, e.Left, before) || state.HeldOf(tx, f) > 0 || !targetsOut(tx, u, f) {
 				continue
 			}
 			outbox.UncountLeft(tx, f, e)

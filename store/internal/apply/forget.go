@@ -32,7 +32,7 @@ func forgetDamaged(tx *state.Tx, u *state.User) {
 
 // applyDelete erases a user for Segment, once. Segment sends a deletion once for each source, may repeat each, and a
 // replay may come years later; events acknowledged since must survive that. So a deletion of a time up to which the
-// user is erased does nothing, for as long as the tombstone exists, which is for ever. A deletion without a time is
+// user is erased does nothing, for as long as the tombstone exists, which is forever. A deletion without a time is
 // known by its message id, or its body, as long as message ids are remembered. After that it counts as new, because
 // a request for erasure must not be ignored.
 func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence string) domain.Outcome) domain.Outcome {

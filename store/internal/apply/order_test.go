@@ -383,7 +383,7 @@ func TestHeldExitsAreReleasedOrDiscarded(t *testing.T) {
 		r.events(exit("ann", "vip", 2), exit("bob", "vip", 2))
 		delivered := "ann.vip=true(delivered) bob.vip=true(delivered) cid.vip=true(delivered) "
 		r.wantTold(delivered + "ann.vip=false bob.vip=false(held)")
-		if r.field("vip").Watch.Tripped.IsZero() {
+		if r.field("vip").Exits.Tripped.IsZero() {
 			t.Fatal("the guard did not trip")
 		}
 		r.events(enter("zoe", "other", 2)) // a record of another computation holds nothing
@@ -397,7 +397,7 @@ func TestHeldExitsAreReleasedOrDiscarded(t *testing.T) {
 			t.Errorf("bob is %s, want %s", got, tc.is)
 		}
 		f := r.field("vip")
-		if f.Members != tc.members || f.Held != 0 || !f.Watch.Tripped.IsZero() || f.Watch.Undone != (state.RecordRange{}) {
+		if f.Members != tc.members || f.Held != 0 || !f.Exits.Tripped.IsZero() || f.Exits.Undone != (state.RecordRange{}) {
 			t.Errorf("the computation is %+v", f)
 		}
 		r.Balance()

@@ -162,7 +162,7 @@ func TestTheGuardHoldsWhatLeftDuringAPause(t *testing.T) {
 	r.deliver()
 	r.reach(pausing("vip"))
 	r.events(exit("ida", "vip", 2), exit("hal", "vip", 2), exit("ann", "vip", 2), enter("ann", "vip", 3))
-	if r.field("vip").Watch.Tripped.IsZero() {
+	if r.field("vip").Exits.Tripped.IsZero() {
 		t.Fatal("the guard did not count the exits of a paused audience")
 	}
 	r.reach(resumed)

@@ -213,7 +213,7 @@ func TestTheGuardCountsAndHoldsWhatTheShareReaches(t *testing.T) {
 	}
 	r.deliver()
 	r.events(exit("ida", "vip", 2), exit("hal", "vip", 2), exit("ann", "vip", 2))
-	if r.field("vip").Watch.Tripped.IsZero() {
+	if r.field("vip").Exits.Tripped.IsZero() {
 		t.Fatal("the guard did not count the exits of users beyond the share")
 	}
 	r.reach(rolled(1, 0))

@@ -229,7 +229,7 @@ func (p *Place) compareFiles() error {
 	return p.keepLock()
 }
 
-// keepLock takes the lock of the directory anew where somebody removed its file: without it a second agent could begin
+// keepLock takes the lock of the directory again where its file was removed: without it a second agent could begin
 // to start.
 func (p *Place) keepLock() error {
 	info, err := p.Lock.Stat()

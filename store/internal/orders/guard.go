@@ -24,7 +24,7 @@ func (rn *Runner) Decide(ctx context.Context, key string, discard, dryRun bool, 
 		return r, err
 	}
 	if err := rn.Reader.Read(func(tx *state.Tx) error {
-		j.done.Tripped = !tx.FieldOf(j.order.Field).Watch.Tripped.IsZero()
+		j.done.Tripped = !tx.FieldOf(j.order.Field).Exits.Tripped.IsZero()
 		return nil
 	}); err != nil {
 		return r, err
@@ -119,7 +119,7 @@ func (rn *Runner) finishDiscard(ctx context.Context, key string, progress Progre
 func (j *membershipJob) exitWindow(ctx context.Context) (w state.ExitWindow, err error) {
 	err = j.Writer.Await(ctx, func() (bool, error) {
 		err := j.Reader.Read(func(tx *state.Tx) error {
-			w = tx.FieldOf(j.order.Field).Watch
+			w = tx.FieldOf(j.order.Field).Exits
 			return nil
 		})
 		return w.Swept == nil, err

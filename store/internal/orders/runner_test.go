@@ -457,7 +457,7 @@ func massExit(r *room) {
 	must(r, r.Writer.Await(context.Background(), func() (swept bool, err error) {
 		err = r.own.Read(func(tx *state.Tx) error {
 			f, err := tx.State.Registry.One("vip")
-			swept = err == nil && f.Watch.Swept == nil && !f.Watch.Tripped.IsZero()
+			swept = err == nil && f.Exits.Swept == nil && !f.Exits.Tripped.IsZero()
 			return err
 		})
 		return swept, err

@@ -92,7 +92,7 @@ const ReasonMassExit = "mass_exit"
 
 // GuardHolds reports whether the guard holds a transition of f. It holds none of a user without consent.
 func GuardHolds(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
-	return t == domain.TransitionExit && !tx.State.Registry.ComputationOf(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p) && state.Allows(tx, u, p)
+	return t == domain.TransitionExit && !tx.State.Registry.ComputationOf(f).Exits.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p) && state.Allows(tx, u, p)
 }
 
 // HoldExit holds an exit until an operator decides. e is nil for a queued one.

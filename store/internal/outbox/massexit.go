@@ -13,7 +13,7 @@ import (
 
 // begin starts a window. Those whom a discard is still to readmit are members in it.
 func begin(tx *state.Tx, f *state.Field, since time.Time, seq uint64) {
-	w := &f.Watch
+	w := &f.Exits
 	*w = state.ExitWindow{Since: since, Seq: seq, Members: f.Members + w.Returning, Undone: w.Undone, Returning: w.Returning}
 	tx.Touch(f)
 }
@@ -27,7 +27,7 @@ func MayUndo(w *state.ExitWindow, seq uint64, before int64) bool {
 
 // OpenWindow starts a new window of f if the record being applied is outside the current one.
 func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
-	w, length, at := &f.Watch, tx.State.Rules.Guard.Window, c.Event.Earliest()
+	w, length, at := &f.Exits, tx.State.Rules.Guard.Window, c.Event.Earliest()
 	since := at
 	switch {
 	case !w.Tripped.IsZero():
@@ -43,14 +43,14 @@ func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
 
 // countEnter notes a new member in the window, whose base is the most members that the audience had in it.
 func countEnter(tx *state.Tx, f *state.Field) {
-	f.Watch.Members = max(f.Watch.Members, f.Members+f.Watch.Returning)
+	f.Exits.Members = max(f.Exits.Members, f.Members+f.Exits.Returning)
 	tx.Touch(f)
 }
 
 // CountLeft counts a member that left, and trips the guard. A membership is the newer of identify and track, so a user
 // counts once however many calls say it.
 func CountLeft(tx *state.Tx, f *state.Field, en *state.Entry, c *Cause) {
-	w, g := &f.Watch, &tx.State.Rules.Guard
+	w, g := &f.Exits, &tx.State.Rules.Guard
 	en.Left = c.Seq
 	w.Left++
 	tx.Touch(f)
@@ -66,7 +66,7 @@ func CountLeft(tx *state.Tx, f *state.Field, en *state.Entry, c *Cause) {
 // UncountLeft stops counting a user as one that left: they are a member again, an operator decided about them, or their
 // entry is removed. Every change of Entry.Left to zero is made here, so that the window counts what the rows say.
 func UncountLeft(tx *state.Tx, f *state.Field, en *state.Entry) {
-	w := &f.Watch
+	w := &f.Exits
 	switch {
 	case en.Left == 0:
 		return
@@ -133,7 +133,7 @@ func lastEnters(changes []*state.Stored) map[bool]uint64 {
 // holdSwept holds what the sweeps in progress would hold of a user.
 func holdSwept(tx *state.Tx, u *state.User) {
 	for _, f := range tx.State.Sweeping {
-		HoldWaiting(tx, u, f, f.Watch.Seq)
+		HoldWaiting(tx, u, f, f.Exits.Seq)
 	}
 }
 
@@ -148,8 +148,8 @@ func Sweep(tx *state.Tx) {
 	f := tx.State.Sweeping[0]
 	var spots []sweepSpot
 	c := tx.Locator.Cursor()
-	k, at := c.Seek(f.Watch.Swept)
-	for ; len(k) == 10 && binary.BigEndian.Uint64(k) <= f.Watch.Until && len(spots) < SweepSlice; k, at = c.Next() {
+	k, at := c.Seek(f.Exits.Swept)
+	for ; len(k) == 10 && binary.BigEndian.Uint64(k) <= f.Exits.Until && len(spots) < SweepSlice; k, at = c.Next() {
 		spots = append(spots, sweepSpot{bytes.Clone(k), bytes.Clone(at)})
 	}
 	users := func(yield func(string) bool) {
@@ -161,13 +161,13 @@ func Sweep(tx *state.Tx) {
 	}
 	tx.WantUsers(users)
 	for user := range users {
-		HoldWaiting(tx, tx.User(user), f, f.Watch.Seq)
+		HoldWaiting(tx, tx.User(user), f, f.Exits.Seq)
 	}
 	tx.Touch(f)
 	if len(spots) == SweepSlice {
-		f.Watch.Swept = bytes.Clone(k)
+		f.Exits.Swept = bytes.Clone(k)
 	}
-	if len(spots) < SweepSlice || f.Watch.Swept == nil {
+	if len(spots) < SweepSlice || f.Exits.Swept == nil {
 		endSweep(tx, f)
 	}
 }
@@ -186,7 +186,7 @@ func concerns(tx *state.Tx, f *state.Field, s sweepSpot) bool {
 }
 
 func endSweep(tx *state.Tx, f *state.Field) {
-	f.Watch.Swept = nil
+	f.Exits.Swept = nil
 	tx.State.Sweeping = slices.DeleteFunc(tx.State.Sweeping, func(x *state.Field) bool { return x == f })
 }
 
@@ -273,7 +273,7 @@ func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en 
 // so that the order of the two makes no difference.
 func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 	endSweep(tx, f)
-	w := &f.Watch
+	w := &f.Exits
 	w.Undone, w.Returning = state.RecordRange{}, 0
 	if o.Verb == record.OrderDiscard && !w.Tripped.IsZero() {
 		w.Undone, w.Returning = state.RecordRange{From: w.Seq, Until: c.Seq}, w.Left
@@ -283,7 +283,7 @@ func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
 
 // EndDiscard ends the readmission of those that left in a discarded window.
 func EndDiscard(tx *state.Tx, f *state.Field) {
-	f.Watch.Undone, f.Watch.Returning = state.RecordRange{}, 0
+	f.Exits.Undone, f.Exits.Returning = state.RecordRange{}, 0
 	tx.Touch(f)
 }
 
@@ -298,7 +298,7 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 		return
 	}
 	u := tx.User(ch.User)
-	window := f.Watch.Undone
+	window := f.Exits.Undone
 	if !window.Has(id.Seq) {
 		window = state.RecordRange{From: id.Seq, Until: id.Seq + 1}
 	}
@@ -340,8 +340,8 @@ func HoldsExit(tx *state.Tx, u *state.User, f *state.Field, seq uint64) bool {
 
 // ReadmitFirst readmits a user that is read before a discard has come to them.
 func ReadmitFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause) {
-	if f.Watch.Undone != (state.RecordRange{}) {
-		readmit(tx, u, f, p, c, f.Watch.Undone)
+	if f.Exits.Undone != (state.RecordRange{}) {
+		readmit(tx, u, f, p, c, f.Exits.Undone)
 	}
 }
 

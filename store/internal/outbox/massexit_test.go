@@ -52,8 +52,8 @@ func (b *box) observe(user string, in bool, m int) (id domain.ID) {
 		p, en := policy(tx, f), tx.Entry(u, 0)
 		ReadmitFirst(tx, u, f, p, c)
 		OpenWindow(tx, f, c)
-		if f.Watch.Swept != nil {
-			HoldWaiting(tx, u, f, f.Watch.Seq)
+		if f.Exits.Swept != nil {
+			HoldWaiting(tx, u, f, f.Exits.Seq)
 		}
 		t, v := value(in)
 		was, at := en.Newest().IsIn(), tx.Now.UnixNano()
@@ -125,7 +125,7 @@ func (b *box) readmit(m int, users ...string) {
 	})
 }
 
-func (b *box) tripped() bool { return !b.field().Watch.Tripped.IsZero() }
+func (b *box) tripped() bool { return !b.field().Exits.Tripped.IsZero() }
 
 // TestTheGuardTrips at the first exit that is more than the share, and at least the count.
 func TestTheGuardTrips(t *testing.T) {
@@ -174,7 +174,7 @@ func TestAWindowEnds(t *testing.T) {
 		if c.left == 2 {
 			members = 5
 		}
-		if w := b.field().Watch; !w.Since.Equal(minute(c.since)) || w.Left != c.left || w.Members != members {
+		if w := b.field().Exits; !w.Since.Equal(minute(c.since)) || w.Left != c.left || w.Members != members {
 			t.Errorf("%s: %+v, want since minute %d, %d of %d left", name, w, c.since, c.left, members)
 		}
 	}
@@ -188,7 +188,7 @@ func TestATrippedWindowLasts(t *testing.T) {
 	held := b.leave(4, 5, 500)
 	b.wantState(held[0], domain.StateHeld)
 	b.decide(false, 501)
-	if w := b.field().Watch; b.tripped() || w.Left != 0 || w.Members != 3 || w.Undone != (state.RecordRange{}) {
+	if w := b.field().Exits; b.tripped() || w.Left != 0 || w.Members != 3 || w.Undone != (state.RecordRange{}) {
 		t.Errorf("after the release %+v", w)
 	}
 }
@@ -248,12 +248,12 @@ func TestASweepHoldsTheExitEvents(t *testing.T) {
 func TestTheFirstExitOfAWindowIsUncounted(t *testing.T) {
 	b := newAudience(t, guarded(), 8)
 	b.leave(0, 1, 61)
-	if w := b.field().Watch; w.Left != 1 || w.Seq != b.seq {
+	if w := b.field().Exits; w.Left != 1 || w.Seq != b.seq {
 		t.Fatalf("%+v, want one who left, and a window from record %d on", w, b.seq)
 	}
 	b.observe("user0", true, 62)
 	b.Do(func(tx *state.Tx) { UncountLeft(tx, tx.FieldOf(0), tx.Entry(tx.User("user0"), 0)) })
-	if w := b.field().Watch; w.Left != 0 {
+	if w := b.field().Exits; w.Left != 0 {
 		t.Errorf("%d left, and they are back", w.Left)
 	}
 }
@@ -350,7 +350,7 @@ func TestASweepIsSliced(t *testing.T) {
 	b.Reopen()
 	b.sweep()
 	b.wantState(ids[SweepSlice+9], domain.StateHeld)
-	if b.field().Watch.Swept != nil {
+	if b.field().Exits.Swept != nil {
 		t.Error("the sweep is over, and the field says that it goes on")
 	}
 }
@@ -363,27 +363,27 @@ func TestADiscardReadmits(t *testing.T) {
 	held := b.leave(1, 5, 6)
 	b.sweep()
 	b.decide(true, 10)
-	if w := b.field().Watch; w.Returning != 5 || w.Members != 8 {
+	if w := b.field().Exits; w.Returning != 5 || w.Members != 8 {
 		t.Errorf("%+v, want 5 to readmit and 8 members", w)
 	}
 	b.Reopen()
 	b.readmit(11, "user0", "user1", "user7")
-	if f := b.field(); f.Members != 5 || f.Watch.Returning != 3 || f.Watch.Members != 8 {
-		t.Errorf("%d are members, and %+v: want 5, 3 to readmit, and 8", f.Members, f.Watch)
+	if f := b.field(); f.Members != 5 || f.Exits.Returning != 3 || f.Exits.Members != 8 {
+		t.Errorf("%d are members, and %+v: want 5, 3 to readmit, and 8", f.Members, f.Exits)
 	}
 	b.letGo(true, 11, held...)
 	b.wantState(gone[0], domain.StateDelivered)
 	for _, id := range held {
 		b.wantState(id, domain.StateDropped)
 	}
-	if f := b.field(); f.Members != 8 || f.Watch.Returning != 0 || f.Held != 0 {
+	if f := b.field(); f.Members != 8 || f.Exits.Returning != 0 || f.Held != 0 {
 		t.Errorf("%+v", f)
 	}
 	if got := b.drain(20); got != "user0=true" {
 		t.Errorf("MoEngage is sent %q, and only knows of user0's exit", got)
 	}
 	b.Do(func(tx *state.Tx) { EndDiscard(tx, tx.FieldOf(0)) })
-	if b.field().Watch.Undone != (state.RecordRange{}) {
+	if b.field().Exits.Undone != (state.RecordRange{}) {
 		t.Error("the discard is not over")
 	}
 }
@@ -402,13 +402,13 @@ func TestTheGuardTripsDuringADiscard(t *testing.T) {
 	}
 	b.leave(7, 8, 13)
 	b.Reopen()
-	if w := b.field().Watch; !b.tripped() || w.Members != 9 || w.Left != 4 || w.Returning != 0 {
+	if w := b.field().Exits; !b.tripped() || w.Members != 9 || w.Left != 4 || w.Returning != 0 {
 		t.Errorf("%+v, want four of nine, and that it tripped", w)
 	}
 	b.sweep()
 	b.readmit(14, "user0", "user1", "user2", "user3")
 	b.decide(true, 15)
-	if w := b.field().Watch; w.Returning != 4 || w.Members != 9 {
+	if w := b.field().Exits; w.Returning != 4 || w.Members != 9 {
 		t.Errorf("%+v, want 4 to readmit and 9 members", w)
 	}
 }
@@ -440,7 +440,7 @@ func TestAReturnCancelsTheHeldExit(t *testing.T) {
 			t.Errorf("the row still names the held exit: %+v", e.Waiting)
 		}
 	})
-	if f := b.field(); f.Held != 4 || f.Watch.Left != 4 || f.Members != 4 {
+	if f := b.field(); f.Held != 4 || f.Exits.Left != 4 || f.Members != 4 {
 		t.Errorf("%+v", f)
 	}
 	if got := b.drain(20); got != "" {
@@ -519,7 +519,7 @@ func TestADiscardReadmitsByTheCallWhoseExitIsHeld(t *testing.T) {
 		}
 		b.letGo(true, 12, id)
 		b.wantState(id, domain.StateDropped)
-		if f := b.field(); f.Members != 4 || f.Watch.Members != 8 {
+		if f := b.field(); f.Members != 4 || f.Exits.Members != 8 {
 			t.Errorf("own %v: %+v", own, f)
 		}
 	}

@@ -199,7 +199,7 @@ func reachOne(tx *state.Tx, u *state.User, id []byte, at time.Time) {
 		return
 	}
 	own := tx.State.Registry.ComputationOf(f)
-	final := ch.ID.Seq < own.Watch.Seq || decided(tx.Entry(u, own.Number), ch.ID.Seq) || ch.Kind == domain.KindEvent && isReturnedFrom(tx, u, f, ch) // as in HoldWaiting
+	final := ch.ID.Seq < own.Exits.Seq || decided(tx.Entry(u, own.Number), ch.ID.Seq) || ch.Kind == domain.KindEvent && isReturnedFrom(tx, u, f, ch) // as in HoldWaiting
 	tx.Withdraw(ch)
 	e := tx.Entry(u, f.Number)
 	held := e

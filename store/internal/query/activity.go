@@ -127,7 +127,7 @@ type activityReader struct {
 }
 
 // begin finds where to go on. A caller that is too far behind learns how many lines are left out. A cursor of a store
-// that was restored since begins anew.
+// that was restored since starts over.
 func (r *activityReader) begin(tx *state.Tx) error {
 	r.applied = tx.State.Applied
 	r.epochs = tx.State.Epochs

@@ -227,7 +227,7 @@ func (v *Reader) computations(sentUpTo func(*state.Tx, *state.Field) string) (li
 					Pause: p.Paused, HeldPaused: pausedOf(tx, f, columns[f]),
 					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
 					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: state.HeldOf(tx, f) + state.SumHeld(columns[f]), Withheld: withheldOf(f, sql[f]), LastEvent: domain.Timestamp(f.LastEvent),
-					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped), SentUpTo: sentUpTo(tx, f), Rollout: rolloutOf(tx, f, columns[f]),
+					ExitsHeldSince: domain.Timestamp(f.Exits.Tripped), SentUpTo: sentUpTo(tx, f), Rollout: rolloutOf(tx, f, columns[f]),
 				})
 			}
 		}

@@ -93,7 +93,7 @@ func SampleNumber(at time.Time) uint64 {
 }
 
 // Outdated lists samples older than a day before minute. After a clock was set back there are also
-// some that lie ahead: they go, too, or they would stay for ever.
+// some that lie ahead: they go, too, or they would stay forever.
 func Outdated(kept engine.Bucket, minute uint64) (keys [][]byte) {
 	c := kept.Cursor()
 	for k, _ := c.First(); k != nil && state.Number(k)+samplesKept <= minute; k, _ = c.Next() {

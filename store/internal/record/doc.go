@@ -3,5 +3,5 @@
 // before it is appended, and is in its record.
 //
 // The first byte of a frame is its kind and version at once: a new shape takes a new number, and a version is read
-// for ever. FORMAT.md, in the package store, describes the bytes.
+// forever. FORMAT.md, in the package store, describes the bytes.
 package record

@@ -12,7 +12,7 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// salvage makes one damaged file anew from the parts that can be read.
+// salvage rebuilds one damaged file from the parts that can be read.
 func (s *Start) salvage(path string, faults []string) (report *repair.Salvage, err error) {
 	err = boltfile.Guard(func() error {
 		if filepath.Base(path) != datadir.StateFile {

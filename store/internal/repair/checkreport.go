@@ -35,7 +35,7 @@ type CheckReport struct {
 	Faults   uint64    `json:"faults"`   // all of them
 	Findings []Finding `json:"findings"` // the first MaxFindings
 
-	// DamagedFiles are those that a salvage would make anew. A record with a wrong checksum is no reason: it is
+	// DamagedFiles are those that a salvage would rebuild. A record with a wrong checksum is no reason: it is
 	// parked when it is applied, and harms no other.
 	DamagedFiles []string `json:"damaged_files"`
 

@@ -15,7 +15,7 @@ import (
 )
 
 // Salvage is the report of a salvage: the entries that were saved from a damaged file, and those that are lost. The state
-// keeps it for ever. It is shown as long as the damaged file is kept.
+// keeps it forever. It is shown as long as the damaged file is kept.
 //
 // It is exact in this: every entry with a correct checksum is saved if its page is in use, by the freelist. Lost users,
 // members, pending, held and parked changes are counted if the ledger and the counters survived, lost entries of the

@@ -8,7 +8,7 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// Segment makes the damaged inbox file at path anew from the records that can be read, puts it in place and keeps the
+// Segment rebuilds the damaged inbox file at path from the records that can be read, puts it in place and keeps the
 // damaged one beside it. epoch and applied are those of the state, zeros if it cannot be read, and last is the number
 // of the inbox's last record, 0 if it is not known. It returns
 // ErrUnsalvageable if no record can be saved.

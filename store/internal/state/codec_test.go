@@ -157,7 +157,7 @@ func FuzzFlight(f *testing.F) {
 }
 
 func FuzzField(f *testing.F) {
-	one := Field{Number: 3, Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience, Members: 2, LastEvent: noon, Watch: ExitWindow{Since: noon, Swept: []byte("k")}}
+	one := Field{Number: 3, Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience, Members: 2, LastEvent: noon, Exits: ExitWindow{Since: noon, Swept: []byte("k")}}
 	f.Add(unsealed(one.Encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		x, err := DecodeField(3, rekeyed(body, FieldKey(3)))

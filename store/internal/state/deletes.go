@@ -18,7 +18,7 @@ func (tx *Tx) PutDeletes() {
 	tx.Put(tx.Bucket(BucketMeta), MetaDeletes, v)
 }
 
-// Receipt is the part of a delete that is kept for ever. It has nothing of the user but a salted hash.
+// Receipt is the part of a delete that is kept forever. It has nothing of the user but a salted hash.
 //
 //	deletions: hash (16) | id (10) -> frame( asked, by, message id, state, reason, accepted, closed, status, request id )
 type Receipt struct {

@@ -8,6 +8,17 @@
 // is a function of that row, so the two cannot disagree. A [Field] is one attribute, column, cohort or list of a
 // computation, and the [Registry] holds all of them in memory.
 //
+// # Words
+//
+//	field     the source of one attribute: a computation, a column of one, a forwarded trait, a cohort or a list (field.go)
+//	block     a membership row: the entries of a user for 64 fields (row.go)
+//	entry     what is kept of one user and one field: assertions, the last sent value, the open change (row.go)
+//	ticket    the open change of an entry: whole while it is pending, else a pointer to it (row.go)
+//	loose     of an attribute change: it is queued as an event is, because its computation does not collapse (change.go)
+//	lane      a line of the due index: changes that follow one schedule and take turns together (lane.go)
+//	place     where the due index has a user: endpoint, lane, second (pendingindex.go)
+//	slot      the number of a change among those of its record
+//
 // # Invariants
 //
 //   - Everything is written through [Tx.Put] and [Tx.Remove], because a compaction copies the keys that they touched.

@@ -137,7 +137,7 @@ func JobNumber(tx *Tx, name string) uint32 {
 }
 
 // Job returns the name of the job whose schedule a lane follows. A lane whose job is no longer configured follows
-// the default schedule, so that a change of the configuration leaves nothing pending for ever.
+// the default schedule, so that a change of the configuration leaves nothing pending forever.
 func (st *State) Job(lane uint32) string {
 	n := LaneJob(lane)
 	if int64(n) >= int64(len(st.jobs)) {

@@ -15,7 +15,7 @@ import (
 // A Field is the source of one attribute: an audience, a computed trait, one column of a SQL trait, or a forwarded
 // trait. Fields are numbered in the order of their first events, and rows refer to them by number.
 //
-//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard, window )
+//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, flags, window )
 //
 // The field of a space and key without a column is the computation itself. A forwarded trait belongs to no
 // computation and has neither space nor key. A cohort, and an entry of a list, are fields beside the computation;
@@ -34,7 +34,7 @@ type Field struct {
 	Held      uint64
 	LastEvent time.Time // receipt of the newest event about it
 	Flags     byte      // calls that brought its membership, as bits 1<<KeptIdentify and 1<<KeptTrack; FormerMark, GoneMark
-	Watch     ExitWindow
+	Exits     ExitWindow
 	Withheld  uint64 // entries of f that are Withheld
 	Rollout   uint64 // of Held, those that a rollout holds
 	Paused    uint64 // of Held, those that a pause of the computation holds
@@ -179,7 +179,7 @@ func (f *Field) Encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.Members, f.Entered, f.Exited, f.Held} {
 		buf = wire.AppendUint(buf, n)
 	}
-	buf = f.Watch.encode(append(wire.AppendTime(buf, f.LastEvent), f.Flags))
+	buf = f.Exits.encode(append(wire.AppendTime(buf, f.LastEvent), f.Flags))
 	if f.Withheld > 0 || f.Rollout > 0 || f.Paused > 0 {
 		buf[start] = fieldVersion - 2
 		buf = wire.AppendUint(buf, f.Withheld)
@@ -216,13 +216,13 @@ func DecodeField(number uint32, frame []byte) (*Field, error) {
 		f.Members = 0
 	}
 	if version > 1 {
-		f.Flags, f.Watch = r.Byte(), readWatch(&r)
+		f.Flags, f.Exits = r.Byte(), readWatch(&r)
 	}
-	if f.Watch.Members > math.MaxInt64 { // likewise
-		f.Watch.Members = f.Members
+	if f.Exits.Members > math.MaxInt64 { // likewise
+		f.Exits.Members = f.Members
 	}
 	if version > 2 {
-		w := &f.Watch
+		w := &f.Exits
 		if w.Undone = (RecordRange{r.Uint(), r.Uint()}); w.counts() {
 			w.Until, w.Returning = 0, w.Until
 		}

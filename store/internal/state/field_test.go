@@ -102,7 +102,7 @@ func TestACallIsHeardOnce(t *testing.T) {
 func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 	f := &Field{
 		Number: 9, Space: "s", Key: "k", Column: "c", ID: "i", Class: domain.ClassAudience, Members: 1, Entered: 2, Exited: 3, Held: 4, LastEvent: noon, Flags: 5,
-		Watch: ExitWindow{Since: noon, Seq: 6, Members: 7, Left: 8, Tripped: noon.Add(1), Until: 9, Swept: []byte("s"), Undone: RecordRange{10, 11}},
+		Exits: ExitWindow{Since: noon, Seq: 6, Members: 7, Left: 8, Tripped: noon.Add(1), Until: 9, Swept: []byte("s"), Undone: RecordRange{10, 11}},
 	}
 	got, err := DecodeField(9, f.Encode(nil))
 	if err != nil || !reflect.DeepEqual(got, f) {
@@ -111,13 +111,13 @@ func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 	if _, err := DecodeField(8, f.Encode(nil)); !errors.Is(err, wire.ErrDamaged) {
 		t.Errorf("under another number: %v", err)
 	}
-	if !f.Watch.Undone.Has(10) || f.Watch.Undone.Has(11) || f.Watch.Undone.Has(9) || (RecordRange{}).Has(0) {
+	if !f.Exits.Undone.Has(10) || f.Exits.Undone.Has(11) || f.Exits.Undone.Has(9) || (RecordRange{}).Has(0) {
 		t.Error("a range has other records")
 	}
 	bad := *f
-	bad.Members, bad.Watch.Members = math.MaxUint64, math.MaxUint64-1
-	if got, err = DecodeField(9, bad.Encode(nil)); err != nil || got.Members != 0 || got.Watch.Members != 0 {
-		t.Errorf("a counter that an earlier version let go below zero is %d, %d, %v", got.Members, got.Watch.Members, err)
+	bad.Members, bad.Exits.Members = math.MaxUint64, math.MaxUint64-1
+	if got, err = DecodeField(9, bad.Encode(nil)); err != nil || got.Members != 0 || got.Exits.Members != 0 {
+		t.Errorf("a counter that an earlier version let go below zero is %d, %d, %v", got.Members, got.Exits.Members, err)
 	}
 	bad.Members, bad.Class = 5, domain.ClassTrait
 	if got, err = DecodeField(9, bad.Encode(nil)); err != nil || got.Members != 0 {
@@ -127,7 +127,7 @@ func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 	body := unsealed(whole)
 	end := len(body) - 2 // without the window that is not undone yet
 	two := append([]byte{2}, body[1:end]...)
-	if got, err = DecodeField(9, rekeyed(two, FieldKey(9))); err != nil || got.Watch.Until != 9 || got.Watch.Undone != (RecordRange{}) || got.Flags != 5 {
+	if got, err = DecodeField(9, rekeyed(two, FieldKey(9))); err != nil || got.Exits.Until != 9 || got.Exits.Undone != (RecordRange{}) || got.Flags != 5 {
 		t.Errorf("of version 2: %+v, %v", got, err)
 	}
 	for version, counters := range map[byte][3]uint64{3: {}, 4: {1, 0, 0}, 5: {0, 1, 0}, 6: {0, 0, 1}} { // each is written only where there is something of it
@@ -137,9 +137,9 @@ func TestAFieldIsReadAsItWasWritten(t *testing.T) {
 			t.Errorf("of version %d, want %d: %+v, %v", frame[0], version, got, err)
 		}
 	}
-	w := f.Watch
+	w := f.Exits
 	one := append([]byte{1}, body[1:len(body)-len(w.encode(nil))-1]...)
-	if got, err = DecodeField(9, rekeyed(one, FieldKey(9))); err != nil || got.Members != 1 || got.Flags != 0 || !reflect.DeepEqual(got.Watch, ExitWindow{}) {
+	if got, err = DecodeField(9, rekeyed(one, FieldKey(9))); err != nil || got.Members != 1 || got.Flags != 0 || !reflect.DeepEqual(got.Exits, ExitWindow{}) {
 		t.Errorf("of version 1: %+v, %v", got, err)
 	}
 	if _, err = DecodeField(9, rekeyed(append([]byte{fieldVersion + 1}, body[1:]...), FieldKey(9))); !errors.Is(err, wire.ErrNewer) {

@@ -295,7 +295,7 @@ var MaxFields = 1 << 15 // a variable so that tests can lower it
 const ManyFields = 16
 
 // SettleOwners works out which field owns each name in MoEngage. Two computations with one name would overwrite each
-// other for ever, so the changes of the later one are held until an operator decides.
+// other forever, so the changes of the later one are held until an operator decides.
 func (r *Registry) SettleOwners(rules *domain.Rules) {
 	r.owners = make(owners, len(r.Fields))
 	for _, f := range r.Fields {

@@ -118,7 +118,7 @@ func LoadState(tx engine.Tx) (*State, error) {
 		return nil, fmt.Errorf("read the computations: %w", err)
 	}
 	for _, f := range fields {
-		if f.Watch.Swept != nil {
+		if f.Exits.Swept != nil {
 			st.Sweeping = append(st.Sweeping, f)
 		}
 	}

@@ -9,7 +9,7 @@
 // Numbers only grow, and each belongs to one record. A commit is flushed once, its pages and its meta page together. If
 // the machine goes down meanwhile, [RollBackUnfinished] finds at the next start whether all of it arrived, and otherwise
 // goes back to the commit before. A commit whose flush failed is rolled back before the next one, because the kernel may
-// have forgotten its pages. [Salvage] makes a damaged segment anew from the chunks that can be read.
+// have forgotten its pages. [Salvage] rebuilds a damaged segment from the chunks that can be read.
 //
 // The package knows frames and checksums, but no record. [Records] answers its questions, and it calls [Hooks] before it
 // acts. No other package knows how a segment lies in its file.

@@ -19,7 +19,7 @@ const rewriteSlice = 4 << 20
 
 // Rewrite replaces records of all segments but the newest. It passes the frames of each chunk to edit, which replaces
 // elements and returns how many; edit is called at least twice for each chunk that it changes, and must decide the same
-// way. A segment without a change stays as it is. Another is written anew and exchanged in one rename, so nothing of
+// way. A segment without a change stays as it is. Any other is rewritten and exchanged in one rename, so nothing of
 // the old records stays in the file. Rewrite skips a chunk whose frames are damaged, and a segment that is trimmed
 // meanwhile.
 //

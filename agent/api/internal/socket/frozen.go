@@ -15,7 +15,7 @@ import (
 )
 
 // An agent may have its socket and not answer: stopped by a signal or a debugger, waiting for a lost disk, or
-// deadlocked. A command would wait for it in silence. So a client greets the agent first, and asks for a sign of life
+// deadlocked. A command would hang without a word. So a client greets the agent first, and asks for a sign of life
 // beside every question and order that takes long. While there are signs of life, it waits for the answer.
 
 // ErrFrozen says that the agent has its socket and does not answer.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -232,10 +233,8 @@ func setList(p *[]string, v document.Value) error {
 }
 
 func oneOf(word string, words []string) error {
-	for _, w := range words {
-		if w == word {
-			return nil
-		}
+	if slices.Contains(words, word) {
+		return nil
 	}
 	return fmt.Errorf("must be %s", wording.Either(words))
 }
