@@ -15,6 +15,7 @@ import (
 	"personasync/agent/sending"
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -65,7 +66,7 @@ func runner() *condition.Runner {
 
 // reachability is h as a status shows it at now.
 func reachability(h syncer.Health, now time.Time) condition.Reachability {
-	second := func(t time.Time) string { return condition.Timestamp(t.Truncate(time.Second)) }
+	second := func(t time.Time) string { return domain.Timestamp(t.Truncate(time.Second)) }
 	failing := h.State == "failing"
 	r := condition.Reachability{
 		State: h.State, LastError: h.LastError, Since: second(h.Since), LastErrorAt: second(h.LastErrorAt), Stopped: failing && h.Stopped,

@@ -34,7 +34,7 @@ func TestStatusKeepsItsNames(t *testing.T) {
 	}, nil, condition.Process{
 		Started:   now.Add(-90 * time.Second),
 		NextFlush: time.Date(2026, 3, 14, 12, 0, 0, 0, time.FixedZone("", 2*60*60)),
-		MoEngage:  condition.Reachability{State: "ok", Since: condition.Timestamp(now.Add(-30 * time.Minute))},
+		MoEngage:  condition.Reachability{State: "ok", Since: domain.Timestamp(now.Add(-30 * time.Minute))},
 	}, config.MoEngage{}, "1.0", now)
 	holds(t, s, statusContract)
 }
@@ -107,7 +107,7 @@ func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 	now := time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 	list := func(ages ...time.Duration) (l []domain.ComputationInfo) {
 		for _, a := range ages {
-			l = append(l, domain.ComputationInfo{LastEvent: condition.Timestamp(now.Add(-a))})
+			l = append(l, domain.ComputationInfo{LastEvent: domain.Timestamp(now.Add(-a))})
 		}
 		return append(l, domain.ComputationInfo{Key: "never seen"})
 	}

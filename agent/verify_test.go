@@ -15,6 +15,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/verify"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestAVerificationRepairsWhatMoEngageLost(t *testing.T) {
@@ -127,7 +128,7 @@ func TestAFailedJobIsNotShownAsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf = s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=0 0 29 2 *")
-	want := []condition.FailedJob{{Job: verify.Job, FailedAt: condition.Timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
+	want := []condition.FailedJob{{Job: verify.Job, FailedAt: domain.Timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
 	files, _ := open(t, conf)
 	st, err := files.Status(t.Context())
 	if err != nil || !slices.Equal(st.FailedJobs, want) {

@@ -69,7 +69,7 @@ agent/metrics: agent/api agent/condition agent/config agent/ingest scheduler sto
 agent/verify: agent/api agent/condition scheduler store sync store/domain
 agent/backup: agent/condition agent/config scheduler store store/domain
 agent/sending: agent/config scheduler sync store/domain
-agent/notify: agent/api agent/condition store
+agent/notify: agent/api agent/condition store store/domain
 agent/preview: agent/api agent/config agent/ingest agent/segment agent/sending store sync store/domain   # reads by ingest, applies by the store, builds by sync: has no rules
 agent/inspect: agent/api agent/condition agent/config agent/preview agent/sending scheduler store sync store/domain
 agent: agent/api agent/backup agent/condition agent/config agent/host agent/ingest agent/inspect agent/internal/place agent/internal/servicemanager agent/internal/waiting agent/metrics agent/notify agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain

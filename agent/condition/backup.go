@@ -33,13 +33,13 @@ const leastOverdue = time.Hour
 
 // NewBackup joins the last good backup, nil before the first, with the job that makes them.
 func NewBackup(c config.Backup, good *store.GoodBackup, job scheduler.Planned, schedule scheduler.Schedule, now time.Time) *Backup {
-	b := &Backup{Dir: c.Dir, Running: job.Running, FailedAt: Timestamp(job.Last.FailedAt), Error: job.Last.Error}
+	b := &Backup{Dir: c.Dir, Running: job.Running, FailedAt: domain.Timestamp(job.Last.FailedAt), Error: job.Last.Error}
 	since := job.Last.Finished // when the job was first seen, if it never ran
 	if !job.Last.Started.IsZero() {
 		since = job.Last.Started
 	}
 	if good != nil {
-		b.File, b.Made, b.Bytes, b.Users, b.AgeS = good.File, Timestamp(good.Made.Truncate(time.Second)), good.Bytes, good.Users, Age(good.Made, now)
+		b.File, b.Made, b.Bytes, b.Users, b.AgeS = good.File, domain.Timestamp(good.Made.Truncate(time.Second)), good.Bytes, good.Users, Age(good.Made, now)
 		since = good.Made
 	}
 	if due := schedule.Next(since); !since.IsZero() && !due.IsZero() {

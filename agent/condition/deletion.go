@@ -58,7 +58,7 @@ func (f *Facts) deletions() *Condition {
 	return nil
 }
 
-func since(d *DeletionStatus) string { return Timestamp(d.Oldest.Truncate(time.Second)) }
+func since(d *DeletionStatus) string { return domain.Timestamp(d.Oldest.Truncate(time.Second)) }
 
 func parkedDeletions(d *DeletionStatus) string {
 	if d.Parked == 0 {

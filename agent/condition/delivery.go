@@ -55,11 +55,11 @@ func nextTryText(m *Reachability) string {
 // paused holds while an operator's pause of everything does, or one of a computation.
 func (f *Facts) paused() *Condition {
 	if p := f.Status.Pause; p != nil {
-		itself, next := "", Timestamp(p.Until.Truncate(time.Second))
+		itself, next := "", domain.Timestamp(p.Until.Truncate(time.Second))
 		if !p.Until.IsZero() {
 			itself = "The pause ends, and changes leave."
 		}
-		return condition(warning, Timestamp(p.Since.Truncate(time.Second)), []string{"personasync outbox resume"},
+		return condition(warning, domain.Timestamp(p.Since.Truncate(time.Second)), []string{"personasync outbox resume"},
 			"Sending to MoEngage is paused%s. Events are accepted and kept. Of a value that changes meanwhile, only the last is sent.", pausedText(p)).within("", itself, next)
 	}
 	list := f.Status.Pauses
@@ -83,15 +83,15 @@ func (f *Facts) paused() *Condition {
 	if n := len(list) - len(parts); n > 0 {
 		more, commands = fmt.Sprintf("; and %s more", Quantity(uint64(n), "computation")), append(commands, "personasync audience list")
 	}
-	return condition(warning, Timestamp(since.Truncate(time.Second)), commands,
-		"%s%s. Events are accepted, and changes are held. Of a value that changes meanwhile, only the last is sent.", strings.Join(parts, "; "), more).within("", itself, Timestamp(next.Truncate(time.Second)))
+	return condition(warning, domain.Timestamp(since.Truncate(time.Second)), commands,
+		"%s%s. Events are accepted, and changes are held. Of a value that changes meanwhile, only the last is sent.", strings.Join(parts, "; "), more).within("", itself, domain.Timestamp(next.Truncate(time.Second)))
 }
 
 // pausedText says by whom, until when and why.
 func pausedText(p *domain.Pause) string {
 	end, by := "until it is resumed", ""
 	if !p.Until.IsZero() {
-		end = "until " + atOf(Timestamp(p.Until.Truncate(time.Second)))
+		end = "until " + atOf(domain.Timestamp(p.Until.Truncate(time.Second)))
 	}
 	if p.By != "" {
 		by = " by " + p.By
@@ -119,7 +119,7 @@ func (f *Facts) lag() *Condition {
 	if st.MoEngage.State == "failing" {
 		why = "because MoEngage does not take requests"
 	}
-	return condition(Critical, Timestamp(oldest.Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
+	return condition(Critical, domain.Timestamp(oldest.Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
 		"The oldest of %s that should have left has waited for %s, %s: so late is what MoEngage knows of memberships.", Quantity(st.Pending, "pending change"), ForPeople(f.Now.Sub(oldest)), why)
 }
 
@@ -245,7 +245,7 @@ func (f *Facts) parked() *Condition {
 	}
 	text, expire := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", Quantity(st.Parked, "item")), ""
 	if e := st.Expiring; e != nil {
-		expire = Timestamp(e.First.Truncate(time.Second))
+		expire = domain.Timestamp(e.First.Truncate(time.Second))
 		text += fmt.Sprintf(" Undecided, %s within a week, the first on %s.", expiryOf(e), e.First.UTC().Format("2 January"))
 	}
 	return condition(warning, "", []string{"personasync outbox stats", "personasync outbox list --state parked"}, "%s", text).within("", "", expire)
@@ -264,7 +264,7 @@ func (f *Facts) verifyDiffers() *Condition {
 		severity = warning
 	}
 	worst := store.Arguments(f.nameOf(v.Worst, v.WorstID))
-	return condition(severity, Timestamp(v.At), []string{"personasync audience verify " + worst, "personasync audience verify --repair " + worst},
+	return condition(severity, domain.Timestamp(v.At), []string{"personasync audience verify " + worst, "personasync audience verify --repair " + worst},
 		"Of %s read back from MoEngage, %s not hold what it was told; %s is the worst.", Quantity(v.Compared, "user"), does(v.Differ), v.Worst)
 }
 
@@ -275,12 +275,12 @@ func (f *Facts) verifyImpossible() *Condition {
 		return nil
 	}
 	if v.Failed == 0 {
-		return condition(info, Timestamp(v.At), []string{"personasync audience verify " + store.Arguments(f.nameOf(v.UnprovenKey, v.UnprovenID))},
+		return condition(info, domain.Timestamp(v.At), []string{"personasync audience verify " + store.Arguments(f.nameOf(v.UnprovenKey, v.UnprovenID))},
 			"The last verification of %s compared none of the users that MoEngage was told of: of each something was on the way, or was sent too lately. So it proves nothing about what MoEngage holds.", v.UnprovenKey)
 	}
 	since := ""
 	if v.FailedAt != nil {
-		since = Timestamp(*v.FailedAt)
+		since = domain.Timestamp(*v.FailedAt)
 	}
 	return condition(warning, since, []string{"personasync outbox explain-code " + domain.ShellWord(v.Code), "personasync audience verify " + store.Arguments(f.nameOf(v.FailedKey, v.FailedID))},
 		"%s could not be verified, so nothing new says whether MoEngage holds what it was told: of %s, at %s, %s", Quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))

@@ -25,7 +25,7 @@ func (f *Facts) notReady() *Condition {
 	if !f.running() || f.Status.Ready || told {
 		return nil
 	}
-	return condition(Critical, Timestamp(f.Process.UnreadySince.Truncate(time.Second)), []string{"personasync doctor"},
+	return condition(Critical, domain.Timestamp(f.Process.UnreadySince.Truncate(time.Second)), []string{"personasync doctor"},
 		"Events are not being accepted: %sSegment keeps them and sends them again for about four hours.", ended(f.Status.Unready))
 }
 
@@ -35,7 +35,7 @@ func (f *Facts) dataMoved() *Condition {
 		return nil
 	}
 	dir := domain.ShellWord(f.Process.DataDir)
-	return condition(Critical, Timestamp(f.Process.UnreadySince.Truncate(time.Second)), []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
+	return condition(Critical, domain.Timestamp(f.Process.UnreadySince.Truncate(time.Second)), []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
 		"Events are not being accepted: %sPut the files back, and the agent goes on within a second. If they cannot come back, make a backup before the agent stops: it still has them open.", ended(f.Status.Unready))
 }
 
@@ -45,7 +45,7 @@ func (f *Facts) socketMissing() *Condition {
 	if why == "" {
 		return nil
 	}
-	return condition(Critical, Timestamp(f.Process.Started.Truncate(time.Second)), append(quoted(why), "systemctl status personasync.socket"),
+	return condition(Critical, domain.Timestamp(f.Process.Started.Truncate(time.Second)), append(quoted(why), "systemctl status personasync.socket"),
 		"Segment's deliveries do not arrive: %s", ended(why))
 }
 
@@ -66,7 +66,7 @@ func (f *Facts) socketLost() *Condition {
 		severity, cost, lost = Critical, "Segment's deliveries do not arrive; it sends them again for about four hours.", ""
 	}
 	path := domain.ShellWord(s.Path)
-	return condition(severity, Timestamp(s.Since.Truncate(time.Second)), []string{"ls -ld " + path, "mv " + path + " " + domain.ShellWord(s.Path+".aside")},
+	return condition(severity, domain.Timestamp(s.Since.Truncate(time.Second)), []string{"ls -ld " + path, "mv " + path + " " + domain.ShellWord(s.Path+".aside")},
 		"%s Nobody can connect to %s: %sThe agent makes its socket again within a second once the name is free.", cost, s.Path, ended(s.Why)).within(lost, "", "")
 }
 
@@ -98,7 +98,7 @@ func (f *Facts) disk() *Condition {
 		return condition(Critical, "", commands, "The data takes %s of the %s that retention.max_data_bytes allows: from nine tenths events are refused with 503. Raise it, or lower retention.received_bytes, and reload.", domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes))
 	case soon > 0 && soon < diskSoon:
 		return condition(warning, "", commands, "At the growth of the last hour the disk lasts %s. Then events are refused with 503.", f.Process.Forecast.Disk).
-			within("Nothing.", "The disk becomes full, and events are refused.", Timestamp(f.Now.Add(soon).Truncate(time.Minute)))
+			within("Nothing.", "The disk becomes full, and events are refused.", domain.Timestamp(f.Now.Add(soon).Truncate(time.Minute)))
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (f *Facts) damage() *Condition {
 		s, severity, cost = &f.Status.Salvages[i], Critical, ""
 		lost = "`personasync status` lists what was lost: memberships among it are wrong until the users' next events, or until `personasync audience import KEY FILE` takes a full list"
 	}
-	return condition(severity, Timestamp(s.At), []string{"personasync status"},
+	return condition(severity, domain.Timestamp(s.At), []string{"personasync status"},
 		"%s was damaged and made anew. %s; remove %s when you have looked at it.", s.File, lost, s.KeptAs).within(cost, "", "")
 }
 
@@ -132,7 +132,7 @@ func (f *Facts) configRefused() *Condition {
 	if r == nil {
 		return nil
 	}
-	return condition(warning, Timestamp(r.At.Truncate(time.Second)), []string{"personasync config check", "systemctl reload personasync"},
+	return condition(warning, domain.Timestamp(r.At.Truncate(time.Second)), []string{"personasync config check", "systemctl reload personasync"},
 		"The configuration was refused at the reload of %s, and the one before it goes on: %s", at(r.At), ended(r.Error))
 }
 

@@ -66,7 +66,7 @@ func (f *Facts) routeRefused(name string) *Condition {
 	case !healed, all > 0 && route.Lost*manyRefused >= all:
 		severity = Critical
 	}
-	return condition(severity, Timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
+	return condition(severity, domain.Timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
 		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), curesOf(kinds, &route)).within(lost, "", "")
 }
 
@@ -219,7 +219,7 @@ func (f *Facts) intakeDeferred() *Condition {
 		if r.DeferredCode == ingest.CodeNoCredentials {
 			cure = map[string]string{ingest.RouteWebhook: "Set ingest.shared_secret or ingest.bearer_token.", ingest.RouteTracking: "Set ingest.write_keys."}[r.Route]
 		}
-		return condition(severity, Timestamp(r.DeferredFrom.Truncate(time.Second)), []string{"personasync config check"},
+		return condition(severity, domain.Timestamp(r.DeferredFrom.Truncate(time.Second)), []string{"personasync config check"},
 			"Deliveries to the %s route are answered with 5xx (%s) since %s: %s in the last hour. Segment sends them again for about four hours, then it discards them. %s",
 			r.Route, r.DeferredCode, at(r.DeferredFrom), thousands(r.Deferred), cure)
 	}
@@ -230,7 +230,7 @@ func (f *Facts) noEventYet() *Condition {
 	if !f.running() || f.Status.Received > 0 || f.Status.Events.Accepted > 0 || f.intakeRefused() != nil || f.intakeDeferred() != nil {
 		return nil // they say what becomes of what reaches it
 	}
-	return condition(warning, Timestamp(f.Process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
+	return condition(warning, domain.Timestamp(f.Process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
 		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.%s", ingest.PathWebhook, f.unread(time.Time{}))
 }
 
@@ -268,7 +268,7 @@ func (f *Facts) nothingReceived() *Condition {
 	if limit < silentAfter {
 		text = "in the day before, no pause was longer than " + ForPeople(f.Process.UsualSilence)
 	}
-	return condition(warning, Timestamp(received.Truncate(time.Second)), []string{"personasync tail --follow"},
+	return condition(warning, domain.Timestamp(received.Truncate(time.Second)), []string{"personasync tail --follow"},
 		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.%s", at(*received), ForPeople(silence), text, f.unread(*received))
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Notify is the state of [notify]: each receiver, and the heartbeat.
@@ -48,7 +49,7 @@ func NewNotify(names []string, kept []store.Notices, now []Receiver) *Notify {
 			r = now[i]
 		}
 		if last := NoticesOf(kept, name).Last; last != nil {
-			r.Told, r.State, r.ToldAt = last.Condition, last.Told, Timestamp(last.ToldAt)
+			r.Told, r.State, r.ToldAt = last.Condition, last.Told, domain.Timestamp(last.ToldAt)
 		}
 		all.Receivers = append(all.Receivers, r)
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // sighted are the conditions whose facts know no beginning.
@@ -31,7 +33,7 @@ func (s *Sightings) Date(list []Condition, now time.Time) {
 		if !known {
 			at = now.Truncate(time.Second)
 		}
-		first[c.Name], c.Since = at, Timestamp(at)
+		first[c.Name], c.Since = at, domain.Timestamp(at)
 	}
 	s.first = first
 }

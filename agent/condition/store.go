@@ -115,12 +115,12 @@ func (f *Facts) noWriter() *Condition {
 		if s.Role == roleNone {
 			commands = []string{"systemctl start personasync"}
 		}
-		return condition(Critical, Timestamp(*s.NoWriterSince), commands,
-			"No agent writes the store in PostgreSQL%s: received events are kept, and nothing is applied or sent. %s", sinceText(Timestamp(*s.NoWriterSince)), why)
+		return condition(Critical, domain.Timestamp(*s.NoWriterSince), commands,
+			"No agent writes the store in PostgreSQL%s: received events are kept, and nothing is applied or sent. %s", sinceText(domain.Timestamp(*s.NoWriterSince)), why)
 	case s.Writer != "" && !since.IsZero() && f.Now.Sub(since) > standstill:
-		return condition(Critical, Timestamp(since), []string{"personasync doctor", "systemctl restart personasync"},
+		return condition(Critical, domain.Timestamp(since), []string{"personasync doctor", "systemctl restart personasync"},
 			"%s is the writer and has applied none of %s%s: received events are kept, and none of them is sent. Look at the log there, and at locks in PostgreSQL; a restart there lets another agent take over.",
-			s.Writer, Quantity(f.Status.Unapplied, "received event"), sinceText(Timestamp(since)))
+			s.Writer, Quantity(f.Status.Unapplied, "received event"), sinceText(domain.Timestamp(since)))
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (f *Facts) oldTransaction() *Condition {
 		return condition(warning, "", []string{s.psql("select slot_name, slot_type, active, age(xmin) from pg_replication_slots where xmin is not null")},
 			"The %s keeps what the agent removed in the last %s, so the tables grow and become slower. End the long query on that standby. If the standby is gone for good, drop its slot: select pg_drop_replication_slot(slot_name).", s.Keeper, Quantity(uint64(s.Kept), "transaction"))
 	}
-	return condition(warning, Timestamp(f.Now.Add(-age).Truncate(time.Minute)),
+	return condition(warning, domain.Timestamp(f.Now.Add(-age).Truncate(time.Minute)),
 		[]string{s.psql("select pid, usename, application_name, xact_start, state from pg_stat_activity where backend_xmin is not null order by xact_start limit 5")},
 		"A transaction is open in PostgreSQL for %s. What the agent removes keeps its room until it ends, so the tables grow and become slower. End it with pg_terminate_backend(pid), or look for it in pg_prepared_xacts.", ForPeople(age))
 }

@@ -14,7 +14,7 @@ func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *api.ChangePag
 	p := &api.ChangePage{
 		ChangeInfo:    lines([]domain.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
-		Sentence: c.Sentence, Closed: condition.Timestamp(c.Closed), Event: printable(raw),
+		Sentence: c.Sentence, Closed: domain.Timestamp(c.Closed), Event: printable(raw),
 		OrderedBy: c.OrderedBy, TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(), LeftOut: c.LeftOut,
 	}
 	if c.Answer != (domain.Answer{}) {

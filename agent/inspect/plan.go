@@ -8,6 +8,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // failedJobs lists the jobs whose last completed run failed.
@@ -15,7 +16,7 @@ func failedJobs(all []Planned) []condition.FailedJob {
 	failed := []condition.FailedJob{}
 	for i := range all {
 		if last := &all[i].Last; !last.FailedAt.IsZero() {
-			failed = append(failed, condition.FailedJob{Job: all[i].Job, FailedAt: condition.Timestamp(last.FailedAt), Code: last.Code, Error: last.Error, Failed: last.Failed})
+			failed = append(failed, condition.FailedJob{Job: all[i].Job, FailedAt: domain.Timestamp(last.FailedAt), Code: last.Code, Error: last.Error, Failed: last.Failed})
 		}
 	}
 	return failed
@@ -56,16 +57,16 @@ func (l *Local) Schedule(ctx context.Context, next int) (jobs []api.JobInfo, err
 func (p *Planned) info(next int) api.JobInfo {
 	info := api.JobInfo{
 		Job: p.Job, Spec: p.Spec, Running: p.Running, Missed: p.Last.Missed, CatchUp: p.CatchUp,
-		Last: condition.Timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
-		Failed: p.Last.Failed, FailedAt: condition.Timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,
+		Last: domain.Timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
+		Failed: p.Last.Failed, FailedAt: domain.Timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,
 	}
 	if !p.Last.Started.IsZero() {
-		info.Finished = condition.Timestamp(p.Last.Finished)
+		info.Finished = domain.Timestamp(p.Last.Finished)
 	}
 	for at := p.Next; !at.IsZero() && len(info.Next) < next; at = p.Schedule.Next(at) {
 		info.Zone = at.Location().String()
 		info.Next = append(info.Next, at.Format(time.RFC3339))
-		info.NextUTC = append(info.NextUTC, condition.Timestamp(at))
+		info.NextUTC = append(info.NextUTC, domain.Timestamp(at))
 	}
 	return info
 }

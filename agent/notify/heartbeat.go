@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/agent/condition"
+	"personasync/store/domain"
 )
 
 // staleAfter is how old a look at the agent may be to count as a sign of life.
@@ -144,6 +145,6 @@ func (h *heartbeat) state() *condition.Receiver {
 		return nil
 	}
 	r := h.health.receiver("heartbeat")
-	r.ToldAt, r.Withheld = condition.Timestamp(h.last.Truncate(time.Second)), h.withheld
+	r.ToldAt, r.Withheld = domain.Timestamp(h.last.Truncate(time.Second)), h.withheld
 	return r
 }

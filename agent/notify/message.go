@@ -9,6 +9,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // States of a condition, as messages and the store name them.
@@ -43,8 +44,8 @@ const (
 
 // newMessage says that a condition is no longer as n has it. c is the condition as it is now; nil: it does not hold.
 func newMessage(c *Config, n *store.Notice, now *condition.Condition) *Message {
-	m := &Message{Condition: n.Condition, State: ended, Severity: n.Severity, At: condition.Timestamp(n.Differs.Truncate(time.Second)), Host: c.Host, Version: c.Version}
-	m.Since = condition.Timestamp(n.Began.Truncate(time.Second))
+	m := &Message{Condition: n.Condition, State: ended, Severity: n.Severity, At: domain.Timestamp(n.Differs.Truncate(time.Second)), Host: c.Host, Version: c.Version}
+	m.Since = domain.Timestamp(n.Began.Truncate(time.Second))
 	if now != nil {
 		m.State, m.Severity = began, now.Severity
 		m.Since = cmp.Or(now.Since, m.At)
@@ -61,7 +62,7 @@ func newMessage(c *Config, n *store.Notice, now *condition.Condition) *Message {
 // testMessage is told to try a receiver.
 func testMessage(c *Config, at time.Time) *Message {
 	m := &Message{
-		Condition: tests, State: tests, Severity: "info", At: condition.Timestamp(at.Truncate(time.Second)), Host: c.Host, Version: c.Version,
+		Condition: tests, State: tests, Severity: "info", At: domain.Timestamp(at.Truncate(time.Second)), Host: c.Host, Version: c.Version,
 		Lost: "This is a test of [notify]: nothing is wrong.", Commands: []string{"personasync status"}, Runbook: "docs/notify.md",
 	}
 	m.Since, m.ID = m.At, id(m.Host, tests, m.At)

@@ -9,6 +9,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Backoff after a failure. The pause doubles up to the longest, and half of it is left to chance. A receiver that asks
@@ -237,7 +238,7 @@ func (t *teller) state(now time.Time) *condition.Receiver {
 func (h *health) receiver(name string) *condition.Receiver {
 	return &condition.Receiver{
 		Name: name, Sent: h.sent, Failed: h.failed, Failures: h.inARow,
-		FailingSince: condition.Timestamp(h.since.Truncate(time.Second)),
-		LastError:    h.lastError, LastErrorAt: condition.Timestamp(h.lastErrorAt.Truncate(time.Second)),
+		FailingSince: domain.Timestamp(h.since.Truncate(time.Second)),
+		LastError:    h.lastError, LastErrorAt: domain.Timestamp(h.lastErrorAt.Truncate(time.Second)),
 	}
 }

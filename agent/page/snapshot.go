@@ -166,9 +166,9 @@ func byMembers(list []domain.ComputationInfo) []domain.ComputationInfo {
 func plannedJobs(plan []scheduler.Planned) []PlannedJob {
 	list := []PlannedJob{}
 	for _, p := range plan {
-		j := PlannedJob{Job: p.Job, Spec: p.Spec, Running: p.Running, Last: condition.Timestamp(p.Last.Started), Missed: p.Last.Missed}
+		j := PlannedJob{Job: p.Job, Spec: p.Spec, Running: p.Running, Last: domain.Timestamp(p.Last.Started), Missed: p.Last.Missed}
 		if !p.Next.IsZero() {
-			j.Next, j.Local = condition.Timestamp(p.Next), p.Next.Format("Mon 15:04 MST")
+			j.Next, j.Local = domain.Timestamp(p.Next), p.Next.Format("Mon 15:04 MST")
 		}
 		list = append(list, j)
 	}

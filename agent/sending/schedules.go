@@ -1,6 +1,7 @@
 package sending
 
 import (
+	"cmp"
 	"fmt"
 
 	"personasync/agent/config"
@@ -12,12 +13,7 @@ import (
 const DefaultJob = "[schedule]"
 
 // JobTitle is the name under which a job of the store is listed.
-func JobTitle(job string) string {
-	if job == "" {
-		return DefaultJob
-	}
-	return job
-}
+func JobTitle(job string) string { return cmp.Or(job, DefaultJob) }
 
 // Schedule is when the changes of a job of the store leave. Changes of a job without one leave at once.
 type Schedule struct {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -38,21 +39,14 @@ func newWorkspace(o Options, j *journal) *workspace {
 
 func newLimits(o Options) limits {
 	return limits{
-		users:     meter{limit: orDefault(o.UsersPerMinute, 60_000)},
-		events:    meter{limit: orDefault(o.EventsPerMinute, 60_000)},
-		cohorts:   meter{limit: orDefault(o.CohortsPerMinute, 300)},
-		exports:   meter{limit: orDefault(o.ExportsPerMinute, 1_000)},
+		users:     meter{limit: cmp.Or(o.UsersPerMinute, 60_000)},
+		events:    meter{limit: cmp.Or(o.EventsPerMinute, 60_000)},
+		cohorts:   meter{limit: cmp.Or(o.CohortsPerMinute, 300)},
+		exports:   meter{limit: cmp.Or(o.ExportsPerMinute, 1_000)},
 		deletions: meter{limit: 5_000},
 		mergers:   meter{limit: 1_000},
 		devices:   meter{limit: 10_000},
 	}
-}
-
-func orDefault(n, standard int) int {
-	if n == 0 {
-		return standard
-	}
-	return n
 }
 
 // services has what each endpoint does with a request. Later problems are silent, as with MoEngage.

@@ -365,7 +365,7 @@ func TestAWithdrawalIsToldOnceOfAnAdoptedAudience(t *testing.T) {
 	r.Must(err)
 	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
 	r.order(adopt, "")
-	adopt.Words = words("ann")
+	adopt.Targets = words("ann")
 	r.order(adopt, "")
 	r.event(update("ann", 9))
 	if n := strings.Count(r.told(), "=false"); n != 1 {

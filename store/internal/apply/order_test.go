@@ -409,13 +409,13 @@ func TestTheGuardCountsMembersWhoLeave(t *testing.T) {
 	r := sending(t, domain.SendAttribute, guarded)
 	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), enter("cid", "vip", 1))
 	r.events(exit("dan", "vip", 2), exit("eve", "vip", 2), exit("fay", "vip", 2), exit("ann", "vip", 2))
-	if w := r.field("vip").Watch; w.Left != 1 || !w.Tripped.IsZero() {
+	if w := r.field("vip").Exits; w.Left != 1 || !w.Tripped.IsZero() {
 		t.Errorf("one of three left, and the guard has %+v", w)
 	}
 	r = sending(t, domain.SendAttribute, guarded, func(r *domain.Rules) { r.Defaults.Unguarded = true })
 	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), enter("cid", "vip", 1))
 	r.events(exit("ann", "vip", 2), exit("bob", "vip", 2), exit("cid", "vip", 2))
-	if w := r.field("vip").Watch; w.Left != 0 || !w.Tripped.IsZero() {
+	if w := r.field("vip").Exits; w.Left != 0 || !w.Tripped.IsZero() {
 		t.Errorf("all left an audience without a guard, which has %+v", w)
 	}
 }
@@ -424,7 +424,7 @@ func TestTheGuardCountsMembersWhoLeave(t *testing.T) {
 func TestARepeatedExitStaysTheOperatorsDecision(t *testing.T) {
 	r := sending(t, domain.SendAttribute)
 	r.event(enter("ann", "vip", 1))
-	r.order(record.Order{Verb: record.OrderClose, Time: at(5), Words: words("-ann")}, "vip")
+	r.order(record.Order{Verb: record.OrderClose, Time: at(5), Targets: words("-ann")}, "vip")
 	if got := r.event(exit("ann", "vip", 6)); got != domain.OutcomeUnchanged {
 		t.Errorf("the exit is %s", got)
 	}
@@ -440,7 +440,7 @@ func TestTheCallsThatWereHeardOutliveARestart(t *testing.T) {
 	r := sending(t, domain.SendAsReceived)
 	r.events(exit("zoe", "vip", 1), exit("zoe", "vip", 1, track("Left"))) // received at once: the second tells nothing else of the audience
 	r.Reopen()
-	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Words: words("ann"), Events: true}, "vip")
+	r.order(record.Order{Verb: record.OrderImport, Time: at(5), Targets: words("ann"), Events: true}, "vip")
 	r.wantTold("ann.vip=true ann!Audience Entered")
 }
 
@@ -448,7 +448,7 @@ func TestTheCallsThatWereHeardOutliveARestart(t *testing.T) {
 func TestAnOperatorsErasureIsToldToMoEngage(t *testing.T) {
 	r := sending(t, domain.SendBoth, func(r *domain.Rules) { r.Deletes = domain.Deletes{Send: true, PerDay: 9} })
 	r.event(enter("ann", "vip", 1))
-	r.order(record.Order{Verb: record.OrderDelete, Words: words("ann"), By: "root"}, "")
+	r.order(record.Order{Verb: record.OrderDelete, Targets: words("ann"), By: "root"}, "")
 	r.Read(func(tx *state.Tx) {
 		if list := state.Receipts(tx, "ann"); len(list) != 1 || list[0].By != "root" || list[0].State != domain.StatePending {
 			t.Errorf("%+v", list)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"personasync/store/domain"
@@ -104,12 +105,7 @@ const NotYet = ^uint32(0)
 // SortedNames returns the names of a JSON object in order, so that applying it does not depend on the order of a
 // map.
 func SortedNames(m map[string]json.RawMessage) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(m))
 }
 
 // BlockSize is how many fields share a membership row. BlockIndex is the number of the user's pending-index row.

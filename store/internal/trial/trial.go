@@ -2,6 +2,7 @@ package trial
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -220,12 +221,8 @@ func has(l *domain.Lease, seq uint64) bool {
 }
 
 // leases lists the requests in flight, in the order of their numbers.
-func (t *Trial) leases() (list []*state.Lease) {
-	for _, l := range t.state.Leases {
-		list = append(list, l)
-	}
-	slices.SortFunc(list, func(a, b *state.Lease) int { return int(a.Number) - int(b.Number) })
-	return list
+func (t *Trial) leases() []*state.Lease {
+	return slices.SortedFunc(maps.Values(t.state.Leases), func(a, b *state.Lease) int { return int(a.Number) - int(b.Number) })
 }
 
 // accept settles a lease as if MoEngage had accepted all of it.
