@@ -172,12 +172,12 @@ var conditionCases = []struct {
 		f.Status.Received, f.Status.Events, f.Status.LastReceived = 0, domain.EventLedger{}, nil
 	}, []string{"no_event_yet warning.*No event was ever received.*/segment/webhook"}},
 	{"a fresh agent that the sender's proxy speaks HTTPS to", func(f *Facts) {
-		f.Status.Received, f.Status.Events, f.Status.Heard = 0, domain.EventLedger{}, nil
+		f.Status.Received, f.Status.Events, f.Status.LastReceived = 0, domain.EventLedger{}, nil
 		f.Status.Refusals = []domain.Refusal{{Route: domain.RouteUnread, Status: 400, Code: domain.CodeHTTPSToHTTP, Count: 3, Last: two}}
 	}, []string{"no_event_yet warning.*3 so far came by HTTPS, and ingest.listen speaks HTTP: set ingest.tls_cert"}},
 	{"silence since headers are too large", func(f *Facts) {
 		heard := two.Add(-49 * time.Hour)
-		f.Status.Heard = &heard
+		f.Status.LastReceived = &heard
 		f.Status.Refusals = []domain.Refusal{
 			{Route: domain.RouteUnread, Status: 431, Code: domain.CodeHeadersTooLarge, Count: 7, Last: two},
 			{Route: domain.RouteUnread, Status: 400, Code: domain.CodeHTTPToHTTPS, Count: 1, Last: heard.Add(-time.Hour)},
