@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +36,7 @@ type Finding struct {
 
 // Healthy reports whether no check failed.
 func Healthy(findings []Finding) bool {
-	for _, f := range findings {
-		if f.State == "fail" {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(findings, func(f Finding) bool { return f.State == "fail" })
 }
 
 // doctor collects findings.
@@ -106,9 +102,7 @@ func (d *doctor) checkConfig(unread error, borrowed string) {
 		d.find("config", "warn", "", "%s", w)
 	}
 	from := d.config.Path
-	if from == "" {
-		from = "defaults and environment"
-	}
+	from = cmp.Or(from, "defaults and environment")
 	if borrowed != "" {
 		from += ". " + borrowed
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -34,9 +35,7 @@ type Schedule struct {
 // Parse parses a spec (see the package documentation) whose times are in zone; nil means UTC. It never panics.
 // It returns an error for a spec that contains a zone or can never come due.
 func Parse(spec string, zone *time.Location) (Schedule, error) {
-	if zone == nil {
-		zone = time.UTC
-	}
+	zone = cmp.Or(zone, time.UTC)
 	s := Schedule{spec: strings.Join(strings.Fields(spec), " "), zone: zone}
 	if err := s.parse(); err != nil {
 		return Schedule{}, fmt.Errorf("schedule %q: %w", spec, err)

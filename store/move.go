@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,9 +87,7 @@ func (s *Store) Move(ctx context.Context, to Destination, progress func(done, to
 		return r, err
 	}
 	first := r.First
-	if first == 0 {
-		first = r.Next // the numbers go on
-	}
+	first = cmp.Or(first, r.Next) // the numbers go on
 	copied, err := to.begin(ctx, r.From, epoch, first)
 	if err != nil {
 		return r, err

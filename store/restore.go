@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -172,12 +173,7 @@ func (re *restoration) settle(ctx context.Context) error {
 
 // structural reports whether a file cannot be opened, or has a fault in its pages. No store can work with it.
 func structural(r *repair.CheckReport) bool {
-	for _, f := range r.Findings {
-		if f.Code == "pages" || f.Code == "open" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Findings, func(f repair.Finding) bool { return f.Code == "pages" || f.Code == "open" })
 }
 
 // replace puts the new state in place and sets the old store aside, in an order that leaves a whole store wherever it is

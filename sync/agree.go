@@ -3,6 +3,7 @@ package syncer
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"slices"
 	"time"
@@ -48,26 +49,10 @@ func equalValues(want, got any) bool {
 		return ok && equalTexts(w, g)
 	case []any:
 		g, ok := got.([]any)
-		if !ok || len(w) != len(g) {
-			return false
-		}
-		for i := range w {
-			if !equalValues(w[i], g[i]) {
-				return false
-			}
-		}
-		return true
+		return ok && slices.EqualFunc(w, g, equalValues)
 	case map[string]any:
 		g, ok := got.(map[string]any)
-		if !ok || len(w) != len(g) {
-			return false
-		}
-		for name := range w {
-			if v, there := g[name]; !there || !equalValues(w[name], v) {
-				return false
-			}
-		}
-		return true
+		return ok && maps.EqualFunc(w, g, equalValues)
 	}
 	return want == got
 }

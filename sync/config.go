@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -77,12 +78,8 @@ type Report struct {
 
 // withDefaults returns c with defaults in place of zero values.
 func (c Config) withDefaults() Config {
-	if c.Endpoint == 0 {
-		c.Endpoint = domain.EndpointTransition
-	}
-	if c.Region == "" {
-		c.Region = "01"
-	}
+	c.Endpoint = cmp.Or(c.Endpoint, domain.EndpointTransition)
+	c.Region = cmp.Or(c.Region, "01")
 	if c.Timeout <= 0 {
 		c.Timeout = 30 * time.Second
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"personasync/store/domain"
 	"personasync/sync/internal/ratelimit"
@@ -72,17 +73,8 @@ func (c Config) preview(l *load) Preview {
 
 // knows reports whether the attributes, or the event, of a user have become an element or a fault.
 func (l *load) knows(one item) bool {
-	for _, it := range l.items {
-		if it.user == one.user && it.event == one.event {
-			return true
-		}
-	}
-	for _, f := range l.faults {
-		if f.user == one.user && f.event == one.event {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.items, func(it item) bool { return it.user == one.user && it.event == one.event }) ||
+		slices.ContainsFunc(l.faults, func(f fault) bool { return f.user == one.user && f.event == one.event })
 }
 
 // takeFaults returns and removes the faults of the user added last.

@@ -16,6 +16,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -232,12 +233,7 @@ type Computation struct {
 
 // Name identifies the section: its id, or else its key. It is unique. It also names the job of a section with
 // its own schedule.
-func (c *Computation) Name() string {
-	if c.ID != "" {
-		return c.ID
-	}
-	return c.Key
-}
+func (c *Computation) Name() string { return cmp.Or(c.ID, c.Key) }
 
 // Setting is one key with its effective value.
 type Setting struct {

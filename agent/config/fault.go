@@ -54,9 +54,7 @@ func (f *Faults) Error() string {
 		return f.All[0].String()
 	}
 	name := f.Path
-	if name == "" {
-		name = "configuration"
-	}
+	name = cmp.Or(name, "configuration")
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d faults", name, len(f.All))
 	for _, fault := range f.All {
@@ -68,12 +66,7 @@ func (f *Faults) Error() string {
 // OnlyUnread reports whether the only faults are secrets, keys or certificates that this user may not read. The
 // agent's user may be able to.
 func (f *Faults) OnlyUnread() bool {
-	for _, fault := range f.All {
-		if !fault.denied {
-			return false
-		}
-	}
-	return len(f.All) > 0
+	return len(f.All) > 0 && !slices.ContainsFunc(f.All, func(fault Fault) bool { return !fault.denied })
 }
 
 func (f *Faults) sort() {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
 
 	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/field"
 	"personasync/agent/config/wording"
 )
 
@@ -89,22 +91,18 @@ func keyWords() []string {
 
 // isPlainKey reports whether word is the last part of a key that is not a secret.
 func isPlainKey(word string) bool {
-	for _, f := range everyField() {
-		if _, w := document.SplitKey(f.Key); w == word && !f.IsSecret() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(everyField(), func(f field.Field) bool {
+		_, w := document.SplitKey(f.Key)
+		return w == word && !f.IsSecret()
+	})
 }
 
 // mentionsSecret reports whether text contains the name of a secret's key.
 func mentionsSecret(text string) bool {
-	for _, f := range everyField() {
-		if _, word := document.SplitKey(f.Key); f.IsSecret() && strings.Contains(text, word) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(everyField(), func(f field.Field) bool {
+		_, word := document.SplitKey(f.Key)
+		return f.IsSecret() && strings.Contains(text, word)
+	})
 }
 
 // pattern returns a regular expression that is compiled when it is first used. Most commands use none, and to compile those of

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -115,12 +116,10 @@ func enabledSocket(root string, cgroup []byte) string {
 
 // isMasked reports whether `systemctl mask` keeps a unit from being started.
 func isMasked(root, unit string) bool {
-	for _, dir := range []string{"etc", "run"} {
-		if to, err := os.Readlink(filepath.Join(root, dir, "systemd/system", unit)); err == nil && to == os.DevNull {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{"etc", "run"}, func(dir string) bool {
+		to, err := os.Readlink(filepath.Join(root, dir, "systemd/system", unit))
+		return err == nil && to == os.DevNull
+	})
 }
 
 // streamListener makes a listener of an inherited file. net.FileListener takes sockets that nobody can

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -271,9 +272,7 @@ func (r *reader) refusals() {
 	}
 	e := r.event
 	size := r.how.Size
-	if size == 0 {
-		size = len(r.raw)
-	}
+	size = cmp.Or(size, len(r.raw))
 	if size > MaxEventBytes {
 		r.faultf(FaultEventTooLarge, "The event is over %d bytes, the most that one may have. Send less in it.", MaxEventBytes)
 	}

@@ -202,14 +202,7 @@ func parseEpoch(text string) (t time.Time, ok bool) {
 	return t, false
 }
 
-func allDigits(s string) bool {
-	for i := range len(s) {
-		if !isDigit(s[i]) {
-			return false
-		}
-	}
-	return true
-}
+func allDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 // nanoseconds converts the digits of a fraction of a second.
 func nanoseconds(digits string) (n int64) {

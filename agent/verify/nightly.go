@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,7 @@ func (v *Verifier) everything(sample func() int) func(context.Context, time.Time
 		failed, first := 0, error(nil)
 		for _, c := range seen {
 			key := c.ID
-			if key == "" {
-				key = c.Key
-			}
+			key = cmp.Or(key, c.Key)
 			r, err := v.Verify(ctx, api.VerifyOrder{Key: key, Sample: sample(), Settle: api.DefaultSettle}, nil)
 			switch {
 			case ctx.Err() != nil:

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"strings"
 	"unicode/utf8"
 )
@@ -74,9 +75,7 @@ func CohortName(name string) string {
 		return r
 	}, name)
 	safe = strings.TrimSpace(CutName(strings.TrimSpace(strings.TrimLeft(safe, ". "))))
-	if safe == "" {
-		safe = RenamedPrefix + "cohort"
-	}
+	safe = cmp.Or(safe, RenamedPrefix+"cohort")
 	return safe
 }
 

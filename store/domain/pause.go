@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -29,12 +30,7 @@ func (p *Pause) Of(key, id string) bool {
 }
 
 // Name is what the paused computation is called on a command line: its id where several share the key.
-func (p *Pause) Name() string {
-	if p.ID != "" {
-		return p.ID
-	}
-	return p.Computation
-}
+func (p *Pause) Name() string { return cmp.Or(p.ID, p.Computation) }
 
 // end returns when the pause ends, for a sentence.
 func (p *Pause) end() string {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -219,9 +220,7 @@ func (in *Log) advance(first, last, own uint64) {
 	if last > in.last {
 		others = int64(last-in.last) - int64(own)
 		in.row, in.last = first, last
-		if in.oldest == 0 {
-			in.oldest = first
-		}
+		in.oldest = cmp.Or(in.oldest, first)
 	}
 	in.mu.Unlock()
 	if others > 0 && in.Committer != nil {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,9 +35,7 @@ func parse(address string) (c *pgconn.Config, most int32, err error) {
 	}
 	query := u.Query()
 	hosts := query.Get("host")
-	if hosts == "" {
-		hosts = u.Host
-	}
+	hosts = cmp.Or(hosts, u.Host)
 	switch {
 	case hosts == "":
 		return nil, 0, fmt.Errorf("the address of the store names no host: write %s, or ?host=/DIRECTORY for a unix socket", form)

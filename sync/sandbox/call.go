@@ -148,9 +148,7 @@ func (c *call) checkCredentials(workspace, key string) *refusal {
 	app, secret, ok := (&http.Request{Header: c.header}).BasicAuth()
 	appKey := c.header.Get("MOE-APPKEY")
 	inURL := c.pathApp
-	if inURL == "" {
-		inURL = c.query
-	}
+	inURL = cmp.Or(inURL, c.query)
 	switch {
 	case !ok:
 		return &undecodableAuth

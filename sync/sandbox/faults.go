@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -185,9 +186,7 @@ func (f *Fault) dressLimits(h http.Header, now time.Time) {
 		return
 	}
 	reset := f.RetryAfter
-	if reset == 0 {
-		reset = 30 * time.Second
-	}
+	reset = cmp.Or(reset, 30*time.Second)
 	h.Set(remainingHeader, "0")
 	h.Set(resetHeader, resetValue(now, reset, f.RateLimit == "epoch"))
 }

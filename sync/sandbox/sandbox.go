@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -26,9 +27,7 @@ type Sandbox struct {
 // New returns a sandbox. Its faults start now.
 func New(o Options) *Sandbox {
 	log := o.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log = cmp.Or(log, slog.New(slog.DiscardHandler))
 	s := &Sandbox{
 		options:  o,
 		log:      log,

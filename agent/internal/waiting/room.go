@@ -1,6 +1,7 @@
 package waiting
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,10 +101,7 @@ func (r *Room) Close() {
 func (r *Room) reason() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.why != nil {
-		return r.why
-	}
-	return errNoAnswer
+	return cmp.Or(r.why, errNoAnswer)
 }
 
 // enter opens the room, if it is not open. What it cannot listen at is logged: the agent says the same when it begins. mu is

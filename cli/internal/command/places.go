@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,9 +61,7 @@ func (env *Env) servicePlaces(unread error) (*config.Config, error) {
 	if err != nil {
 		return nil, unread
 	}
-	if conf.Admin.Socket == "" {
-		conf.Admin.Socket = ServiceSocket
-	}
+	conf.Admin.Socket = cmp.Or(conf.Admin.Socket, ServiceSocket)
 	conf.Refuse(unread)
 	env.warnOnce("%v; the agent at %s is asked", unread, conf.Admin.Socket)
 	return conf, nil

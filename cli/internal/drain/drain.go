@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -159,16 +160,12 @@ func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 // end returns the error of a drain that gives up.
 func (w *wait) end(s *condition.Status, timedOut bool) error {
 	why := w.text
-	if why == "" {
-		why = "it was leaving"
-	}
+	why = cmp.Or(why, "it was leaving")
 	if timedOut {
 		why = "the time given by --timeout is over: " + why
 	}
 	next := w.command
-	if next == "" {
-		next = "`personasync outbox list` lists it"
-	}
+	next = cmp.Or(next, "`personasync outbox list` lists it")
 	return fmt.Errorf("%s still pending: %s. Nothing is lost, and the agent goes on by itself. %s; `personasync flush --wait` waits again",
 		are(s.Changes.Pending, "change"), strings.TrimRight(why, ". "), next)
 }

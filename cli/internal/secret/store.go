@@ -2,6 +2,7 @@ package secret
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,12 +74,7 @@ func (o *Order) refused() error {
 	return exit.Usage("%s is set at %s, and a secret that is given twice is refused: remove it there first", o.Place.Key, o.Place.Inline)
 }
 
-func (o *Order) where() string {
-	if o.Config.Path == "" {
-		return "a configuration file"
-	}
-	return o.Config.Path
-}
+func (o *Order) where() string { return cmp.Or(o.Config.Path, "a configuration file") }
 
 // unitOf finds the unit of the agent, if this process may change it.
 func unitOf(ctx context.Context, c *config.Config) (*service.Unit, error) {

@@ -30,10 +30,5 @@ func ForgetExitsOf(tx *state.Tx, u *state.User, before int64) (n uint64) {
 
 // targetsOut reports whether MoEngage knows of no membership of f by any target.
 func targetsOut(tx *state.Tx, u *state.User, f *state.Field) bool {
-	for _, x := range tx.State.Registry.TargetFields(f)[1:] {
-		if !tx.Entry(u, x.Number).SettledOut() {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(tx.State.Registry.TargetFields(f)[1:], func(x *state.Field) bool { return !tx.Entry(u, x.Number).SettledOut() })
 }

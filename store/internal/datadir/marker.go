@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -186,13 +187,6 @@ func FirstBytes(s string, n int) string { return strings.ToValidUTF8(s[:min(len(
 
 // IsIOError reports whether err is an I/O error or damage. A full disk is neither.
 func IsIOError(err error) bool {
-	if errors.Is(err, wire.ErrDamaged) {
-		return true
-	}
-	for _, e := range []syscall.Errno{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENXIO, syscall.EREMOTEIO, syscall.ESTALE} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]error{wire.ErrDamaged, syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENXIO, syscall.EREMOTEIO, syscall.ESTALE},
+		func(e error) bool { return errors.Is(err, e) })
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -68,9 +69,7 @@ type Listing struct {
 
 // NewListing begins the page that f asks for, or answers ErrBadCursor.
 func NewListing(f domain.OutboxFilter) (l *Listing, err error) {
-	if f.State == 0 {
-		f.State = domain.StatePending
-	}
+	f.State = cmp.Or(f.State, domain.StatePending)
 	if f.Limit <= 0 {
 		f.Limit = DefaultLimit
 	}

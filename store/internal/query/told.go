@@ -81,12 +81,7 @@ func toldIn(tx *state.Tx, key, frame []byte, fields map[uint32]bool) bool {
 	if err != nil {
 		return false // set aside when next written; doctor counts it
 	}
-	for _, e := range row.Entries {
-		if fields[row.Field(e)] && e.LastSent.Kind != state.NeverSent {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(row.Entries, func(e *state.Entry) bool { return fields[row.Field(e)] && e.LastSent.Kind != state.NeverSent })
 }
 
 func anyIn(fields map[uint32]bool, block uint16) bool {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -354,10 +355,7 @@ func (e *Entry) Known(sort int) *domain.Assertion {
 	if sort == KeptOne {
 		return e.Newest()
 	}
-	if e.Kept[sort] != nil {
-		return e.Kept[sort]
-	}
-	return e.Kept[KeptOne]
+	return cmp.Or(e.Kept[sort], e.Kept[KeptOne])
 }
 
 // Keep sets the assertion of a sort. KeptOne replaces those that were kept apart, which are older by then.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"personasync/store/domain"
 	"personasync/store/engine"
@@ -168,15 +169,7 @@ func (st *State) EndLease(f *Lease) {
 // IsInFlight reports whether a change that is kept in a membership row is in a request.
 func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID) bool {
 	p := st.InFlight[LeaseKey{endpoint, user}]
-	if p == nil {
-		return false
-	}
-	for _, s := range p.Attributes {
-		if s.ID == id {
-			return true
-		}
-	}
-	return false
+	return p != nil && slices.ContainsFunc(p.Attributes, func(c LeasedChange) bool { return c.ID == id })
 }
 
 // UnderWay reports whether a change, of a row or of the queue, is in a request.

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"fmt"
 
 	"personasync/store/crashpoint"
@@ -40,9 +41,7 @@ func (in *Log) write(group groupcommit.Group) error {
 	}
 	crashpoint.Reach(crashpoint.InboxCommitted)
 	in.mu.Lock()
-	if s.first == 0 {
-		s.first = first
-	}
+	s.first = cmp.Or(s.first, first)
 	s.last, s.newest = first+count-1, max(s.newest, newest)
 	in.mu.Unlock()
 	in.next.Store(first + count)

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -129,9 +130,7 @@ func closeSegments(segments []*Segment) {
 
 // SetMaxBytes sets the size after which a segment gives way to the next, from the next commit on. 0 is SegmentBytes.
 func (in *Log) SetMaxBytes(n int64) {
-	if n == 0 {
-		n = SegmentBytes
-	}
+	n = cmp.Or(n, SegmentBytes)
 	in.maxBytes.Store(n)
 }
 
