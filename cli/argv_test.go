@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,12 @@ func TestMistakesAreNamed(t *testing.T) {
 	for _, c := range []struct{ typed, want string }{
 		{"stauts", "did you mean status?"},
 		{"outbox lits", "there is no command `personasync outbox lits`: did you mean list?"},
+		{"pause", "did you mean `personasync outbox pause`?"},
+		{"show", "`personasync outbox show`"},
+		{"explain 413", "did you mean `personasync outbox explain-code`?"},
+		{"backup x", "did you mean `personasync db backup`?"},
+		{"restart", "`systemctl restart personasync`"},
+		{"config set x", "there are `personasync config check`"},
 		{"completely-else", "there is no command `personasync completely-else`"},
 		{"outbox list --sate x", "did you mean --state?"},
 		{"user show x --limit 4", "`personasync user show` has no flag --limit"},
@@ -76,4 +83,25 @@ func FuzzArrange(f *testing.F) {
 			t.Errorf("%q lost its program: %q", typed, got)
 		}
 	})
+}
+
+// TestAValueThatAFlagDoesNotTakeIsNamed: the words were those of package flag, "invalid value for flag -limit: parse error".
+func TestAValueThatAFlagDoesNotTakeIsNamed(t *testing.T) {
+	for typed, want := range map[string]string{
+		"outbox list --limit abc":                  "--limit abc is no whole number",
+		"outbox list --limit 99999999999999999999": "is no whole number of this size",
+		"tail -n 3.5":                              "-n 3.5 is no whole number",
+		"flush --wait --timeout 5":                 "--timeout 5 is no duration: write 30s, 90m or 12h",
+		"status --json=maybe":                      "--json takes no value",
+	} {
+		app := newApp(testShell())
+		app.Writer, app.ErrWriter = io.Discard, io.Discard
+		args, err := argv.Arrange(app, append([]string{"personasync"}, strings.Fields(typed)...))
+		if err == nil {
+			err = app.RunContext(t.Context(), args)
+		}
+		if err == nil || exit.Code(err) != exit.BadUsage || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", typed, err, want)
+		}
+	}
 }

@@ -124,7 +124,7 @@ func mindHangup(env *command.Env, c *urfave.Context) error {
 func tidy(commands []*urfave.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
-		c.OnUsageError = func(_ *urfave.Context, err error, _ bool) error { return exit.Usage("%w", err) }
+		c.OnUsageError = func(_ *urfave.Context, err error, _ bool) error { return argv.ValueError(c.Flags, err) }
 		if len(c.Subcommands) > 0 {
 			c.Action = groupAction
 		}

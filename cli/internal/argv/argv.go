@@ -1,6 +1,7 @@
 package argv
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,12 +114,52 @@ func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, res
 		next := find(commands, rest[0])
 		if next == nil {
 			typed := strings.Join(append([]string{app.Name}, append(path, rest[0])...), " ")
-			return nil, nil, nil, exit.Usage("there is no command `%s`%s", typed, orElse(DidYouMean(rest[0], names(commands), ""), append([]string{app.Name}, path...), command))
+			hint := DidYouMean(rest[0], names(commands), "")
+			if len(path) == 0 {
+				hint = cmp.Or(ofService(rest[0]), elsewhere(app, rest), hint)
+			}
+			return nil, nil, nil, exit.Usage("there is no command `%s`%s", typed, orElse(hint, append([]string{app.Name}, path...), command))
 		}
 		command, commands = next, next.Subcommands
 		path, rest = append(path, rest[0]), rest[1:]
 	}
 	return command, path, rest, nil
+}
+
+// elsewhere suggests the commands of groups that the first word stands for: `explain` for `outbox explain-code`, and `show
+// user` for `user show` alone.
+func elsewhere(app *urfave.App, words []string) string {
+	var found []string
+	word, groups := words[0], app.Commands
+	if len(words) > 1 {
+		if named := find(groups, words[1]); named != nil && find(named.Subcommands, word) != nil {
+			groups = []*urfave.Command{named}
+		}
+	}
+	for _, group := range groups {
+		for _, c := range group.Subcommands {
+			if c.Hidden || c.Name != word && !strings.HasPrefix(c.Name, word+"-") {
+				continue
+			}
+			found = append(found, fmt.Sprintf("`%s %s %s`", app.Name, group.Name, c.Name))
+		}
+	}
+	return wording.Hint(wording.Either(found), "%s")
+}
+
+// ofService says what does the work of a command that people look for here.
+func ofService(word string) string {
+	switch word {
+	case "start":
+		return ": `systemctl start personasync.socket personasync.service` starts the service, and `personasync run` an agent in the foreground"
+	case "stop":
+		return ": `systemctl stop personasync.socket personasync.service` stops the service"
+	case "restart", "reload":
+		return fmt.Sprintf(": `systemctl %s personasync` does that for the service", word)
+	case "log", "logs":
+		return ": `journalctl -u personasync` has the log of the service"
+	}
+	return ""
 }
 
 // orElse returns the hint, or where to find help if there is none.
@@ -192,5 +233,5 @@ func flagNames(flags []urfave.Flag) (list []string) {
 
 // DidYouMean suggests the most similar known name, if one is similar enough.
 func DidYouMean(typed string, known []string, prefix string) string {
-	return wording.Hint(wording.Within(1+len(typed)/3, typed, known), prefix+"%s")
+	return wording.Hint(wording.Within(max(1, (len(typed)+1)/3), typed, known), prefix+"%s")
 }
