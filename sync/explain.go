@@ -23,10 +23,24 @@ func (m Meaning) Explanation() Explanation {
 // firewall is the advice about MoEngage's API Firewall for a 4xx.
 const firewall = "If only one endpoint is affected, look at Settings, Account, Security, API Firewall in MoEngage: it blocks each category of APIs separately for hosts that are not on its list. Then `personasync flush` tries at once."
 
+// neverWorked is the advice about a failure that a wrong address can cause as well as an outage.
+const neverWorked = "If it never worked from here, or moengage.base_url or moengage.data_center has just been changed, look at both with `personasync config show`."
+
 // particular has the texts of a code that differ from those of its action.
 var particular = map[string]Explanation{
-	codeUnreachable: {Do: "If it never worked from here, or moengage.base_url or moengage.data_center has just been changed, look at both with `personasync config show`. Else nothing: it recovers without help. " +
+	codeUnreachable: {Do: neverWorked + " Else nothing: it recovers without help. " +
 		"If it lasts, look at the network and at MoEngage's status page. `personasync status` says since when it fails."},
+	codeDNS: {Do: "Look at moengage.base_url and moengage.data_center with `personasync config show`, and at this host's name servers (`cat /etc/resolv.conf`). `personasync flush` tries at once."},
+	codeTLS: {Do: "The answer names the fault. Of the certificate: look at moengage.base_url with `personasync config show`, at the clock with `timedatectl`, and whether the package ca-certificates is installed. " +
+		"A first record that is no TLS: base_url says https and the host speaks http, or a proxy intercepts. `personasync flush` tries at once."},
+	codeRedirected: {Do: "Set moengage.base_url to the address itself, or moengage.data_center to that of the workspace: `personasync config show` has both. Then reload with `systemctl reload personasync` (`kill -HUP` without systemd)."},
+	"http_409":     {Do: "Compare moengage.workspace_id and the API key with MoEngage: Settings, Account, APIs. Then reload with `systemctl reload personasync` (`kill -HUP` without systemd). `personasync doctor` tests the credentials."},
+	"http_405":     {Do: "Check moengage.base_url with `personasync config show`. `personasync flush` tries at once."},
+	"http_415":     {Do: "Look for a proxy on the way that changes Content-Type: `personasync config show` has moengage.base_url. `personasync flush` tries at once."},
+	codeLost:       {Do: neverWorked + " Another cause is a host that speaks https where base_url says http. Else nothing: it recovers without help. A repeated event has the same change_id."},
+	codeTimeout:    {Do: neverWorked + " Else nothing: it recovers without help. A repeated event has the same change_id."},
+	codeSaysFail: {Do: "`personasync status` shows what the answer says. If it lasts and speaks of the account, check moengage.workspace_id, the API key and moengage.data_center; `personasync doctor` tests them. " +
+		"Else nothing: it recovers without help. A repeated event has the same change_id."},
 	codeUnreadable: {Do: "If it lasts, something other than MoEngage's API answers: look at moengage.base_url with `personasync config show`, and at a proxy on the way. " +
 		"Else nothing: it recovers without help. A repeated event has the same change_id."},
 	"http_401": {Do: "Check moengage.workspace_id, the API key and moengage.data_center, then reload with `systemctl reload personasync` (`kill -HUP` without systemd): the agent then tries at once. `personasync doctor` tests the credentials."},
