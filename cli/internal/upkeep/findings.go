@@ -14,7 +14,11 @@ func PrintFindings(w *term.Terminal, findings []agent.Finding) error {
 	const margin = 19
 	hang := "\n" + strings.Repeat(" ", margin)
 	for _, f := range findings {
-		text := w.Beside(w.Typed(term.Plain(f.Message)), margin)
+		var lines []string // several, of a file with several faults
+		for line := range strings.SplitSeq(f.Message, "\n") {
+			lines = append(lines, w.Beside(w.Typed(term.Plain(line)), margin))
+		}
+		text := strings.Join(lines, hang)
 		if f.Do != "" {
 			text += hang + w.Beside("→ "+w.Typed(term.Plain(f.Do)), margin)
 		}
