@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -113,12 +114,23 @@ func unreadableBody(err error, tooLarge answer) answer {
 	return answer{status: http.StatusRequestTimeout, code: "incomplete_body", message: "The connection ended before the whole body arrived. Retry."}
 }
 
+// spoilt says what a proxy, most probably, did to a body that cannot be what Segment sent; "" if that is not known.
+func spoilt(body []byte) string {
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
+		return "The body is empty. If Segment sent one, a proxy on the way has dropped it."
+	case bytes.HasPrefix(body, []byte{0x1f, 0x8b}):
+		return "The body is gzip, and no Content-Encoding says so. If Segment's request had one, a proxy on the way has removed it."
+	}
+	return ""
+}
+
 // notEvents returns the answer to a body that package segment could not split into events.
-func notEvents(err error, tooLarge int) answer {
+func notEvents(body []byte, err error, tooLarge int) answer {
 	var notJSON *segment.NotJSON
 	switch {
 	case errors.As(err, &notJSON):
-		return refuse(http.StatusBadRequest, "invalid_json", "The body is "+notJSON.Error()+".")
+		return refuse(http.StatusBadRequest, "invalid_json", cmp.Or(spoilt(body), "The body is "+notJSON.Error()+"."))
 	case errors.Is(err, segment.ErrTooMany):
 		return refuse(tooLarge, "too_many_events", "There are "+err.Error()+". Send fewer at a time.")
 	case errors.Is(err, segment.ErrTooLarge):

@@ -607,3 +607,26 @@ func TestTheOwnerObservesEveryRequest(t *testing.T) {
 		t.Errorf("lately %+v", lately)
 	}
 }
+
+// TestABodyThatAProxySpoiltIsNamed: of an empty body it was said that byte 0 should be a value, or that the secrets differ.
+func TestABodyThatAProxySpoiltIsNamed(t *testing.T) {
+	zipped := []byte("\x1f\x8b\x08\x00rest")
+	for _, c := range []struct {
+		name, key  string
+		body       []byte
+		code, want string
+	}{
+		{"empty, signed as sent", testSecret, nil, "invalid_json", "The body is empty."},
+		{"empty, signed as it was", "of another body", nil, "invalid_signature", "The body is empty."},
+		{"gzip without its header", "of another body", zipped, "invalid_signature", "no Content-Encoding"},
+		{"gzip without its header, signed as sent", testSecret, zipped, "invalid_json", "no Content-Encoding"},
+		{"another", "of another body", []byte(`{}`), "invalid_signature", "Compare the shared secret"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newSite(func(c *Config) { c.SharedSecrets, c.AuthRequired = []string{testSecret}, true }).send(t, post("/segment/webhook", c.body, "X-Signature", sign(c.key, c.body)))
+			if a.Code != c.code || !strings.Contains(a.Message, c.want) {
+				t.Errorf("%+v, want %s: %s", a, c.code, c.want)
+			}
+		})
+	}
+}

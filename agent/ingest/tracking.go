@@ -40,7 +40,7 @@ func (h *Handler) trackingCall(r *request, c *Config, call domain.Call) answer {
 	body = withoutMark(body)
 	key, err := segment.WriteKey(body)
 	if err != nil {
-		return notEvents(err, http.StatusBadRequest)
+		return notEvents(body, err, http.StatusBadRequest)
 	}
 	if !c.mayWrite(r.Request, key) {
 		return badWriteKey
@@ -66,7 +66,7 @@ func (h *Handler) trackingBatch(r *request, c *Config, _ domain.Call) answer {
 	body = withoutMark(body)
 	batch, err := segment.ParseBatch(body)
 	if err != nil {
-		return notEvents(err, http.StatusBadRequest)
+		return notEvents(body, err, http.StatusBadRequest)
 	}
 	if !c.mayWrite(r.Request, batch.WriteKey) {
 		return badWriteKey

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -22,10 +23,10 @@ func (h *Handler) webhook(r *request, c *Config, _ domain.Call) answer {
 	items, array, err := segment.Split(withoutMark(body))
 	covered := c.covered(r.Request, body, items, array)
 	if covered == coversNothing {
-		return refuse(http.StatusUnauthorized, "invalid_signature", "The X-Signature does not match this body. Compare the shared secret in Segment's webhook settings with ingest.shared_secret, and let no proxy change the body.")
+		return refuse(http.StatusUnauthorized, "invalid_signature", cmp.Or(spoilt(body), "The X-Signature does not match this body. Compare the shared secret in Segment's webhook settings with ingest.shared_secret, and let no proxy change the body."))
 	}
 	if err != nil {
-		return notEvents(err, http.StatusRequestEntityTooLarge)
+		return notEvents(body, err, http.StatusRequestEntityTooLarge)
 	}
 	if !r.memory.take(int64(len(items)*eventCost + len(body))) {
 		return crowded
