@@ -50,6 +50,10 @@ func TestExitCodesTellWhatARestartCures(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "data"), nil, 0o600))
 			return nil
 		}, 2, `data_dir .*data is not a folder: `},
+		{"data_dir lies below a file", false, func(t *testing.T, dir string) []string {
+			must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+			return []string{`data_dir = "file/data"`}
+		}, 2, `data_dir .*data is not a folder: name one`},
 		{"data_dir may not be written", true, func(t *testing.T, dir string) []string {
 			must(t, os.Mkdir(filepath.Join(dir, "data"), 0o755))
 			must(t, os.Chown(filepath.Join(dir, "data"), 12345, 12345))
@@ -63,7 +67,7 @@ func TestExitCodesTellWhatARestartCures(t *testing.T) {
 		}, 1, `admin.listen = .* is taken by another process`},
 		{"the ingest address is not there yet", false, func(*testing.T, string) []string {
 			return []string{"[ingest]", `listen = "192.0.2.1:8480"`, "behind_proxy = true"}
-		}, 1, `ingest.listen = .* cannot be opened`},
+		}, 1, `ingest.listen = .* is no address of this host \(.ip -brief address. lists those there are\): correct it, or wait`},
 		{"the admin socket is taken", false, func(t *testing.T, dir string) []string {
 			l, err := net.Listen("unix", filepath.Join(dir, "s"))
 			must(t, err)

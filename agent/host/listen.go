@@ -33,8 +33,12 @@ func Listen(ctx context.Context, key, address string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%s = %s is taken by another process (ss -ltnp shows which): stop it, or choose another port: %w", key, address, syscall.EADDRINUSE)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%s = %s is no address of this host (`ip -brief address` lists those there are): correct it, or wait until it is there: %w", key, address, syscall.EADDRNOTAVAIL)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s = %s may not be opened by this user: choose a port above 1023, or have systemd open it (personasync.socket): %w", key, address, syscall.EACCES)
 	case err != nil:
-		return nil, fmt.Errorf("%s = %s cannot be opened: %w", key, address, err)
+		return nil, fmt.Errorf("%s = %s cannot be opened: write an address of this host, such as 127.0.0.1, and a port: %w", key, address, err)
 	}
 	return l, nil
 }

@@ -33,7 +33,7 @@ func CheckOwner(dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at data_dir: %w", err)
+		return OpenError(dir, err)
 	}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && sys.Uid != 0 {
 		return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, host.OwnerOf(info))
