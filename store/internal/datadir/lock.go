@@ -141,8 +141,9 @@ func Holder(dir string) (h Holding, held bool) {
 	return Holding{}, false
 }
 
-// looks is how often a list that came in pieces is read for a lock before that counts as free.
-const looks = 10
+// looks is how often a list that came in pieces is read for a lock before that counts as free. On a busy host every second look
+// passes over one.
+const looks = 40
 
 // readLocks reads the list of locks. A piece of it is at most a page, as much as the kernel hands out at
 // once; between two pieces it goes on by number: once a lock before them is released, one is passed over.
