@@ -34,7 +34,7 @@ func explainCode(env *command.Env, c *urfave.Context) error {
 		return err
 	}
 	if !ok {
-		return exit.Nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
+		return exit.Nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are. The codes of refused deliveries are in docs/troubleshooting.md", c.Args().First())
 	}
 	if c.Bool("json") {
 		return term.PrintJSON(env.Out, e)
