@@ -24,6 +24,7 @@ import (
 //	free:  everything ....... 1.25 x floor ....... floor ............ floor / 2 ......... floor / 4 .......... 0
 //	          events are taken         | as it was | refused, applied | changes are leased | settled and pruned
 //
+// What state.db has free inside counts as free, as long as the file system has floor / 4 for the inbox.
 // Between the marks the answer stays as it was (hysteresis). Records not applied yet count three times, because they are
 // to be written to state.db, too, before their file can be removed.
 //
@@ -35,12 +36,12 @@ const (
 	// floorBytes is twice what the fastest ingest measured writes in a second, 66 MB to the inbox and at
 	// most as much to state.db when it is applied, and as much again for bookkeeping. Disks below
 	// 12.5 GiB keep 2 % instead: a floor that is too low costs an ENOSPC, one that is too high an agent.
-	// But no floor is below leastFloor, or an eighth of a disk that is smaller than a gigabyte: before the next measurement
+	// But no floor is below leastFloor, or a quarter of a disk that is smaller than half a gigabyte: before the next measurement
 	// measureAfter goes to the inbox and twice as much to state.db.
 	floorBytes   = 256 << 20
 	floorShare   = 50 // one in so many
 	leastFloor   = 128 << 20
-	leastShare   = 8
+	leastShare   = 4
 	measureAfter = 32 << 20
 
 	// stateShare is how much state.db takes for a byte of the inbox: 1.8 measured for the smallest events and one attribute.
@@ -166,12 +167,15 @@ func (s *Space) Refusal(refusing bool) string {
 	case s.DataBytes+stateShare*s.UnappliedBytes > s.ceiling(refusing):
 		return fmt.Sprintf("the data takes %s of the %s it may take%s, and the last tenth is kept for bookkeeping: raise retention.max_data_bytes, or keep less",
 			domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes), s.backlog())
-	case s.FreeBytes-stateShare*s.UnappliedBytes < s.bottom(refusing):
+	case s.FreeBytes+s.spare()-stateShare*s.UnappliedBytes < s.bottom(refusing), s.FreeBytes < s.bottom(refusing)/int64(ForOutcomes):
 		return fmt.Sprintf("the disk is full: %s are free%s, and %s are kept for bookkeeping: make room on it",
 			domain.Bytes(s.FreeBytes), s.backlog(), domain.Bytes(s.FloorBytes))
 	}
 	return ""
 }
+
+// spare is what state.db has free inside, so that it writes there before it grows. The inbox cannot use it.
+func (s *Space) spare() int64 { return max(0, s.StateBytes-s.LiveBytes) }
 
 // backlog mentions records that are not applied yet, where they are many.
 func (s *Space) backlog() string {

@@ -26,6 +26,8 @@ func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
 		{"above both marks of the disk", Space{FreeBytes: 330 * mib, FloorBytes: 256 * mib}, false, false},
 		{"between the marks of the disk", Space{FreeBytes: 300 * mib, FloorBytes: 256 * mib}, false, true},
 		{"below both marks of the disk", Space{FreeBytes: 255 * mib, FloorBytes: 256 * mib}, true, true},
+		{"the state has room inside", Space{FreeBytes: 100 * mib, StateBytes: 900 * mib, LiveBytes: 500 * mib, FloorBytes: 256 * mib}, false, false},
+		{"the state has room inside, and the inbox none", Space{FreeBytes: 60 * mib, StateBytes: 900 * mib, LiveBytes: 500 * mib, FloorBytes: 256 * mib}, true, true},
 		{"the disk holds, but not what is still to be applied", Space{FreeBytes: 400 * mib, UnappliedBytes: 100 * mib, FloorBytes: 256 * mib}, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
