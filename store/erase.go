@@ -220,10 +220,7 @@ type tombs struct {
 }
 
 func (t tombs) cover(user string, at time.Time) bool {
-	if user == "" {
-		return false
-	}
-	return slices.ContainsFunc(apply.StoneTimes(t.bucket.Get(state.Tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
+	return user != "" && slices.ContainsFunc(apply.StoneTimes(t.bucket.Get(state.Tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
 }
 
 func (t tombs) coverEvent(e *domain.Event) bool {

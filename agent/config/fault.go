@@ -70,12 +70,7 @@ func (f *Faults) OnlyUnread() bool {
 }
 
 func (f *Faults) sort() {
-	place := func(x Fault) int {
-		if x.Line == 0 {
-			return math.MaxInt
-		}
-		return x.Line
-	}
+	place := func(x Fault) int { return cmp.Or(x.Line, math.MaxInt) }
 	slices.SortStableFunc(f.All, func(x, y Fault) int { return cmp.Compare(place(x), place(y)) })
 }
 

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -52,10 +53,7 @@ var identitySentences = map[string]string{
 }
 
 func IdentitySentence(reason string) string {
-	if s := identitySentences[reason]; s != "" {
-		return s
-	}
-	return "MoEngage does not take this id: " + reason
+	return cmp.Or(identitySentences[reason], "MoEngage does not take this id: "+reason)
 }
 
 // CleanID returns what a text means as the id of a user. Blanks alone name nobody. An e-mail address has no

@@ -2,6 +2,7 @@
 package place
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,10 +105,7 @@ func OrElsewhere(ctx context.Context, c *config.Config, err error) error {
 	if _, missing := os.Stat(c.DataDir); !errors.Is(err, store.ErrNoData) && !errors.Is(missing, fs.ErrNotExist) {
 		return err
 	}
-	if where := Elsewhere(ctx, c); where != nil {
-		return where
-	}
-	return err
+	return cmp.Or(Elsewhere(ctx, c), err)
 }
 
 // Elsewhere asks at admin.listen for an agent. It returns ErrElsewhere with its answer, or nil if none answers.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -247,8 +248,5 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 // saidBy is the last line that a command said, or else its name.
 func saidBy(words *bytes.Buffer, name string) string {
 	lines := strings.Split(strings.TrimSpace(words.String()), "\n")
-	if last := strings.TrimPrefix(lines[len(lines)-1], "personasync: "); last != "" {
-		return last
-	}
-	return name
+	return cmp.Or(strings.TrimPrefix(lines[len(lines)-1], "personasync: "), name)
 }

@@ -39,10 +39,7 @@ func StoneTimes(v []byte) (times []int64) {
 // forgotten reports whether an event is from before its user was erased. A time beyond believable was written while
 // the clock was ahead, and ignores nothing.
 func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
-	if tx.State.Ledger.Tombstones == 0 {
-		return false
-	}
-	return BuriedBy(tx.Bucket(state.BucketTombstones).Get(state.Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
+	return tx.State.Ledger.Tombstones > 0 && BuriedBy(tx.Bucket(state.BucketTombstones).Get(state.Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
 }
 
 // BuriedBy reports whether a tombstone ignores an event of a time, in ns.

@@ -18,10 +18,7 @@ func validJSON(raw []byte) bool {
 
 // IsNull reports whether raw is null. An empty raw is not null, because it is not JSON.
 func IsNull(raw []byte) bool {
-	if len(raw) < 4 {
-		return false
-	}
-	return string(raw) == "null" || string(bytes.TrimSpace(raw)) == "null"
+	return len(raw) >= 4 && (string(raw) == "null" || string(bytes.TrimSpace(raw)) == "null")
 }
 
 // unquote returns the text of a JSON string. Nearly none has an escape.
