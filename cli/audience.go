@@ -112,7 +112,7 @@ func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInf
 	return t.Print(rows)
 }
 
-// toldShare says of whom MoEngage is told.
+// toldShare says which users MoEngage is told of.
 func toldShare(r *domain.RolloutInfo) string {
 	if r == nil {
 		return "all"

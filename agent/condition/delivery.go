@@ -199,10 +199,10 @@ func (f *Facts) held() *Condition {
 	if len(st.Guard) == 0 {
 		others := st.HeldRollout + st.HeldPaused // which leave by themselves, as the share grows or the pause ends
 		if st.Deletions != nil {
-			others += st.Deletions.Held // the condition deletions speaks of them
+			others += st.Deletions.Held // the condition deletions counts them
 		}
 		for _, c := range f.conflicting() {
-			others += undecided(c) // key_conflict speaks of them
+			others += undecided(c) // key_conflict counts them
 		}
 		if st.Held <= others {
 			return nil

@@ -68,7 +68,7 @@ func (v *verification) draw(ctx context.Context) (sample []string, err error) {
 	})
 }
 
-// everybody calls f with each user of whom something was sent to MoEngage.
+// everybody calls f with each user about whom something was sent to MoEngage.
 func (v *verification) everybody(ctx context.Context, f func(user string) error) error {
 	for cursor, more := "", true; more; more = cursor != "" {
 		if err := ctx.Err(); err != nil {

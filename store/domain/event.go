@@ -29,7 +29,7 @@ func (c Call) String() string {
 	return CallNames[CallUnknown]
 }
 
-// Class is what sort of computation an event speaks of. Numbers are on disk.
+// Class is the sort of computation that an event is about. Numbers are on disk.
 type Class uint8
 
 const (

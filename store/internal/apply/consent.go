@@ -20,12 +20,12 @@ func applyOrdinary(tx *state.Tx, c *outbox.Cause) domain.Outcome {
 	if verdict == domain.IdentityParked || verdict == domain.IdentityIgnored || forgotten(tx, who.ID, c.Event.Time, believable(tx, c)) {
 		return domain.OutcomeIgnored
 	}
-	return hearConsent(tx, tx.User(who.ID), c)
+	return keepConsent(tx, tx.User(who.ID), c)
 }
 
-// hearConsent keeps what an event says of its user's consent, and compares the user's computations with it. While no
-// computation asks for consent, only users of whom a statement is kept are heard.
-func hearConsent(tx *state.Tx, u *state.User, c *outbox.Cause) domain.Outcome {
+// keepConsent keeps what an event says of its user's consent, and compares the user's computations with it. While no
+// computation asks for consent, a statement is kept only of users who have one already.
+func keepConsent(tx *state.Tx, u *state.User, c *outbox.Cause) domain.Outcome {
 	e := c.Event
 	if e.Consent == nil {
 		return domain.OutcomeIgnored

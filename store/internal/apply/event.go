@@ -58,7 +58,7 @@ func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 		tx.Touch(f)
 	}
 	u := tx.User(who.ID)
-	hearConsent(tx, u, c)
+	keepConsent(tx, u, c)
 	if e.PassThrough {
 		return passThrough(tx, u, f, &p, c)
 	}

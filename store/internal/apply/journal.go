@@ -76,7 +76,7 @@ func newestOf(entries []state.JournalEntry) (at time.Time) {
 	return at
 }
 
-// endJournal ends the chain of a user of whom no transition is kept any more. Outcomes that are left belong to none.
+// endJournal ends the chain of a user without any transition left. The outcomes that are left belong to none.
 func endJournal(tx *state.Tx, u *state.User) {
 	r := state.ReadJournal(tx)
 	for e := r.At(u.Index.Journal); e != nil; e = r.At(e.Prev) {

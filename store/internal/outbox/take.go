@@ -100,7 +100,7 @@ func (d *leaser) Gather() {
 		d.most = d.Visited + visits
 		for _, lane := range waiting[class] {
 			if d.full || d.o.Endpoint == domain.EndpointCohort && len(d.list) > 0 {
-				return // a request speaks of one cohort
+				return // a request is about one cohort
 			}
 			d.collect(class, lane)
 		}

@@ -86,7 +86,7 @@ func (l *JournalListing) ofUser(tx *state.Tx, r *state.JournalReader, f *state.F
 			break
 		}
 		l.at = e.Prev
-		key := journalKey{e.Seq, speaker(tx, e.Field), e.Transition}
+		key := journalKey{e.Seq, computationOf(tx, e.Field), e.Transition}
 		if e.Outcome() {
 			id := domain.ID{Epoch: tx.State.Epochs.Of(e.Seq), Seq: e.Seq, Slot: e.Slot}
 			l.ended[key] = append(l.ended[key], domain.JournalTold{
@@ -120,13 +120,13 @@ func (l *JournalListing) begin(tx *state.Tx, u *state.User, r *state.JournalRead
 		}
 		c := ofUser(ch)
 		explainWait(tx, u, ch, list, &c)
-		key := journalKey{ch.ID.Seq, speaker(tx, ch.Field), ch.Transition}
+		key := journalKey{ch.ID.Seq, computationOf(tx, ch.Field), ch.Transition}
 		l.ended[key] = append(l.ended[key], domain.JournalTold{Change: c.ID, Kind: c.Kind, State: c.State, Reason: c.Reason, Open: &c})
 	}
 }
 
-// speaker returns the number of the computation that a field is of.
-func speaker(tx *state.Tx, number uint32) uint32 {
+// computationOf returns the number of the computation that a field is of.
+func computationOf(tx *state.Tx, number uint32) uint32 {
 	if f := tx.FieldOf(number); f != nil {
 		return tx.State.Registry.ComputationOf(f).Number
 	}
