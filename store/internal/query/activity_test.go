@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/refusal"
 	"personasync/store/internal/state"
@@ -274,5 +276,26 @@ func TestASampleHasTheLargestAudiences(t *testing.T) {
 	s.Audiences = append(s.Audiences, AudienceSample{})
 	if _, err := DecodeSample(s.Encode(nil)); err == nil {
 		t.Error("a sample of more audiences than there may be is read")
+	}
+}
+
+// unread is a log that cannot be read.
+type unread struct{ engine.Log }
+
+func (unread) Read(uint64, int) ([]engine.Record, error) { return nil, syscall.EIO }
+
+// TestActivityThatCannotBeReadIsNotQuiet: no lines would say that nothing happened.
+func TestActivityThatCannotBeReadIsNotQuiet(t *testing.T) {
+	r := newRoom(t, domain.SendBoth)
+	r.receive(enter("ann", "vip", 1))
+	whole := r.Inbox
+	r.Inbox = unread{whole}
+	if a, err := r.Activity(ActivityFilter{}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("%s, %v", lines(a), err)
+	}
+	r.Inbox = whole
+	r.Put(state.BucketMeta, state.MetaRefusals, []byte("rubbish"))
+	if a, err := r.Activity(ActivityFilter{}); err == nil {
+		t.Errorf("with refusals that cannot be read: %s", lines(a))
 	}
 }

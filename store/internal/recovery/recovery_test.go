@@ -581,3 +581,87 @@ func TestAPageThatIsReadAtAGlance(t *testing.T) {
 		t.Errorf("behind a file that cannot be read: %+v, %v", files, err)
 	}
 }
+
+// quietly is a start on a directory of which nothing was done yet.
+func quietly(dir string) *Start { return &Start{dir: dir, log: slog.New(slog.DiscardHandler)} }
+
+// TestAnInterruptedRestoreMovesNothingThatItCannotTell: an inbox goes only if it is known to be of another store than the state.
+func TestAnInterruptedRestoreMovesNothingThatItCannotTell(t *testing.T) {
+	aside := func(d *dirtest.Dir) (path string) {
+		path = filepath.Join(d.Path, "replaced-20260101T000000Z")
+		must(t, os.Mkdir(path, 0o700))
+		return path
+	}
+	wantThere := func(d *dirtest.Dir, what string, n int) {
+		t.Helper()
+		if paths, _, err := wal.Files(d.Path); err != nil || len(paths) != n {
+			t.Errorf("%s: the inbox has %v, %v, want %d files", what, paths, err, n)
+		}
+	}
+	d, other := stocked(t), dirtest.NewOf(t, statetest.Epoch+1, domain.SendBoth)
+	d.CopyFile(wal.Path(other.Path, 1), wal.Path(d.Path, 9))
+	must(t, os.WriteFile(wal.Path(d.Path, 10), bytes.Repeat([]byte("x"), 1<<16), 0o600))
+	quietly(d.Path).finishRestore(aside(d))
+	wantThere(d, "of a file that cannot be read", 3)
+
+	d = stocked(t)
+	d.CopyFile(wal.Path(other.Path, 1), wal.Path(d.Path, 9))
+	must(t, os.WriteFile(d.StatePath(), bytes.Repeat([]byte("x"), 1<<16), 0o600))
+	quietly(d.Path).finishRestore(aside(d))
+	wantThere(d, "beside a state that cannot be read", 3)
+}
+
+// TestWhatAStartCannotReadEndsIt: it must not go on as if there were no files, or as if it had moved one.
+func TestWhatAStartCannotReadEndsIt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, bytes.Repeat([]byte("x"), 1<<16), 0o600))
+	if _, err := Begin(file, slog.New(slog.DiscardHandler), nil); err == nil {
+		t.Error("a file is taken for a folder of data")
+	}
+	s := quietly(file)
+	for what, err := range map[string]error{"wait for readers": s.awaitReaders(t.Context()), "inspect": s.inspect(t.Context(), "a test")} {
+		if err == nil || !strings.Contains(err.Error(), "look for the files") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if files, err := rangesIn(file, statetest.Epoch); err == nil {
+		t.Errorf("a file has the inbox files %v", files)
+	}
+	d := stocked(t)
+	s = quietly(d.Path)
+	if err := s.setAside(&fileRange{path: wal.Path(d.Path, 77)}); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "inbox-00000077.db aside") {
+		t.Errorf("set a missing file aside: %v", err)
+	}
+	must(t, os.WriteFile(d.StatePath(), bytes.Repeat([]byte("x"), 1<<16), 0o600))
+	if err := s.record([]*repair.Salvage{{File: "inbox-00000001.db"}}); err == nil {
+		t.Error("a report was written into a state that cannot be read")
+	}
+}
+
+// TestAFileIsItselfUnderEveryName: a link beside its file is no copy of it.
+func TestAFileIsItselfUnderEveryName(t *testing.T) {
+	dir := t.TempDir()
+	a, b, link, none := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "link"), filepath.Join(dir, "none")
+	must(t, errors.Join(os.WriteFile(a, nil, 0o600), os.WriteFile(b, nil, 0o600), os.Symlink(a, link)))
+	for _, tc := range []struct {
+		x, y string
+		want bool
+	}{{a, a, true}, {link, a, true}, {a, b, false}, {a, none, false}, {none, a, false}, {none, none, false}} {
+		if sameFile(tc.x, tc.y) != tc.want {
+			t.Errorf("%s and %s: %v", tc.x, tc.y, !tc.want)
+		}
+	}
+}
+
+// TestADamagedFileHasAFaultToName, also if the report has no room for all of them.
+func TestADamagedFileHasAFaultToName(t *testing.T) {
+	r := &repair.CheckReport{}
+	r.File = "state.db"
+	r.Find("page", "page 7 is torn")
+	if got := faultsOf(r, "/data/state.db"); len(got) != 1 || got[0] != "page 7 is torn" {
+		t.Errorf("%q", got)
+	}
+	if got := faultsOf(r, "/data/inbox-00000001.db"); len(got) != 1 || !strings.Contains(got[0], "beyond the first") {
+		t.Errorf("%q", got)
+	}
+}
