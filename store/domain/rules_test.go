@@ -57,8 +57,12 @@ func TestALineOfAListingIsWhole(t *testing.T) {
 		if string(info.Value) != c.value || info.Cause != c.cause || info.Trace != "" {
 			t.Errorf("%+v is listed with the value %s and the cause %q, want %s and %q", c.change, info.Value, info.Cause, c.value, c.cause)
 		}
-		if _, err := json.Marshal(info); err != nil {
-			t.Error(err)
+		if _, err := json.Marshal(info); err != nil || info.NextAttempt != "" {
+			t.Errorf("a change that was never tried is tried again at %q, %v", info.NextAttempt, err)
 		}
+	}
+	traced := Change{Trace: ParseTrace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")}
+	if got := traced.Describe().Trace; got != "4bf92f3577b34da6a3ce929d0e0e4736" {
+		t.Errorf("the trace is %q", got)
 	}
 }

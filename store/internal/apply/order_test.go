@@ -2,6 +2,7 @@ package apply
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -176,6 +177,11 @@ func TestACloseIsAnExitOfEveryMember(t *testing.T) {
 		r.wantCounts("vip", 0, 2, 2)
 		if r.membership("dan", "vip") != "nothing" {
 			t.Error("one who never was a member left")
+		}
+		for _, ch := range r.changes() {
+			if want := map[string]time.Time{"ann": at(5), "cid": at(29)}[ch.User]; ch.Transition == domain.TransitionExit && !ch.EventTime.Equal(want) {
+				t.Errorf("%s left at %s, want %s: of one time an exit wins", ch.User, ch.EventTime, want)
+			}
 		}
 	}
 }
@@ -411,6 +417,14 @@ func TestTheGuardCountsMembersWhoLeave(t *testing.T) {
 	r.events(exit("dan", "vip", 2), exit("eve", "vip", 2), exit("fay", "vip", 2), exit("ann", "vip", 2))
 	if w := r.field("vip").Exits; w.Left != 1 || !w.Tripped.IsZero() {
 		t.Errorf("one of three left, and the guard has %+v", w)
+	}
+	r = sending(t, domain.SendAttribute, guarded)
+	for i := range 10 {
+		r.event(enter(fmt.Sprint("user", i), "vip", 1))
+	}
+	r.events(exit("user0", "vip", 2), exit("user1", "vip", 2), exit("user2", "vip", 2))
+	if w := r.field("vip").Exits; w.Members != 10 || w.Left != 3 || !w.Tripped.IsZero() {
+		t.Errorf("three of ten that came in the same window left, and the guard has %+v", w)
 	}
 	r = sending(t, domain.SendAttribute, guarded, func(r *domain.Rules) { r.Defaults.Unguarded = true })
 	r.events(enter("ann", "vip", 1), enter("bob", "vip", 1), enter("cid", "vip", 1))

@@ -147,6 +147,9 @@ func TestAnOperatorDecidesOnADeletion(t *testing.T) {
 				b.settleDelete(b.takeDeletes(2), tc.answer, 3)
 			}
 			b.wantReceipt("ann", tc.was, tc.counts[0], tc.counts[1], tc.counts[2])
+			if b.erase("ann", 4); len(b.Keys(state.BucketDeletions)) != 1 {
+				b.Errorf("a second deletion while one is %s", tc.was)
+			}
 			return b, id
 		}
 		t.Run(tc.name+" is dropped", func(t *testing.T) {

@@ -26,6 +26,17 @@ func TestAResultDecidesWhatBecomesOfAChange(t *testing.T) {
 		b.settle(b.take(options(2)), verdict, 2)
 		b.wantState(in, c.state)
 		b.wantState(event, c.state)
+		b.Read(func(tx *state.Tx) {
+			for _, id := range []domain.ID{in, event} {
+				want := time.Time{}
+				if c.later != "" {
+					want = minute(3)
+				}
+				if ch := state.Find(tx, id); !ch.NextAttempt.Equal(want) {
+					t.Errorf("the next attempt of %s is at %v, want %v", ch.Kind, ch.NextAttempt, want)
+				}
+			}
+		})
 		again := b.take(options(2))
 		if b.wantSent(again, c.again); again == nil {
 			b.wantSent(b.take(options(4)), c.later)

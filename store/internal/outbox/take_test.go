@@ -189,3 +189,64 @@ func TestAPauseLeavesARequestInFlight(t *testing.T) {
 	b.wantState(event, domain.StateDelivered)
 	b.wantSent(b.take(options(9)), "")
 }
+
+// TestComputationsTakeTurns: one with a long backlog does not keep the others waiting.
+func TestComputationsTakeTurns(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendAttribute))
+	b.Do(func(tx *state.Tx) {
+		gold := tx.NewField(&state.Field{Space: "spa_1", Key: "gold", ID: "aud_gold", Class: domain.ClassAudience})
+		for i := range 6 {
+			f := tx.FieldOf(0)
+			if i >= 3 {
+				f = gold
+			}
+			u, c := tx.User(fmt.Sprint("user", i)), b.cause(tx, 1)
+			WantAttribute(tx, u, f, policy(tx, f), tx.Entry(u, f.Number), c, domain.TransitionEnter, domain.JSONTrue)
+		}
+	})
+	b.Reopen()
+	order := ""
+	for range 6 {
+		o := options(60)
+		o.MaxUsers = 1
+		f := b.take(o)
+		order += f.Users[0].Attributes[0].Computation + " "
+		b.settle(f, domain.Delivered, 60)
+	}
+	if order != "vip gold vip gold vip gold " && order != "gold vip gold vip gold vip " {
+		t.Errorf("they leave in the order %s", order)
+	}
+}
+
+// TestAPauseHoldsAnEventBehindThoseOfOthers: the queue of a user has the events of all computations.
+func TestAPauseHoldsAnEventBehindThoseOfOthers(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendEvent))
+	var other domain.ID
+	b.Do(func(tx *state.Tx) {
+		f := tx.NewField(&state.Field{Space: "spa_1", Key: "gold", ID: "aud_gold", Class: domain.ClassAudience})
+		u := tx.User("ann")
+		ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, 1), domain.KindEvent, domain.TransitionEnter)
+		tx.State.Ledger.Changes.Created++
+		Enqueue(tx, u, ch)
+		other = ch.ID
+	})
+	own := b.enqueue("ann", true, 2)
+	r := b.State.Rules
+	r.Paused = []domain.Pause{{Computation: "vip", Why: "a test"}}
+	b.SetRules(r)
+	b.Do(func(tx *state.Tx) { HoldOpen(tx, tx.User("ann"), minute(3)) })
+	b.wantState(other, domain.StatePending)
+	b.wantState(own, domain.StateHeld)
+}
+
+// TestAValueThatDoesNotCollapseLeavesWhenItIsDue, and not before, though none is queued behind it.
+func TestAValueThatDoesNotCollapseLeavesWhenItIsDue(t *testing.T) {
+	r := statetest.Rules(domain.SendAttribute)
+	r.Defaults.Collapse = false
+	b := newBox(t, r)
+	b.want("ann", true, 10)
+	o := options(20)
+	o.Due = func(string) time.Time { return minute(5) }
+	b.wantSent(b.take(o), "")
+	b.wantSent(b.take(options(20)), "ann=true")
+}
