@@ -265,11 +265,13 @@ func TestTheSizeOfATransactionDoesNotMatter(t *testing.T) {
 
 // TestARepeatDoesNotSendAParkedChangeAgain: an operator decides about it.
 func TestARepeatDoesNotSendAParkedChangeAgain(t *testing.T) {
-	r := sending(t, domain.SendAttribute)
-	r.event(enter("ann", "vip", 1))
-	r.park()
-	if got := r.event(enter("ann", "vip", 2)); got != domain.OutcomeUnchanged {
-		t.Errorf("the repeat is %s", got)
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendAsReceived} {
+		r := sending(t, send)
+		r.event(enter("ann", "vip", 1))
+		r.park()
+		if got := r.event(enter("ann", "vip", 2)); got != domain.OutcomeUnchanged {
+			t.Errorf("the repeat is %s", got)
+		}
+		r.wantTold("ann.vip=true(parked)")
 	}
-	r.wantTold("ann.vip=true(parked)")
 }

@@ -245,8 +245,16 @@ func TestAValueThatDoesNotCollapseLeavesWhenItIsDue(t *testing.T) {
 	r.Defaults.Collapse = false
 	b := newBox(t, r)
 	b.want("ann", true, 10)
-	o := options(20)
-	o.Due = func(string) time.Time { return minute(5) }
-	b.wantSent(b.take(o), "")
-	b.wantSent(b.take(options(20)), "ann=true")
+	b.want("ann", false, 12)
+	upTo := func(m int) domain.TakeOptions {
+		o := options(20)
+		o.Due = func(string) time.Time { return minute(m) }
+		return o
+	}
+	b.wantSent(b.take(upTo(5)), "")
+	f := b.take(upTo(11))
+	b.wantSent(f, "ann=true")
+	b.settle(f, domain.Delivered, 20)
+	b.wantSent(b.take(upTo(11)), "")
+	b.wantSent(b.take(upTo(12)), "ann=false")
 }

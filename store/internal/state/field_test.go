@@ -428,3 +428,41 @@ func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
 		t.Error("what MoEngage was told would be sent again")
 	}
 }
+
+// TestAnAudienceIsAComputationWithMembers that is in use: no trait, no column or target of one, and no former one.
+func TestAnAudienceIsAComputationWithMembers(t *testing.T) {
+	former := audience("vip", "s", "a1")
+	former.Flags |= FormerMark
+	for name, tc := range map[string]struct {
+		f    *Field
+		want bool
+	}{
+		"an audience": {audience("vip", "s", "a1"), true}, "a former one": {former, false}, "its cohort": {column("vip", CohortColumn), false}, "its list": {column("vip", ListColumn), false},
+		"a trait": {&Field{Key: "score", Class: domain.ClassTrait}, false}, "a column": {column("row", "city"), false}, "a forwarded trait": {column("", "city"), false},
+	} {
+		if tc.f.Audience() != tc.want {
+			t.Errorf("%s: %v", name, !tc.want)
+		}
+	}
+}
+
+// TestAFieldClaimsTheNamesThatItIsSentUnder, and none that its policy does not send.
+func TestAFieldClaimsTheNamesThatItIsSentUnder(t *testing.T) {
+	vip, cohort, list, trait := audience("vip", "s", "a1"), column("vip", CohortColumn), column("vip", ListColumn), column("", "city")
+	for _, tc := range []struct {
+		send domain.SendMethods
+		want [4]int // names of the attribute, the cohort, the list and a forwarded trait
+	}{
+		{domain.SendEvent, [4]int{0, 0, 0, 1}}, {domain.SendAttribute, [4]int{1, 0, 0, 1}}, {domain.SendAsReceived, [4]int{1, 0, 0, 1}},
+		{domain.SendCohort, [4]int{0, 1, 0, 1}}, {domain.SendList, [4]int{0, 0, 2, 1}},
+	} {
+		p := &domain.Policy{Send: tc.send, ListAttribute: "lists"}
+		var got [4]int
+		for i, f := range []*Field{vip, cohort, list, trait} {
+			got[i] = len(f.claims(nil, p))
+		}
+		if got != tc.want {
+			t.Errorf("by %d they claim %v names, want %v", tc.send, got, tc.want)
+		}
+	}
+}

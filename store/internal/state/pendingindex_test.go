@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/engine/overlay"
 	"personasync/store/internal/record"
 )
 
@@ -395,5 +396,38 @@ func TestAChangeIsTriedOnceARequestFailed(t *testing.T) {
 		if ticket := (Ticket{Failures: tc.failures}); ticket.Tried() != tc.want {
 			t.Errorf("after %+v it is tried: %v", tc.failures, ticket.Tried())
 		}
+	}
+}
+
+// TestWhatIsSaidOfAnAttribute is the newer of both calls, and of identify alone where they are passed on as received.
+func TestWhatIsSaidOfAnAttribute(t *testing.T) {
+	e := Entry{}
+	e.Kept[KeptIdentify] = &domain.Assertion{Value: domain.JSONTrue, Time: 1}
+	e.Kept[KeptTrack] = &domain.Assertion{Value: domain.JSONFalse, Time: 2}
+	for send, want := range map[domain.SendMethods]*domain.Assertion{
+		domain.SendAttribute: e.Kept[KeptTrack], domain.SendBoth: e.Kept[KeptTrack], domain.SendAsReceived: e.Kept[KeptIdentify],
+	} {
+		if got := e.AttributeAssertion(&domain.Policy{Send: send}); got != want {
+			t.Errorf("by %d it is %+v, want %+v", send, got, want)
+		}
+	}
+}
+
+// TestACohortWaitsForAProfileThatMoEngageMakes: of a user of whom it accepted nothing there is none to wait for here.
+func TestACohortWaitsForAProfileThatMoEngageMakes(t *testing.T) {
+	for _, tc := range []struct{ accepted, due, want uint32 }{
+		{0, 5, 0}, {100, 100, 100 + ProfileDelay}, {100, 100 + ProfileDelay - 1, 100 + ProfileDelay}, {100, 100 + ProfileDelay, 0},
+	} {
+		h := PendingIndex{Accepted: tc.accepted}
+		if h.Defer(tc.due); h.Deferred != tc.want {
+			t.Errorf("accepted at %d, received at %d: it waits until %d, want %d", tc.accepted, tc.due, h.Deferred, tc.want)
+		}
+	}
+}
+
+// TestAStateOfAnOlderVersionHasNoLists.
+func TestAStateOfAnOlderVersionHasNoLists(t *testing.T) {
+	if lists := ReadLists(overlay.Empty()); lists != nil {
+		t.Errorf("%v", lists)
 	}
 }
