@@ -345,7 +345,7 @@ func TestHolesTakeNoRoom(t *testing.T) {
 		t.Errorf("a hole of 1 MiB has %d bytes, and %d on disk", size, disk)
 	}
 	must(t, os.WriteFile(path, make([]byte, 1<<16), 0o600))
-	if disk := boltfile.OnDiskAt(path); disk < 1<<16 {
+	if disk := boltfile.OnDiskAt(path); disk < 1<<16 || disk >= 1<<17 {
 		t.Errorf("64 KiB take %d bytes on disk", disk)
 	}
 }
@@ -370,4 +370,30 @@ func TestAFailedCreationLeavesNothing(t *testing.T) {
 	if found, err := boltfile.Exists(boltfile.NewPath(path)); found || err != nil {
 		t.Errorf("the file that got no name is there: %v", err)
 	}
+}
+
+// TestOnlyARegularFileIsOpened: to open a pipe would wait for its other end. What is not there yet is made.
+func TestOnlyARegularFileIsOpened(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
+	for name, want := range map[string]error{"file": nil, "folder": boltfile.ErrForeign, "none": nil} {
+		if err := boltfile.CheckRegular(filepath.Join(dir, name)); !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTheSealOnDiskStays: a file whose seal is computed otherwise counts as damaged.
+func TestTheSealOnDiskStays(t *testing.T) {
+	db := open(t, newFile(t))
+	must(t, db.Update(func(tx *bolt.Tx) error {
+		jobs, err := tx.CreateBucket(boltfile.BucketJobs)
+		must(t, err)
+		must(t, errors.Join(jobs.Put([]byte("nightly"), []byte{1}), tx.Bucket(boltfile.BucketMeta).Put(boltfile.MetaFormat, []byte{0, 0, 0, 2})))
+		if got := fmt.Sprintf("%x", boltfile.Sum(tx)); got != "8b546458" {
+			t.Errorf("it is %s", got)
+		}
+		return boltfile.Seal(tx)
+	}))
 }

@@ -227,3 +227,23 @@ func TestATrialThatCannotReadSaysSo(t *testing.T) {
 		t.Errorf("a request in flight with a user whose row is newer: %v", err)
 	}
 }
+
+// TestATrialGoesByTheRulesThatItIsGiven, which are those of a configuration that is not in force yet.
+func TestATrialGoesByTheRulesThatItIsGiven(t *testing.T) {
+	d := statetest.New(t, statetest.Rules(domain.SendAttribute))
+	apply1(d, statetest.Enter("ann", "vip", 1))
+	d.Must(d.File().View(func(kv engine.Tx) error {
+		trial, err := Over(kv, make(inbox, 1), statetest.Rules(domain.SendEvent))
+		if err != nil {
+			return err
+		}
+		r, err := trial.Apply(statetest.Enter("bob", "vip", 5))
+		if len(r.Changes) != 1 || r.Changes[0].Kind != domain.KindEvent {
+			t.Errorf("it makes %+v", r.Changes)
+		}
+		return err
+	}))
+	if d.Reopen(); d.State.Rules.Defaults.Send != domain.SendAttribute {
+		t.Error("the rules of the state are others now")
+	}
+}
