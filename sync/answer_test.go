@@ -288,3 +288,15 @@ func TestClipKeepsCharactersWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEmptyAnswerSaysSo, and no answer at all is none.
+func TestAnEmptyAnswerSaysSo(t *testing.T) {
+	empty := readAnswer(503, http.Header{}, []byte(" \n"), time.Now())
+	if got := empty.sentence(); !strings.HasSuffix(got, "nothing; the answer was empty") {
+		t.Errorf("an empty one: %s", got)
+	}
+	empty.status = 0
+	if got := empty.sentence(); got != empty.Means {
+		t.Errorf("none: %s", got)
+	}
+}

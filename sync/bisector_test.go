@@ -211,3 +211,54 @@ func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
 		t.Errorf("attributes %+v\nevent %+v", a, e)
 	}
 }
+
+// TestAStopEndsTheSearch: no further request leaves once an answer says that none will be taken.
+func TestAStopEndsTheSearch(t *testing.T) {
+	for _, stop := range []answer{says(401, ""), says(503, ""), says(500, "")} {
+		var j *recorded
+		j = bisect(8, func([]item) answer {
+			if len(j.requests) == 1 {
+				return says(400, "TypeError")
+			}
+			return stop
+		})
+		if j.run(nil); len(j.requests) != 2 || !j.done {
+			t.Errorf("behind an answer of %d there are %d requests", stop.status, len(j.requests)-2)
+		}
+	}
+}
+
+// TestASmallElementIsNotTooLarge: MoEngage takes 100 KB, so a proxy said so.
+func TestASmallElementIsNotTooLarge(t *testing.T) {
+	j, tooLarge := bisect(1, nil), says(413, "")
+	for bytes, want := range map[int]bool{1: false, 64<<10 - 1: false, 64 << 10: true, 100 << 10: true} {
+		if j.conclusive(item{from: 7, to: 7 + bytes}, tooLarge) != want {
+			t.Errorf("a 413 to %d bytes: %v", bytes, !want)
+		}
+	}
+}
+
+// TestALeaseReturnsIfAnyPartOfItDoes. What a user has none of returns nothing.
+func TestALeaseReturnsIfAnyPartOfItDoes(t *testing.T) {
+	attributes := func(v domain.Verdict) domain.UserResult {
+		return domain.UserResult{Attributes: domain.Result{Verdict: v}}
+	}
+	event := func(v domain.Verdict) domain.UserResult { return domain.UserResult{Event: domain.Result{Verdict: v}} }
+	for _, tc := range []struct {
+		name   string
+		user   domain.UserChanges
+		result domain.UserResult
+		want   bool
+	}{
+		{"attributes delivered", domain.UserChanges{Attributes: make([]domain.Change, 1)}, attributes(domain.Delivered), false},
+		{"attributes parked", domain.UserChanges{Attributes: make([]domain.Change, 1)}, attributes(domain.Parked), false},
+		{"attributes refused", domain.UserChanges{Attributes: make([]domain.Change, 1)}, attributes(domain.Refused), true},
+		{"an event delivered", domain.UserChanges{Event: &domain.Change{}}, event(domain.Delivered), false},
+		{"an event untried", domain.UserChanges{Event: &domain.Change{}}, event(domain.Untried), true},
+	} {
+		o := outcomes{results: []domain.UserResult{tc.result}}
+		if o.returned(&domain.Lease{Users: []domain.UserChanges{tc.user}}) != tc.want {
+			t.Errorf("%s: %v", tc.name, !tc.want)
+		}
+	}
+}

@@ -168,3 +168,25 @@ func TestABatchKeepsTheLeastLimit(t *testing.T) {
 		t.Error("a tracked user is admitted beside an untracked one")
 	}
 }
+
+// TestAFailureIsOfUsersThatFailedBefore, if something else was accepted since. Which one of several is to blame is not known.
+func TestAFailureIsOfUsersThatFailedBefore(t *testing.T) {
+	p, failed := make(poisonTracker), time.Now()
+	p.fail([]string{"ann", "bob"}, true, failed)
+	for _, tc := range []struct {
+		users        []string
+		accepted     time.Time
+		caused, news bool
+	}{
+		{[]string{"ann", "zoe"}, failed.Add(1), false, false},
+		{[]string{"ann"}, failed.Add(-1), false, false},
+		{[]string{"ann", "bob"}, failed.Add(1), true, false},
+		{[]string{"ann"}, failed.Add(1), true, true},
+		{[]string{"ann"}, failed.Add(-1), true, false}, // they stay poisoned
+		{[]string{"ann", "bob"}, failed.Add(-1), false, false},
+	} {
+		if caused, news := p.causedBy(tc.users, tc.accepted); caused != tc.caused || news != tc.news {
+			t.Errorf("%v, accepted %v after: caused %v, news %v", tc.users, tc.accepted.Sub(failed), caused, news)
+		}
+	}
+}

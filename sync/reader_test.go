@@ -153,6 +153,9 @@ func TestARefusalToReadBackSaysThatGetUserMayBeOff(t *testing.T) {
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), "Get User") || refused.Code != codeReadBack && spec != "status=401" {
 				t.Errorf("%s: %v", spec, err)
 			}
+			if status := "HTTP " + spec[len("status="):][:3]; spec != "status=401" && !strings.Contains(err.Error(), status) {
+				t.Errorf("%s: it does not say %s: %v", spec, status, err)
+			}
 		})
 	}
 }

@@ -1,0 +1,38 @@
+package syncer
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"personasync/store/domain"
+)
+
+// TestTheOutboxIsAskedLessOftenWhileItFails: after a second, two, four, and half a minute at most. One that is closed ends the loop.
+func TestTheOutboxIsAskedLessOftenWhileItFails(t *testing.T) {
+	d := dispatcher{Sender: &Sender{shared: shared{log: slog.New(slog.DiscardHandler)}}, ctx: t.Context()}
+	now, fault := time.Now(), errors.New("the disk fails")
+	for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 30 * time.Second, 30 * time.Second} {
+		at, err := d.outboxFailed(now, fault)
+		if err != nil || at.Sub(now) != want || !d.askAt.Equal(at) {
+			t.Errorf("failure %d: it is asked again after %v, want %v; %v", i+1, at.Sub(now), want, err)
+		}
+	}
+	if _, err := d.outboxFailed(now, domain.ErrClosed); !errors.Is(err, domain.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// TestADefaultLeavesWhatIsGiven: a longest pause that is no shorter than the shortest one stays.
+func TestADefaultLeavesWhatIsGiven(t *testing.T) {
+	for _, tc := range []struct{ min, max, wantMin, wantMax time.Duration }{
+		{0, 0, time.Second, 5 * time.Minute}, {time.Minute, time.Minute, time.Minute, time.Minute}, {time.Minute, time.Second, time.Minute, 5 * time.Minute},
+		{time.Hour, 0, time.Hour, time.Hour}, {time.Minute, 2 * time.Minute, time.Minute, 2 * time.Minute},
+	} {
+		c := Config{MinBackoff: tc.min, MaxBackoff: tc.max}.withDefaults()
+		if c.MinBackoff != tc.wantMin || c.MaxBackoff != tc.wantMax {
+			t.Errorf("from %v to %v becomes %v to %v", tc.min, tc.max, c.MinBackoff, c.MaxBackoff)
+		}
+	}
+}
