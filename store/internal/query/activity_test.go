@@ -299,3 +299,16 @@ func TestActivityThatCannotBeReadIsNotQuiet(t *testing.T) {
 		t.Errorf("with refusals that cannot be read: %s", lines(a))
 	}
 }
+
+// TestAStatementOfConsentIsALineOfItsOwnKind: it names no computation.
+func TestAStatementOfConsentIsALineOfItsOwnKind(t *testing.T) {
+	r := newRoom(t, domain.SendBoth, func(r *domain.Rules) { r.Defaults.Consent = []string{"Marketing"} })
+	r.receive(&domain.Event{
+		Received: receipt, Time: noon, Call: domain.CallTrack, Name: domain.ConsentEvent, MessageID: "c-1",
+		User: domain.Identifier{ID: "ann"}, Raw: []byte("{}"), Consent: &domain.Preferences{Given: []string{"Marketing"}},
+	}, enter("ann", "vip", 1))
+	items := r.activity(ActivityFilter{}).Items
+	if len(items) != 2 || items[0].Kind != "consent" || items[0].Computation != "" || items[1].Kind == "consent" {
+		t.Errorf("%+v", items)
+	}
+}

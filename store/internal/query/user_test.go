@@ -278,6 +278,7 @@ func TestToldUsersComeInPages(t *testing.T) {
 		events = append(events, enter(fmt.Sprintf("u%d", i), "vip", 1))
 	}
 	r.receive(events...)
+	r.receive(enter("other", "gold", 1), trait("another", "score", 1, "score", "5"))
 	r.drain(delivered)
 	seen, pages := map[string]bool{}, 0
 	for cursor, first := "", true; first || cursor != ""; first = false {

@@ -472,6 +472,12 @@ func TestAnInboxFileThatDoesNotBelongThere(t *testing.T) {
 			d.Apply()
 			must(t, os.Rename(wal.Path(d.Path, 2), wal.Path(d.Path, 4)))
 		}, "1 3 aside inbox-00000004.db", nil},
+		{"renamed, and the last of it is the last applied", func(d *dirtest.Dir) {
+			d.Apply()
+			d.Rotate()
+			d.Receive(statetest.Enter("cid", "vip", 3))
+			must(t, os.Rename(wal.Path(d.Path, 2), wal.Path(d.Path, 4)))
+		}, "1 3 aside inbox-00000004.db", nil},
 		{"another store's", func(d *dirtest.Dir) {
 			d.CopyFile(wal.Path(dirtest.NewOf(t, statetest.Epoch+1, domain.SendBoth).Path, 1), wal.Path(d.Path, 3))
 		}, "1 2 3", datadir.ErrForeign},
@@ -663,5 +669,18 @@ func TestADamagedFileHasAFaultToName(t *testing.T) {
 	}
 	if got := faultsOf(r, "/data/inbox-00000001.db"); len(got) != 1 || !strings.Contains(got[0], "beyond the first") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestADamagedRecordIsLoggedAndLeft: it is parked when it is applied, and its file is sound.
+func TestADamagedRecordIsLoggedAndLeft(t *testing.T) {
+	d := stocked(t)
+	torn := statetest.Frame(statetest.Enter("torn", "vip", 3))
+	torn[len(torn)-1]++
+	d.Inbox(statetest.Epoch, func(in *wal.Log) { must(t, in.Append(t.Context(), torn)) })
+	ended(t, d, datadir.PhaseRunning, true)
+	s := begin(t, d, nil, nil)
+	if s.err != nil || s.last != 304 || len(s.salvages) != 0 || !s.logged("a damaged record of the inbox stays as it is") {
+		t.Errorf("%v, the last record is %d, salvaged %v, logged %s", s.err, s.last, s.salvages, s.log.String())
 	}
 }
