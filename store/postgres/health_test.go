@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,5 +106,24 @@ func TestTheHealthForAUserWithoutRights(t *testing.T) {
 	must(t, err)
 	if h.Creates || h.Holder.Term == 0 {
 		t.Errorf("%+v", h)
+	}
+}
+
+// TestOneDoorIsTheFirst: it tells that nobody writes, and the others leave it to that one. The last writer is none.
+func TestOneDoorIsTheFirst(t *testing.T) {
+	all := agents(t, pgtest.URL(t), time.Hour, 3)
+	created(t, all[0])
+	for _, db := range all { // so that each is connected
+		_, err := db.Health(t.Context())
+		must(t, err)
+	}
+	var first []bool
+	for _, db := range all {
+		h, err := db.Health(t.Context())
+		must(t, err)
+		first = append(first, h.FirstDoor)
+	}
+	if !slices.Equal(first, []bool{false, true, false}) && !slices.Equal(first, []bool{false, false, true}) {
+		t.Errorf("the writer and two doors: %v", first)
 	}
 }
