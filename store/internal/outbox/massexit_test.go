@@ -622,3 +622,42 @@ func TestAnEventAfterADiscardMakesAnotherChange(t *testing.T) {
 		}
 	})
 }
+
+// TestADiscardOfOneExitReadmitsItsUser, though no window is discarded: an order may name exits that the guard held before.
+func TestADiscardOfOneExitReadmitsItsUser(t *testing.T) {
+	b := newAudience(t, guarded(), 8)
+	held := b.leave(0, 5, 5)
+	b.sweep()
+	b.letGo(true, 11, held[1])
+	for i, id := range held {
+		want := domain.StateHeld
+		if i == 1 {
+			want = domain.StateDropped
+		}
+		b.wantState(id, want)
+	}
+	if f := b.field(); f.Members != 4 || f.Held != 4 || f.Exits.Left != 4 {
+		t.Errorf("%+v", f)
+	}
+	if got := b.drain(20); got != "" {
+		t.Errorf("MoEngage is sent %q", got)
+	}
+}
+
+// TestAnOrderLetsGoNothingOfAnotherAudience, whatever ids it names.
+func TestAnOrderLetsGoNothingOfAnotherAudience(t *testing.T) {
+	for _, discard := range []bool{true, false} {
+		b := newAudience(t, guarded(), 8)
+		var id domain.ID
+		b.Do(func(tx *state.Tx) {
+			f := tx.NewField(&state.Field{Space: "spa_1", Key: "gold", ID: "aud_gold", Class: domain.ClassAudience})
+			u := tx.User("user0")
+			ch := Draft(tx, u, f, policy(tx, f), b.cause(tx, 5), domain.KindEvent, domain.TransitionExit)
+			tx.State.Ledger.Changes.Created++
+			HoldExit(tx, u, f, ch, nil)
+			id = ch.ID
+		})
+		b.letGo(discard, 6, id)
+		b.wantState(id, domain.StateHeld)
+	}
+}
