@@ -327,3 +327,13 @@ func TestAParkedEventIsReadAgainAsItArrived(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyAnOpenChangeIsDropped. What is completed stays as it is, and the answer says so.
+func TestOnlyAnOpenChangeIsDropped(t *testing.T) {
+	a := drops(new(store.Store), nil)
+	for state, open := range map[string]bool{"pending": true, "held": true, "parked": true, "delivered": false, "dropped": false, "superseded": false} {
+		if why := a.fits(domain.ChangeInfo{State: state}, nil); (why == "") != open || !open && why != "it is "+state+" already" {
+			t.Errorf("%s: %q", state, why)
+		}
+	}
+}
