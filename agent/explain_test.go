@@ -21,7 +21,7 @@ var codesInTheSource = map[string]*regexp.Regexp{
 	"../sync/check.go":                    regexp.MustCompile(`return "(\w+)"`),
 	"../store/internal/outbox/hold.go":    regexp.MustCompile(`[rR]eason\w+ = "(\w+)"`),
 	"../store/domain/rollout.go":          regexp.MustCompile(`Reason\w+ = "(\w+)"`),
-	"../store/internal/outbox/consent.go": regexp.MustCompile(`Reason\w+ = "(\w+)"`),
+	"../store/internal/outbox/consent.go": regexp.MustCompile(`[rR]eason\w+ = "(\w+)"`),
 	"../store/internal/outbox/settle.go":  regexp.MustCompile(`Reason: "(\w+)"`),
 }
 

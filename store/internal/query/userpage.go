@@ -22,7 +22,7 @@ func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
 	by := uint64(0)
 	err = v.Read(func(tx *state.Tx) error {
 		u := tx.User(id)
-		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, NotTold: map[string]string{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
+		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
 		setBy = showRows(tx, u, info)
 		showHistory(tx, u, info)
 		by = showConsent(tx, u, info)
@@ -84,6 +84,9 @@ func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint6
 				}
 				info.Traits[name] = bytes.Clone(s.Value)
 				if why := notTold(tx, u, f); why != "" {
+					if info.NotTold == nil {
+						info.NotTold = make(map[string]string)
+					}
 					info.NotTold[name] = why
 				}
 				continue
