@@ -223,7 +223,7 @@ func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 	if _, err := h.until("everything to be applied", func(s condition.Status) bool { return s.Unapplied == 0 && s.Pending > 0 }); err != nil {
 		t.Fatal(err)
 	}
-	disk.Resize(disk.Used() + disk.Used()/60) // the reserve is one in fifty
+	disk.Resize(disk.Used() + disk.Used()/8) // the reserve of a small disk is a quarter of it
 	s, err := h.until("events to be refused", func(s condition.Status) bool { return !s.Ready })
 	if err != nil {
 		t.Fatal(err)

@@ -21,8 +21,9 @@ import (
 //	0 ............................... 85 % ....... 90 % ....... 100 % of MaxDataBytes
 //	          events are taken         | as it was | refused: the rest is for bookkeeping
 //
-//	free:  everything ....... 1.25 x floor ....... floor ............ floor / 2 ......... floor / 4 .......... 0
+//	free:  everything ....... 1.25 x floor ....... floor ............ floor / 2 ......... floor / 8 .......... 0
 //	          events are taken         | as it was | refused, applied | changes are leased | settled and pruned
+//	                                                                   64 MiB at most      16 MiB at most
 //
 // What state.db has free inside counts as free, as long as the file system has floor / 4 for the inbox.
 // Between the marks the answer stays as it was (hysteresis). Records not applied yet count three times, because they are
@@ -43,6 +44,9 @@ const (
 	leastFloor   = 128 << 20
 	leastShare   = 4
 	measureAfter = 32 << 20
+
+	// inboxShare is the part of the floor, one in so many, that the inbox needs of the file system.
+	inboxShare = 4
 
 	// stateShare is how much state.db takes for a byte of the inbox: 1.8 measured for the smallest events and one attribute.
 	stateShare = 2
@@ -167,7 +171,7 @@ func (s *Space) Refusal(refusing bool) string {
 	case s.DataBytes+stateShare*s.UnappliedBytes > s.ceiling(refusing):
 		return fmt.Sprintf("the data takes %s of the %s it may take%s, and the last tenth is kept for bookkeeping: raise retention.max_data_bytes, or keep less",
 			domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes), s.backlog())
-	case s.FreeBytes+s.spare()-stateShare*s.UnappliedBytes < s.bottom(refusing), s.FreeBytes < s.bottom(refusing)/int64(ForOutcomes):
+	case s.FreeBytes+s.spare()-stateShare*s.UnappliedBytes < s.bottom(refusing), s.FreeBytes < s.bottom(refusing)/inboxShare:
 		return fmt.Sprintf("the disk is full: %s are free%s, and %s are kept for bookkeeping: make room on it",
 			domain.Bytes(s.FreeBytes), s.backlog(), domain.Bytes(s.FloorBytes))
 	}
@@ -214,19 +218,19 @@ func FreeBytes(dir string) (free, floor int64, err error) {
 	return int64(fs.Bavail) * block, min(floorBytes, max(size/floorShare, min(leastFloor, size/leastShare))), nil
 }
 
-// A Reserve is a part of the floor: one in so many.
+// A Reserve is a part of the floor, or of leastFloor where the floor is larger: one in so many.
 type Reserve int64
 
 // What is left for whom.
 const (
 	ForLeases   Reserve = 2 // and outcomes: nothing is applied
-	ForOutcomes Reserve = 4 // of requests under way, and pruning: nothing is leased
+	ForOutcomes Reserve = 8 // of requests under way, and pruning: nothing is leased
 )
 
 // Tight returns an error, an ErrFull, while no more is left than is kept. spare is what state.db can write without growing.
 func Tight(dir string, spare int64, keep Reserve) error {
 	free, floor, err := FreeBytes(dir)
-	kept := floor / int64(keep)
+	kept := min(floor, leastFloor) / int64(keep)
 	if err != nil || free+spare >= kept {
 		return nil // what cannot be measured is tried
 	}
