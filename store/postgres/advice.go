@@ -1,18 +1,13 @@
 package postgres
 
 import (
-	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
 	"syscall"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // serverAdvice is what to do about what a server answers, by SQLSTATE. A firewall is the reason of none of them.
@@ -38,6 +33,9 @@ const (
 	readOnlyAdvice    = "start the primary, or promote a standby; name every server of the cluster in the address (host1,host2), so that the one that takes writes is found; " +
 		"if this one should take them, see default_transaction_read_only there"
 )
+
+// errReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
+var errReadOnlyServer = errors.New("this server takes no writes")
 
 // explain says what to do about an error of a connection. pgx leaves the password out of its own.
 func explain(err error) error {
@@ -103,22 +101,4 @@ func refusesCertificate(err error) bool { return strings.Contains(err.Error(), "
 // offersNoTLS reports whether a server does not speak TLS. pgx has no type for it.
 func offersNoTLS(err error) bool {
 	return strings.Contains(err.Error(), "server refused TLS connection")
-}
-
-// passing are the classes of SQLSTATE that end by themselves, or with something that is no setting of the agent: of the
-// connection, of resources, of an operator's intervention, of the system, of a transaction.
-var passing = []string{"08", "53", "57", "58", "40", "55"}
-
-// Passes reports whether waiting may cure an error: the server is away, starts, stands still, has no room, or may be
-// promoted yet. What it refuses to this user, and a certificate that does not prove it, somebody must put right.
-func Passes(err error) bool {
-	switch c := code(err); {
-	case err == nil, offersNoTLS(err), refusesCertificate(err), errors.As(err, new(*tls.CertificateVerificationError)):
-		return false
-	case c != "":
-		return c == stateReadOnly || slices.ContainsFunc(passing, func(class string) bool { return strings.HasPrefix(c, class) })
-	}
-	return errors.Is(err, errReadOnlyServer) || errors.Is(err, errWarned) || errors.Is(err, ErrTermOver) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, new(net.Error)) ||
-		errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, pgconn.ErrConnClosed)
 }

@@ -88,14 +88,11 @@ func (db *DB) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	return conn, explain(err)
 }
 
-// errReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
-var errReadOnlyServer = errors.New("this server takes no writes")
-
 // sameHistory refuses a server that is read only, and one without the term of this process: it was the primary when another
 // one was promoted, and goes on beside it. The next server of the address is tried.
 func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 	readOnly := ""
-	err := send(ctx, conn, func(_ int, v [][]byte) { readOnly = string(v[0]) }, statement{sql: "select current_setting('transaction_read_only')"})
+	err := send(ctx, conn, func(_ int, v [][]byte) { readOnly = string(v[0]) }, statement{SQL: "select current_setting('transaction_read_only')"})
 	if err == nil && readOnly != "off" {
 		err = errReadOnlyServer
 	}
@@ -104,11 +101,23 @@ func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 		return err
 	}
 	there := int64(0)
-	err = send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{sql: "select number from " + db.quoted("term")})
+	err = send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{SQL: "select number from " + db.quoted("term")})
 	if err == nil && there < mine {
 		err = fmt.Errorf("this server has term %d, and the writer was given term %d: it is no longer the primary", there, mine)
 	}
 	return err
+}
+
+// ask sends one statement on a connection of the pool.
+func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s statement) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	return send(ctx, c.Value(), each, s)
 }
 
 // check asks the server what it is.
@@ -116,7 +125,7 @@ func (db *DB) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var version string
-	err := db.ask(ctx, func(_ int, v [][]byte) { version = string(v[0]) }, statement{sql: "select current_setting('server_version_num')"})
+	err := db.ask(ctx, func(_ int, v [][]byte) { version = string(v[0]) }, statement{SQL: "select current_setting('server_version_num')"})
 	if err != nil {
 		return explain(err)
 	}
@@ -129,7 +138,7 @@ func (db *DB) check(ctx context.Context) error {
 // RequireStandby fails where PostgreSQL waits for no standby, and is to keep the second copy.
 func (db *DB) RequireStandby(ctx context.Context) error {
 	var standbys string
-	err := db.ask(ctx, func(_ int, v [][]byte) { standbys = string(v[0]) }, statement{sql: "select current_setting('synchronous_standby_names')"})
+	err := db.ask(ctx, func(_ int, v [][]byte) { standbys = string(v[0]) }, statement{SQL: "select current_setting('synchronous_standby_names')"})
 	if err == nil && db.Replicated == "standby" && standbys == "" {
 		return errors.New("this PostgreSQL waits for no standby, so the loss of its host loses events that were answered with 200: " +
 			"set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = \"elsewhere\" (the provider or the disk does) or \"no\"")
@@ -137,38 +146,11 @@ func (db *DB) RequireStandby(ctx context.Context) error {
 	return explain(err)
 }
 
-// warning is where a connection keeps the last warning of its server, see noteWarning.
-const warning = "warning"
-
-// noteWarning keeps a warning for the one who commits. PostgreSQL answers a commit with success and a warning when its
-// wait for the standby was cancelled: it is not durable there.
-func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
-	if n.SeverityUnlocalized == "WARNING" {
-		conn.CustomData()[warning] = n.Message
-	}
-}
-
-// errWarned says that a commit may not be durable.
-var errWarned = errors.New("PostgreSQL wrote, and warns")
-
-// warned returns the warning that came since the last call as an error, nil without one.
-func warned(conn *pgconn.PgConn) error {
-	message, found := conn.CustomData()[warning]
-	if !found {
-		return nil
-	}
-	delete(conn.CustomData(), warning)
-	return fmt.Errorf("%w: %v", errWarned, message)
-}
-
 // application is what the server calls the connections of an agent. It keeps 63 bytes.
 func application(schema, host string) string {
 	name := schema + "@" + host
 	return name[:min(len(name), 63)]
 }
-
-// askPatience bounds a question on a connection that is there.
-const askPatience = 5 * time.Second
 
 // pool has the connections of readers. The parts of pgx above pgconn convert between types of Go and of PostgreSQL, which a
 // store of bytes needs nothing of, and would make the program 3 MB larger.

@@ -150,7 +150,7 @@ func TestAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
 	must(t, err)
 	defer db.Close()
 	var name string
-	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { name = string(v[0]) }, statement{sql: "select current_database()"}))
+	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { name = string(v[0]) }, statement{SQL: "select current_database()"}))
 	err = db.run(t.Context(), "alter database "+name+" set default_transaction_read_only = on")
 	must(t, err)
 	if _, err := Connect(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no writes") || !strings.Contains(err.Error(), "name every server") {

@@ -99,7 +99,7 @@ func (d *dialer) dial(ctx context.Context) (*pgconn.PgConn, error) {
 // timeline returns the number of the timeline that a server writes, which grows with each promotion; 0 if it does not say.
 func timeline(ctx context.Context, conn *pgconn.PgConn) (number int64) {
 	_ = send(ctx, conn, func(_ int, v [][]byte) { number = integer(v[0]) },
-		statement{sql: "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"})
+		statement{SQL: "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"})
 	return number
 }
 
@@ -136,5 +136,14 @@ func (d *dialer) take(t dialed) *pgconn.PgConn {
 func closeRest(tries <-chan dialed, left int) {
 	for range left {
 		closeNow((<-tries).conn)
+	}
+}
+
+// closeNow closes a connection without waiting for its server. nil is none.
+func closeNow(conn *pgconn.PgConn) {
+	if conn != nil {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = conn.Close(gone)
 	}
 }

@@ -115,7 +115,7 @@ func TestNobodyTakesOverWithinATransaction(t *testing.T) {
 // countOf answers a query that counts.
 func countOf(t *testing.T, db *DB, query string) (n int64) {
 	t.Helper()
-	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { n = integer(v[0]) }, statement{sql: query}))
+	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { n = integer(v[0]) }, statement{SQL: query}))
 	return n
 }
 
@@ -326,7 +326,7 @@ func TestAServerThatTurnsReadOnlyIsLeft(t *testing.T) {
 	if err := db.run(t.Context(), "alter database "+name+" set default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
-	if err := roundTrip(t.Context(), s.conn, nil, statement{sql: "set default_transaction_read_only = on"}); err != nil {
+	if err := roundTrip(t.Context(), s.conn, nil, statement{SQL: "set default_transaction_read_only = on"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Update(put("k", "w")); code(err) != stateReadOnly || s.conn != nil {

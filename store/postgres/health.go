@@ -44,7 +44,7 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 	}
 	defer c.Release()
 	conn, begun := c.Value(), time.Now()
-	if err := send(ctx, conn, nil, statement{sql: "select 1"}); err != nil {
+	if err := send(ctx, conn, nil, statement{SQL: "select 1"}); err != nil {
 		return h, explain(err)
 	}
 	h.RoundTrip = time.Since(begun)
@@ -90,13 +90,13 @@ func (h *Health) read(ctx context.Context, conn *pgconn.PgConn, schema string) e
 		case 6:
 			h.Size, h.Creates = integer(v[0]), v[1][0] != 0
 		}
-	}, statement{sql: "begin read only"}, statement{sql: "select " + settings},
-		statement{sql: "select (extract(epoch from clock_timestamp()) * 1e6)::bigint"},
-		statement{sql: `select current_setting('server_version'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+	}, statement{SQL: "begin read only"}, statement{SQL: "select " + settings},
+		statement{SQL: "select (extract(epoch from clock_timestamp()) * 1e6)::bigint"},
+		statement{SQL: `select current_setting('server_version'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
 	coalesce((select s.version || ', ' || s.cipher from pg_stat_ssl s where s.pid = pg_backend_pid() and s.ssl), ''), pg_backend_pid()::bigint,
 	case when current_setting('fsync') = 'off' then 'fsync' when current_setting('full_page_writes') = 'off' then 'full_page_writes' else '' end`},
-		statement{sql: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
-		statement{sql: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0), coalesce(min(name), ''), coalesce(min(kept), 0) from (
+		statement{SQL: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
+		statement{SQL: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0), coalesce(min(name), ''), coalesce(min(kept), 0) from (
 	select xact_start from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and datname = current_database() and backend_type <> 'autovacuum worker'
 	union all select prepared from pg_prepared_xacts where database = current_database() union all select null) open (at)
 	left join (select 'replication slot ' || slot_name, age(xmin)::bigint from pg_replication_slots where xmin is not null
@@ -105,7 +105,7 @@ func (h *Health) read(ctx context.Context, conn *pgconn.PgConn, schema string) e
 		statement{`select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
 	case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end
 	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(schema)}, []uint32{typeText}},
-		statement{sql: "rollback"})
+		statement{SQL: "rollback"})
 }
 
 // Doors returns the hosts of the agents that are connected, as the server names their connections. A pooler may hide some.

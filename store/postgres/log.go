@@ -320,7 +320,7 @@ func (in *Log) look(ctx context.Context) error {
 func (in *Log) findOldest(ctx context.Context) error {
 	oldest := uint64(0)
 	err := in.db.ask(ctx, func(_ int, v [][]byte) { oldest = uint64(integer(v[0])) }, statement{
-		sql: "select first from " + in.table() + " where chunk <> '' order by first limit 1"})
+		SQL: "select first from " + in.table() + " where chunk <> '' order by first limit 1"})
 	if err == nil {
 		in.mu.Lock()
 		in.oldest = oldest

@@ -306,7 +306,7 @@ func TestOnlyTheWriterLooksAfterTheInbox(t *testing.T) {
 	if _, err := door.Rewrite(t.Context(), func(f [][]byte) (uint64, error) { return 1, nil }); !errors.Is(err, ErrNotWriter) {
 		t.Errorf("a door rewrites: %v", err)
 	}
-	must(t, in.db.ask(t.Context(), nil, statement{sql: "update " + in.db.quoted("term") + " set number = number + 1"})) // another took over, and this one does not know
+	must(t, in.db.ask(t.Context(), nil, statement{SQL: "update " + in.db.quoted("term") + " set number = number + 1"})) // another took over, and this one does not know
 	if err := in.Trim(1, noon.Add(time.Hour), time.Minute, 1); !errors.Is(err, ErrTermOver) {
 		t.Errorf("after its term an agent trims: %v", err)
 	}
@@ -362,7 +362,7 @@ func TestAnAppendBehindALockSaysWhy(t *testing.T) {
 func TestAgentsAppendWhateverTheAdministratorHasSet(t *testing.T) {
 	in, _ := inbox(t)
 	var database string
-	must(t, in.db.ask(t.Context(), func(_ int, v [][]byte) { database = string(v[0]) }, statement{sql: "select current_database()"}))
+	must(t, in.db.ask(t.Context(), func(_ int, v [][]byte) { database = string(v[0]) }, statement{SQL: "select current_database()"}))
 	for _, setting := range []string{"default_transaction_isolation = 'serializable'", "idle_session_timeout = '50ms'", "search_path = 'nowhere'", "bytea_output = 'escape'"} {
 		if err := in.db.run(t.Context(), "alter database "+database+" set "+setting); err != nil && code(err) != stateUnknownSetting { // of a later version
 			t.Fatal(err)
@@ -501,7 +501,7 @@ func TestACancelledWaitForTheStandbyIsNoSuccess(t *testing.T) {
 	if !errors.As(err, &doubt) || !strings.Contains(err.Error(), "synchronous replication") {
 		t.Errorf("the append ended with %v", err)
 	}
-	if err := in.db.ask(t.Context(), nil, statement{sql: "select 1"}); err != nil {
+	if err := in.db.ask(t.Context(), nil, statement{SQL: "select 1"}); err != nil {
 		t.Error(err)
 	}
 	pair.Standby.Start(t)
@@ -600,7 +600,7 @@ func TestRecordsThatTheServerLostAreNotReadForEver(t *testing.T) {
 	in, _ := inbox(t)
 	must(t, in.Append(t.Context(), event("ann")))
 	must(t, in.Append(t.Context(), event("bob")))
-	must(t, in.db.ask(t.Context(), nil, statement{sql: "delete from " + in.table() + " where first = 2"}))
+	must(t, in.db.ask(t.Context(), nil, statement{SQL: "delete from " + in.table() + " where first = 2"}))
 	if _, err := in.Read(2, 1<<20); err == nil || errors.Is(err, wire.ErrDamaged) || !strings.Contains(err.Error(), "lost commits") {
 		t.Errorf("read: %v", err)
 	}

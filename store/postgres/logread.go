@@ -55,7 +55,7 @@ func (in *Log) Read(from uint64, maxBytes int) (records []engine.Record, err err
 func (in *Log) recede(ctx context.Context, from uint64) error {
 	row, last := uint64(0), uint64(0)
 	err := in.db.ask(ctx, func(_ int, v [][]byte) { row, last = uint64(integer(v[0])), uint64(integer(v[1])) },
-		statement{sql: "select first, last from " + in.table() + " order by first desc limit 1"})
+		statement{SQL: "select first, last from " + in.table() + " order by first desc limit 1"})
 	if err != nil || last >= from {
 		return err
 	}
@@ -105,7 +105,7 @@ func (in *Log) Rewrite(ctx context.Context, edit func(frames [][]byte) (edited u
 // vacuum removes what updates left behind in partitions.
 func (in *Log) vacuum(ctx context.Context, partitions map[int64]bool) (err error) {
 	for p := range partitions {
-		if failed := in.db.ask(ctx, nil, statement{sql: "vacuum " + in.db.quoted(partition(p))}); code(failed) != stateUndefined { // dropped meanwhile
+		if failed := in.db.ask(ctx, nil, statement{SQL: "vacuum " + in.db.quoted(partition(p))}); code(failed) != stateUndefined { // dropped meanwhile
 			err = errors.Join(err, failed)
 		}
 	}

@@ -45,7 +45,7 @@ func (db *DB) Moved(ctx context.Context) (m Move, found bool, err error) {
 		} else {
 			m.From = string(v[1])
 		}
-	}, statement{sql: "select away, place, (extract(epoch from at) * 1e6)::bigint from " + db.quoted("moved")})
+	}, statement{SQL: "select away, place, (extract(epoch from at) * 1e6)::bigint from " + db.quoted("moved")})
 	if c := code(err); c == stateUndefined || c == stateNoSchema {
 		err = nil
 	}
@@ -56,7 +56,7 @@ func (db *DB) Moved(ctx context.Context) (m Move, found bool, err error) {
 func (t *Term) Empty(ctx context.Context, from string) error {
 	schema := quote(t.db.Schema)
 	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
-		return send(ctx, conn, nil, statement{sql: fmt.Sprintf(movedTable, schema)}, statement{sql: fmt.Sprintf(dropStore, schema)}, t.db.move(false, from))
+		return send(ctx, conn, nil, statement{SQL: fmt.Sprintf(movedTable, schema)}, statement{SQL: fmt.Sprintf(dropStore, schema)}, t.db.move(false, from))
 	})
 }
 
@@ -69,7 +69,7 @@ func (db *DB) move(away bool, place string) statement {
 // Arrived lets agents open the store that Empty made room for.
 func (t *Term) Arrived(ctx context.Context) error {
 	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
-		return send(ctx, conn, nil, statement{sql: "delete from " + t.db.quoted("moved")})
+		return send(ctx, conn, nil, statement{SQL: "delete from " + t.db.quoted("moved")})
 	})
 }
 
@@ -82,8 +82,8 @@ func (t *Term) Leave(ctx context.Context, to string, last uint64) error {
 			if n == 2 {
 				found = integer(v[0])
 			}
-		}, statement{sql: fmt.Sprintf(movedTable, quote(t.db.Schema))}, statement{sql: "delete from " + t.db.quoted("append_lock")}, // waits for an append
-			statement{sql: "select coalesce(max(last), 0) from " + t.db.quoted("records")}, t.db.move(true, to))
+		}, statement{SQL: fmt.Sprintf(movedTable, quote(t.db.Schema))}, statement{SQL: "delete from " + t.db.quoted("append_lock")}, // waits for an append
+			statement{SQL: "select coalesce(max(last), 0) from " + t.db.quoted("records")}, t.db.move(true, to))
 		if err == nil && uint64(found) > last {
 			err = fmt.Errorf("an agent has received records behind %d meanwhile: stop every agent of this store", last)
 		}

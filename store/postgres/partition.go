@@ -41,8 +41,8 @@ func (in *Log) extend(ctx context.Context, t *Term) error {
 		for p := from; p <= from+ahead && err == nil; p++ {
 			if !have[p] {
 				name := in.db.quoted(partition(p))
-				err = send(ctx, conn, nil, statement{sql: "create table " + name + " (like " + in.table() + " including storage)"},
-					statement{sql: fmt.Sprintf("alter table %s attach partition %s for values from (%d) to (%d)", in.table(), name, p*perPartition, (p+1)*perPartition)})
+				err = send(ctx, conn, nil, statement{SQL: "create table " + name + " (like " + in.table() + " including storage)"},
+					statement{SQL: fmt.Sprintf("alter table %s attach partition %s for values from (%d) to (%d)", in.table(), name, p*perPartition, (p+1)*perPartition)})
 			}
 		}
 		return err
@@ -80,7 +80,7 @@ func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBy
 			if end := (p.number + 1) * perPartition; end > stays || end > young && (keepBytes == 0 || total <= keepBytes) {
 				break
 			}
-			if err := send(ctx, conn, nil, statement{sql: "drop table " + in.db.quoted(partition(p.number))}); err != nil {
+			if err := send(ctx, conn, nil, statement{SQL: "drop table " + in.db.quoted(partition(p.number))}); err != nil {
 				return err
 			}
 			total -= p.bytes

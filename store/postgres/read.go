@@ -106,7 +106,7 @@ func (r *reader) run(f func(engine.Tx) error, tx engine.Tx) error {
 
 // whole is the statement that reads a table to its end.
 func whole(name string) statement {
-	return statement{sql: "select k, v from " + name + " order by k"}
+	return statement{SQL: "select k, v from " + name + " order by k"}
 }
 
 // memory takes copies of what is read, in few pieces.

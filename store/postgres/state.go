@@ -68,7 +68,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 	if err = r.run(f, r); r.err != nil {
 		return r.err
 	}
-	if ended := roundTrip(r.life, r.conn, nil, statement{sql: "rollback"}); ended != nil {
+	if ended := roundTrip(r.life, r.conn, nil, statement{SQL: "rollback"}); ended != nil {
 		return errors.Join(err, ended)
 	}
 	return err
@@ -107,7 +107,7 @@ func (s *State) enter() error {
 // begin begins a reader, with the tables that nearly every one asks for.
 func (s *State) begin(conn *pgconn.PgConn) (*reader, error) {
 	r := &reader{state: s, life: s.life, conn: conn, tables: make(map[string]*table)}
-	statements := []statement{{sql: "begin isolation level repeatable read read only"}, {sql: "select " + settings}}
+	statements := []statement{{SQL: "begin isolation level repeatable read read only"}, {SQL: "select " + settings}}
 	spans, m := make([]span, len(atOnce)), memory{}
 	for i, name := range atOnce {
 		t := &table{name: s.db.quoted(name), known: known{&spans[i]}}
@@ -171,11 +171,11 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		return r.err
 	}
 	if err != nil {
-		ended = roundTrip(s.life, s.conn, nil, statement{sql: "rollback"}) == nil
+		ended = roundTrip(s.life, s.conn, nil, statement{SQL: "rollback"}) == nil
 		return err
 	}
 	_ = warned(s.conn) // of before the commit
-	if err = roundTrip(s.life, s.conn, nil, append(s.writes(r, tx), statement{sql: "commit"})...); err != nil {
+	if err = roundTrip(s.life, s.conn, nil, append(s.writes(r, tx), statement{SQL: "commit"})...); err != nil {
 		err = fmt.Errorf("write to PostgreSQL: %w", err)
 	} else {
 		err = warned(s.conn)
@@ -224,7 +224,7 @@ func (s *State) settle() error {
 		return err
 	} else if err == nil {
 		_ = warned(c) // of before the commit
-		err = roundTrip(ctx, c, nil, statement{sql: "update " + s.db.quoted("term") + " set number = number"}, statement{sql: "commit"})
+		err = roundTrip(ctx, c, nil, statement{SQL: "update " + s.db.quoted("term") + " set number = number"}, statement{SQL: "commit"})
 		if err = errors.Join(err, warned(c)); err != nil {
 			return fmt.Errorf("see what became of a write to PostgreSQL: %w", err)
 		}

@@ -40,7 +40,7 @@ func newTerm(t testing.TB, db *DB) *Term {
 	}
 	term := &Term{db: db, life: context.Background()}
 	err := db.ask(context.Background(), func(_ int, v [][]byte) { term.number, term.table = integer(v[0]), integer(v[1]) },
-		statement{sql: "update personasync.term set number = number + 1 returning number, tableoid::bigint"})
+		statement{SQL: "update personasync.term set number = number + 1 returning number, tableoid::bigint"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,28 @@ import (
 	"sync/atomic"
 	"time"
 
+	"personasync/store/domain"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// Errors that callers tell apart.
+var (
+	// ErrNotWriter says that this agent does not write: another one holds the term.
+	ErrNotWriter = domain.ErrNotWriter
+	// ErrTermOver says that another agent may write now. Nothing of the transaction was written.
+	ErrTermOver = fmt.Errorf("the term of this agent is over: %w", domain.ErrClosed)
+)
+
+// settings are those of a transaction, set in it because a pooler may give each transaction another session. A commit
+// waits for a standby that confirms it no longer than a statement may take. Statements bring arrays of any size, for
+// which the planner's estimates are wrong: it would compile them, or read whole tables.
+const settings = `set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true),
+	set_config('statement_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '10s', true),
+	set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)`
+
+// Passes reports whether waiting may cure an error, see roundtrip.Passes. A term that is over is followed by another.
+func Passes(err error) bool { return errors.Is(err, ErrTermOver) || passes(err) }
 
 // Term is the right to write, of one agent at a time. A goroutine renews it until Release. Every transaction of the
 // writer locks the row of the table term with its number, so that an agent whose term is over writes nothing.
@@ -72,7 +92,7 @@ func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
 	err = send(asking, c.Value(), func(_ int, v [][]byte) {
 		h.Term, h.Host, h.Version = integer(v[0]), string(v[1]), string(v[2])
 		h.Since, h.Left = time.UnixMicro(integer(v[3])), time.Duration(integer(v[4]))*time.Microsecond
-	}, statement{sql: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
+	}, statement{SQL: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
 	coalesce((extract(epoch from until - clock_timestamp()) * 1e6)::bigint, 0) from %s, %s`, db.quoted("term"), db.quoted("holder"))})
 	if asking.Err() != nil {
 		db.pool.doubt()
@@ -158,12 +178,12 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 		case 3:
 			was, table = integer(v[0]), integer(v[1])
 		}
-	}, statement{sql: "begin isolation level read committed"}, statement{sql: "select " + settings + ", set_config('lock_timeout', '500ms', true)"},
-		statement{sql: "select coalesce(until > clock_timestamp(), false) from " + db.quoted("holder") + " where id = 1 for update"},
-		statement{sql: "select number, tableoid::bigint from " + db.quoted("term") + " where id = 1 for update"})
+	}, statement{SQL: "begin isolation level read committed"}, statement{SQL: "select " + settings + ", set_config('lock_timeout', '500ms', true)"},
+		statement{SQL: "select coalesce(until > clock_timestamp(), false) from " + db.quoted("holder") + " where id = 1 for update"},
+		statement{SQL: "select number, tableoid::bigint from " + db.quoted("term") + " where id = 1 for update"})
 	switch {
 	case err != nil:
-		return nil, errors.Join(err, send(ctx, conn, nil, statement{sql: "rollback"}))
+		return nil, errors.Join(err, send(ctx, conn, nil, statement{SQL: "rollback"}))
 	case held:
 		return nil, ErrHeld
 	}
@@ -173,7 +193,7 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 		statement{"update " + db.quoted("term") + " set number = $1", [][]byte{number(t.number)}, []uint32{typeNumber}},
 		statement{"update " + db.quoted("holder") + " set holder = $1, host = $2, version = $3, since = clock_timestamp(), until = clock_timestamp() + " + db.ttl() + " returning " + untilMicros,
 			[][]byte{t.holder(), []byte(db.Host), []byte(db.Version)}, []uint32{typeText, typeText, typeText}},
-		statement{sql: "commit"})
+		statement{SQL: "commit"})
 	if err == nil {
 		err = warned(conn)
 	}
@@ -327,15 +347,6 @@ func (t *Term) trust(sent time.Time) time.Duration {
 // Context, which a timer ends.
 func (t *Term) Trusted() bool { return t.life.Err() == nil && time.Now().Before(*t.trusted.Load()) }
 
-// closeNow closes a connection without waiting for its server. nil is none.
-func closeNow(conn *pgconn.PgConn) {
-	if conn != nil {
-		gone, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = conn.Close(gone)
-	}
-}
-
 // untilMicros is until when a term counts, in SQL.
 const untilMicros = "(extract(epoch from until) * 1e6)::bigint"
 
@@ -344,7 +355,7 @@ const untilMicros = "(extract(epoch from until) * 1e6)::bigint"
 // process knows of the store is of before.
 func (t *Term) fence(ctx context.Context, conn *pgconn.PgConn, settings string) error {
 	locked := false
-	err := send(ctx, conn, func(int, [][]byte) { locked = true }, statement{sql: "begin isolation level read committed"}, statement{
+	err := send(ctx, conn, func(int, [][]byte) { locked = true }, statement{SQL: "begin isolation level read committed"}, statement{
 		"select " + settings + " from " + t.db.quoted("term") + " where id = 1 and number = $1 and tableoid::bigint = $2 for update",
 		[][]byte{number(t.number), number(t.table)}, []uint32{typeNumber, typeNumber}})
 	if err == nil && !locked {
@@ -369,20 +380,8 @@ func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
 		return err
 	}
 	_ = warned(conn) // of before the commit
-	if err = send(ctx, conn, nil, statement{sql: "commit"}); err == nil {
+	if err = send(ctx, conn, nil, statement{SQL: "commit"}); err == nil {
 		err = warned(conn)
 	}
 	return err
-}
-
-// ask sends one statement on a connection of the pool.
-func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s statement) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	c, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Release()
-	return send(ctx, c.Value(), each, s)
 }

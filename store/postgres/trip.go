@@ -3,11 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"time"
-
-	"personasync/store/domain"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -15,18 +11,14 @@ import (
 // patience is how long a round trip may take. The server gives up before, see settings, and says why.
 const patience = 45 * time.Second
 
-// settings are those of a transaction, set in it because a pooler may give each transaction another session. A commit
-// waits for a standby that confirms it no longer than a statement may take. Statements bring arrays of any size, for
-// which the planner's estimates are wrong: it would compile them, or read whole tables.
-const settings = `set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true),
-	set_config('statement_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '10s', true),
-	set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)`
+// askPatience bounds a question on a connection that is there.
+const askPatience = 5 * time.Second
 
 // statement is one statement with parameters in PostgreSQL's binary form.
 type statement struct {
-	sql    string
-	params [][]byte
-	types  []uint32
+	SQL    string
+	Params [][]byte
+	Types  []uint32
 }
 
 // Types of parameters, by OID.
@@ -53,7 +45,7 @@ func roundTrip(life context.Context, conn *pgconn.PgConn, each func(statement in
 func send(ctx context.Context, conn *pgconn.PgConn, each func(statement int, row [][]byte), statements ...statement) error {
 	var batch pgconn.Batch
 	for _, s := range statements {
-		batch.ExecParams(s.sql, s.params, s.types, inBinary, inBinary)
+		batch.ExecParams(s.SQL, s.Params, s.Types, inBinary, inBinary)
 	}
 	results := conn.ExecBatch(ctx, &batch)
 	for i := 0; results.NextResult(); i++ {
@@ -98,58 +90,3 @@ func integer(v []byte) int64 {
 	}
 	return int64(binary.BigEndian.Uint64(v))
 }
-
-// Errors that callers tell apart.
-var (
-	// ErrNotWriter says that this agent does not write: another one holds the term.
-	ErrNotWriter = domain.ErrNotWriter
-	// ErrTermOver says that another agent may write now. Nothing of the transaction was written.
-	ErrTermOver = fmt.Errorf("the term of this agent is over: %w", domain.ErrClosed)
-)
-
-// States of PostgreSQL that mean something here, by SQLSTATE.
-const (
-	stateReadOnly       = "25006" // a standby, or a primary that became one
-	stateDiskFull       = "53100"
-	stateUndefined      = "42P01" // table
-	stateNoSchema       = "3F000"
-	stateNoPartition    = "23514" // of a table of ours nothing else
-	stateLockTimeout    = "55P03"
-	stateNoRight        = "42501"
-	stateWrongPassword  = "28P01"
-	stateNoLogin        = "28000"
-	stateNoDatabase     = "3D000"
-	stateTooMany        = "53300"
-	stateNoMemory       = "53200"
-	stateStarting       = "57P03" // or it recovers
-	stateStopping       = "57P01"
-	stateUnknownSetting = "42704"
-)
-
-// code returns the SQLSTATE of an error, "" if the server did not send it.
-func code(err error) string {
-	if p := new(pgconn.PgError); errors.As(err, &p) {
-		return p.Code
-	}
-	return ""
-}
-
-// translate names what callers of the store look for.
-func translate(err error) error {
-	if code(err) == stateDiskFull {
-		return &fullError{explain(err)}
-	}
-	return err
-}
-
-// fullError says that the disk of PostgreSQL is full. It is domain.ErrFull, whose words are about the agent's own, and
-// domain.ErrDatabase.
-type fullError struct{ error }
-
-// Is implements errors.Is.
-func (*fullError) Is(target error) bool {
-	return target == domain.ErrFull || target == domain.ErrDatabase
-}
-
-// Unwrap returns PostgreSQL's error.
-func (e *fullError) Unwrap() error { return e.error }
