@@ -39,7 +39,8 @@ store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bb
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/groupcommit store/internal/wire store/domain store/engine
 store/internal/groupcommit: store/domain store/engine   # knows nothing of where records are kept
 store/internal/wire:
-store/postgres: store/domain store/engine store/engine/overlay store/internal/groupcommit store/internal/record store/internal/wire
+store/postgres: store/domain store/engine store/engine/overlay store/internal/groupcommit store/internal/record store/internal/wire store/postgres/internal/roundtrip
+store/postgres/internal/roundtrip: store/domain
 store/postgres/pgtest:   # for tests of the packages that need a server, and in no program
 store/testdir:   # for tests of every package, and in no program
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all
@@ -111,7 +112,7 @@ func arrows() map[string][]string {
 var forbidden = []struct{ importer, imported, why string }{
 	{"!personasync/store/engine/bolt personasync/store/internal/boltfile personasync/store/internal/wal", "go.etcd.io/bbolt", "the engine alone knows how things are kept"},
 	{"!personasync/store/postgres", "github.com/jackc/pgx/v5", "the engine alone knows how things are kept"},
-	{"!personasync/store/postgres personasync/store/postgres/pgtest", "github.com/jackc/pgx/v5/pgconn", "the engine alone knows how things are kept"},
+	{"!personasync/store/postgres personasync/store/postgres/internal/roundtrip personasync/store/postgres/pgtest", "github.com/jackc/pgx/v5/pgconn", "the engine alone knows how things are kept"},
 	{"!personasync/store/postgres", "github.com/jackc/pgx/v5/pgxpool", "the engine alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
 	{"!personasync/cli personasync/cli/internal/argv personasync/cli/internal/command", "github.com/urfave/cli/v2", "commands are made in one place, of flags in command, and argv arranges their arguments"},

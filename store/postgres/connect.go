@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/puddle/v2"
 
 	"personasync/store/domain"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // Config says how to reach a store. The password is part of URL and is never printed.
@@ -67,7 +68,7 @@ func (db *DB) configure() (config *pgconn.Config, most int32, err error) {
 	if config, most, err = parse(db.URL); err != nil {
 		return nil, 0, err
 	}
-	config.OnNotice = noteWarning
+	config.OnNotice = roundtrip.NoteWarning
 	config.RuntimeParams["application_name"] = application(db.Schema, db.Host)
 	config.ValidateConnect = db.sameHistory
 	return config, most, nil
@@ -80,28 +81,28 @@ func (db *DB) Close() { db.pool.Close() }
 // up theirs.
 func (db *DB) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	conn, err := db.pool.dial(ctx)
-	for try := 0; code(err) == stateTooMany && try < 10 && ctx.Err() == nil; try++ {
+	for try := 0; roundtrip.Code(err) == roundtrip.StateTooMany && try < 10 && ctx.Err() == nil; try++ {
 		db.pool.Reset()
 		time.Sleep(50 * time.Millisecond) // for the server to see that they are closed
 		conn, err = db.pool.dial(ctx)
 	}
-	return conn, explain(err)
+	return conn, roundtrip.Explain(err)
 }
 
 // sameHistory refuses a server that is read only, and one without the term of this process: it was the primary when another
 // one was promoted, and goes on beside it. The next server of the address is tried.
 func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 	readOnly := ""
-	err := send(ctx, conn, func(_ int, v [][]byte) { readOnly = string(v[0]) }, statement{SQL: "select current_setting('transaction_read_only')"})
+	err := roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { readOnly = string(v[0]) }, roundtrip.Statement{SQL: "select current_setting('transaction_read_only')"})
 	if err == nil && readOnly != "off" {
-		err = errReadOnlyServer
+		err = roundtrip.ErrReadOnlyServer
 	}
 	mine := db.term.Load()
 	if err != nil || mine == 0 {
 		return err
 	}
 	there := int64(0)
-	err = send(ctx, conn, func(_ int, v [][]byte) { there = integer(v[0]) }, statement{SQL: "select number from " + db.quoted("term")})
+	err = roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { there = roundtrip.Integer(v[0]) }, roundtrip.Statement{SQL: "select number from " + db.quoted("term")})
 	if err == nil && there < mine {
 		err = fmt.Errorf("this server has term %d, and the writer was given term %d: it is no longer the primary", there, mine)
 	}
@@ -109,25 +110,25 @@ func (db *DB) sameHistory(ctx context.Context, conn *pgconn.PgConn) error {
 }
 
 // ask sends one statement on a connection of the pool.
-func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s statement) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (db *DB) ask(ctx context.Context, each func(statement int, row [][]byte), s roundtrip.Statement) error {
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
 	c, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Release()
-	return send(ctx, c.Value(), each, s)
+	return roundtrip.Send(ctx, c.Value(), each, s)
 }
 
 // check asks the server what it is.
 func (db *DB) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
 	var version string
-	err := db.ask(ctx, func(_ int, v [][]byte) { version = string(v[0]) }, statement{SQL: "select current_setting('server_version_num')"})
+	err := db.ask(ctx, func(_ int, v [][]byte) { version = string(v[0]) }, roundtrip.Statement{SQL: "select current_setting('server_version_num')"})
 	if err != nil {
-		return explain(err)
+		return roundtrip.Explain(err)
 	}
 	if n, _ := strconv.Atoi(version); n < oldest {
 		return fmt.Errorf("this PostgreSQL is of version %d, and the store needs 13 or later: upgrade the server", n/10000)
@@ -138,12 +139,12 @@ func (db *DB) check(ctx context.Context) error {
 // RequireStandby fails where PostgreSQL waits for no standby, and is to keep the second copy.
 func (db *DB) RequireStandby(ctx context.Context) error {
 	var standbys string
-	err := db.ask(ctx, func(_ int, v [][]byte) { standbys = string(v[0]) }, statement{SQL: "select current_setting('synchronous_standby_names')"})
+	err := db.ask(ctx, func(_ int, v [][]byte) { standbys = string(v[0]) }, roundtrip.Statement{SQL: "select current_setting('synchronous_standby_names')"})
 	if err == nil && db.Replicated == "standby" && standbys == "" {
 		return errors.New("this PostgreSQL waits for no standby, so the loss of its host loses events that were answered with 200: " +
 			"set synchronous_standby_names there, or say in [store] who keeps a second copy: replicated = \"elsewhere\" (the provider or the disk does) or \"no\"")
 	}
-	return explain(err)
+	return roundtrip.Explain(err)
 }
 
 // application is what the server calls the connections of an agent. It keeps 63 bytes.
@@ -203,7 +204,7 @@ func (p *pool) Acquire(ctx context.Context) (*pooled, error) {
 		if r.IdleDuration() < idleTrusted && time.Since(r.CreationTime()) < connectionLife {
 			return &pooled{r}, nil
 		}
-		asking, cancel := context.WithTimeout(ctx, askPatience)
+		asking, cancel := context.WithTimeout(ctx, roundtrip.AskPatience)
 		err = r.Value().Ping(asking)
 		cancel()
 		if err == nil && time.Since(r.CreationTime()) < connectionLife {
@@ -228,13 +229,13 @@ func (p *pooled) Release() {
 // exists reports whether to, such as to_regclass, finds what has a name, which is quoted.
 func (db *DB) exists(ctx context.Context, to, name string) (found bool, err error) {
 	err = db.ask(ctx, func(_ int, v [][]byte) { found = v[0][0] != 0 },
-		statement{"select " + to + "($1) is not null", [][]byte{[]byte(name)}, []uint32{typeText}})
+		roundtrip.Statement{SQL: "select " + to + "($1) is not null", Params: [][]byte{[]byte(name)}, Types: []uint32{roundtrip.TypeText}})
 	return found, err
 }
 
 // run has the server run statements that answer nothing.
 func (db *DB) run(ctx context.Context, sql string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
 	c, err := db.pool.Acquire(ctx)
 	if err != nil {

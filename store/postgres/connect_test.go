@@ -2,22 +2,13 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/url"
 	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/postgres/internal/roundtrip"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -150,23 +141,11 @@ func TestAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
 	must(t, err)
 	defer db.Close()
 	var name string
-	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { name = string(v[0]) }, statement{SQL: "select current_database()"}))
+	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { name = string(v[0]) }, roundtrip.Statement{SQL: "select current_database()"}))
 	err = db.run(t.Context(), "alter database "+name+" set default_transaction_read_only = on")
 	must(t, err)
 	if _, err := Connect(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no writes") || !strings.Contains(err.Error(), "name every server") {
 		t.Errorf("a new connection: %v", err)
-	}
-}
-
-// TestARefusalOfTheServerSaysWhatToDo: the firewall is not the reason.
-func TestARefusalOfTheServerSaysWhatToDo(t *testing.T) {
-	for code, want := range map[string]string{
-		stateWrongPassword: "pg_hba.conf", stateNoLogin: "pg_hba.conf", stateNoDatabase: "CREATE DATABASE", stateTooMany: "raise max_connections",
-		stateNoRight: "GRANT ALL ON SCHEMA", stateReadOnly: "name every server of the cluster",
-	} {
-		if err := explain(&pgconn.PgError{Code: code, Message: "refused"}); !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "firewall") {
-			t.Errorf("%s: %v", code, err)
-		}
 	}
 }
 
@@ -177,52 +156,5 @@ func TestANewStoreNeedsItsStandby(t *testing.T) {
 	defer db.Close()
 	if err := db.RequireStandby(t.Context()); err == nil || !strings.Contains(err.Error(), "replicated = ") || Passes(err) {
 		t.Errorf("without a standby: %v", err)
-	}
-}
-
-// TestWhatWaitingCures: an agent that is started waits for it, and ends with anything else.
-func TestWhatWaitingCures(t *testing.T) {
-	for state, want := range map[string]bool{
-		"08006": true, stateDiskFull: true, stateNoMemory: true, stateTooMany: true, stateStarting: true, stateStopping: true, stateReadOnly: true, stateLockTimeout: true, "57014": true,
-		stateWrongPassword: false, stateNoLogin: false, stateNoDatabase: false, stateNoRight: false, stateUndefined: false, "0A000": false,
-	} {
-		if got := Passes(explain(&pgconn.PgError{Code: state})); got != want {
-			t.Errorf("%s: %v", state, got)
-		}
-	}
-	for err, want := range map[error]bool{
-		&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}: false,
-		errors.New("server refused TLS connection"):                          false,
-		errors.New("the store is damaged"):                                   false,
-		&net.DNSError{Err: "no such host", IsNotFound: true}:                 true,
-		context.DeadlineExceeded:                                             true,
-		io.ErrUnexpectedEOF:                                                  true,
-	} {
-		if got := Passes(explain(err)); got != want {
-			t.Errorf("%v: %v", err, got)
-		}
-	}
-}
-
-// TestTheAdviceFitsTheCause: a full disk was called that of the agent, and a server without TLS got the firewall's advice.
-func TestTheAdviceFitsTheCause(t *testing.T) {
-	for want, err := range map[string]error{
-		"make room on the disk of PostgreSQL":     translate(&pgconn.PgError{Code: stateDiskFull, Message: "could not extend file"}),
-		"PostgreSQL has no memory left":           explain(&pgconn.PgError{Code: stateNoMemory}),
-		"raise max_connections":                   explain(&pgconn.PgError{Code: stateTooMany}),
-		"have an administrator set ssl = on":      explain(errors.New("server refused TLS connection")),
-		"add &sslrootcert":                        explain(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
-		"that this machine can resolve it":        explain(&net.DNSError{Err: "no such host"}),
-		"takes connections when that is over":     explain(&pgconn.PgError{Code: stateStarting}),
-		"a firewall lets this machine through":    explain(context.DeadlineExceeded),
-		"look into the log of PostgreSQL":         explain(fmt.Errorf("failed to write startup message: %w", &net.OpError{Op: "write", Err: syscall.ECONNRESET})),
-		"start the primary, or promote a standby": explain(errReadOnlyServer),
-	} {
-		if !strings.Contains(err.Error(), want) || strings.Contains(want, "firewall") != strings.Contains(err.Error(), "firewall") || strings.Contains(err.Error(), "the disk is full") {
-			t.Errorf("%v, want %q", err, want)
-		}
-	}
-	if err := translate(&pgconn.PgError{Code: stateDiskFull}); !errors.Is(err, domain.ErrFull) || code(err) != stateDiskFull {
-		t.Errorf("a full disk: %v", err)
 	}
 }

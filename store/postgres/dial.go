@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // stagger is how much later each further server of an address is tried, if none before it has answered. One that stands
@@ -98,8 +100,8 @@ func (d *dialer) dial(ctx context.Context) (*pgconn.PgConn, error) {
 
 // timeline returns the number of the timeline that a server writes, which grows with each promotion; 0 if it does not say.
 func timeline(ctx context.Context, conn *pgconn.PgConn) (number int64) {
-	_ = send(ctx, conn, func(_ int, v [][]byte) { number = integer(v[0]) },
-		statement{SQL: "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"})
+	_ = roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { number = roundtrip.Integer(v[0]) },
+		roundtrip.Statement{SQL: "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"})
 	return number
 }
 

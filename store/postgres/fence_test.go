@@ -14,6 +14,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/postgres/internal/roundtrip"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -115,7 +116,7 @@ func TestNobodyTakesOverWithinATransaction(t *testing.T) {
 // countOf answers a query that counts.
 func countOf(t *testing.T, db *DB, query string) (n int64) {
 	t.Helper()
-	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { n = integer(v[0]) }, statement{SQL: query}))
+	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { n = roundtrip.Integer(v[0]) }, roundtrip.Statement{SQL: query}))
 	return n
 }
 
@@ -326,10 +327,10 @@ func TestAServerThatTurnsReadOnlyIsLeft(t *testing.T) {
 	if err := db.run(t.Context(), "alter database "+name+" set default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
-	if err := roundTrip(t.Context(), s.conn, nil, statement{SQL: "set default_transaction_read_only = on"}); err != nil {
+	if err := roundtrip.Do(t.Context(), s.conn, nil, roundtrip.Statement{SQL: "set default_transaction_read_only = on"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Update(put("k", "w")); code(err) != stateReadOnly || s.conn != nil {
+	if err := s.Update(put("k", "w")); roundtrip.Code(err) != roundtrip.StateReadOnly || s.conn != nil {
 		t.Errorf("a server that is read only: %v", err)
 	}
 	if err := s.Update(put("k", "w")); err == nil || !strings.Contains(err.Error(), "name every server") {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/postgres/internal/roundtrip"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -36,23 +38,23 @@ type Health struct {
 
 // Health asks the server. It works without a store.
 func (db *DB) Health(ctx context.Context) (h Health, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
 	c, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return h, explain(err)
+		return h, roundtrip.Explain(err)
 	}
 	defer c.Release()
 	conn, begun := c.Value(), time.Now()
-	if err := send(ctx, conn, nil, statement{SQL: "select 1"}); err != nil {
-		return h, explain(err)
+	if err := roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "select 1"}); err != nil {
+		return h, roundtrip.Explain(err)
 	}
 	h.RoundTrip = time.Since(begun)
 	if err := h.read(ctx, conn, db.Schema); err != nil {
 		return h, fmt.Errorf("ask PostgreSQL of its state: %w", err)
 	}
 	if h.Holder, err = db.Holder(ctx); err != nil {
-		if s := code(err); s == stateUndefined || s == stateNoSchema {
+		if s := roundtrip.Code(err); s == roundtrip.StateUndefined || s == roundtrip.StateNoSchema {
 			return h, nil
 		}
 		return h, err
@@ -76,43 +78,43 @@ func (db *DB) Health(ctx context.Context) (h Health, err error) {
 // read asks the server about itself, in one round trip. The cases are the results of the statements, in their order.
 func (h *Health) read(ctx context.Context, conn *pgconn.PgConn, schema string) error {
 	begun := time.Now()
-	return send(ctx, conn, func(n int, v [][]byte) {
+	return roundtrip.Send(ctx, conn, func(n int, v [][]byte) {
 		switch n {
 		case 2:
-			h.ClockOff = time.Until(time.UnixMicro(integer(v[0]))) + time.Since(begun)/2
+			h.ClockOff = time.Until(time.UnixMicro(roundtrip.Integer(v[0]))) + time.Since(begun)/2
 		case 3:
 			h.Version, h.Commit, h.Standbys, h.TLS = string(v[0]), string(v[1]), string(v[2]), string(v[3])
-			h.Pooled, h.Unsafe = integer(v[4]) != int64(conn.PID()), string(v[5])
+			h.Pooled, h.Unsafe = roundtrip.Integer(v[4]) != int64(conn.PID()), string(v[5])
 		case 4:
-			h.Streaming, h.Synchronous, h.Unseen = int(integer(v[0])), int(integer(v[1])), int(integer(v[2]))
+			h.Streaming, h.Synchronous, h.Unseen = int(roundtrip.Integer(v[0])), int(roundtrip.Integer(v[1])), int(roundtrip.Integer(v[2]))
 		case 5:
-			h.Horizon, h.Keeper, h.Kept = time.Duration(integer(v[0]))*time.Microsecond, string(v[1]), integer(v[2])
+			h.Horizon, h.Keeper, h.Kept = time.Duration(roundtrip.Integer(v[0]))*time.Microsecond, string(v[1]), roundtrip.Integer(v[2])
 		case 6:
-			h.Size, h.Creates = integer(v[0]), v[1][0] != 0
+			h.Size, h.Creates = roundtrip.Integer(v[0]), v[1][0] != 0
 		}
-	}, statement{SQL: "begin read only"}, statement{SQL: "select " + settings},
-		statement{SQL: "select (extract(epoch from clock_timestamp()) * 1e6)::bigint"},
-		statement{SQL: `select current_setting('server_version'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+	}, roundtrip.Statement{SQL: "begin read only"}, roundtrip.Statement{SQL: "select " + settings},
+		roundtrip.Statement{SQL: "select (extract(epoch from clock_timestamp()) * 1e6)::bigint"},
+		roundtrip.Statement{SQL: `select current_setting('server_version'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
 	coalesce((select s.version || ', ' || s.cipher from pg_stat_ssl s where s.pid = pg_backend_pid() and s.ssl), ''), pg_backend_pid()::bigint,
 	case when current_setting('fsync') = 'off' then 'fsync' when current_setting('full_page_writes') = 'off' then 'full_page_writes' else '' end`},
-		statement{SQL: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
-		statement{SQL: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0), coalesce(min(name), ''), coalesce(min(kept), 0) from (
+		roundtrip.Statement{SQL: "select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')), count(*) filter (where state is null) from pg_stat_replication"},
+		roundtrip.Statement{SQL: `select coalesce((extract(epoch from clock_timestamp() - min(at)) * 1e6)::bigint, 0), coalesce(min(name), ''), coalesce(min(kept), 0) from (
 	select xact_start from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and datname = current_database() and backend_type <> 'autovacuum worker'
 	union all select prepared from pg_prepared_xacts where database = current_database() union all select null) open (at)
 	left join (select 'replication slot ' || slot_name, age(xmin)::bigint from pg_replication_slots where xmin is not null
 	union all select 'standby ' || application_name, age(backend_xmin)::bigint from pg_stat_replication where backend_xmin is not null
 	order by 2 desc limit 1) held (name, kept) on true`},
-		statement{`select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
+		roundtrip.Statement{SQL: `select coalesce((select sum(pg_total_relation_size(oid))::bigint from pg_class where relnamespace = n.oid and relkind in ('r', 'm')), 0),
 	case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end
-	from (select) one left join pg_namespace n on n.nspname = $1`, [][]byte{[]byte(schema)}, []uint32{typeText}},
-		statement{SQL: "rollback"})
+	from (select) one left join pg_namespace n on n.nspname = $1`, Params: [][]byte{[]byte(schema)}, Types: []uint32{roundtrip.TypeText}},
+		roundtrip.Statement{SQL: "rollback"})
 }
 
 // Doors returns the hosts of the agents that are connected, as the server names their connections. A pooler may hide some.
 func (db *DB) Doors(ctx context.Context) (doors []string, err error) {
-	err = db.ask(ctx, func(_ int, v [][]byte) { doors = append(doors, string(v[0])) }, statement{
-		`select distinct substr(application_name, length($1) + 1) from pg_stat_activity
+	err = db.ask(ctx, func(_ int, v [][]byte) { doors = append(doors, string(v[0])) }, roundtrip.Statement{
+		SQL: `select distinct substr(application_name, length($1) + 1) from pg_stat_activity
 	where datname = current_database() and left(application_name, length($1)) = $1 and length(application_name) > length($1) order by 1`,
-		[][]byte{[]byte(application(db.Schema, ""))}, []uint32{typeText}})
-	return doors, explain(err)
+		Params: [][]byte{[]byte(application(db.Schema, ""))}, Types: []uint32{roundtrip.TypeText}})
+	return doors, roundtrip.Explain(err)
 }

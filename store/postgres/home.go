@@ -5,19 +5,21 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // Home names the database and its timeline, which changes when a standby is promoted and when a backup is restored. It is
 // empty where this user may not ask.
 func (db *DB) Home(ctx context.Context) (home []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
-	err = db.ask(ctx, func(_ int, v [][]byte) { home = slices.Clone(v[0]) }, statement{"select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
-		[][]byte{[]byte(db.Schema)}, []uint32{typeText}})
-	if code(err) == stateNoRight {
+	err = db.ask(ctx, func(_ int, v [][]byte) { home = slices.Clone(v[0]) }, roundtrip.Statement{SQL: "select (select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || $1",
+		Params: [][]byte{[]byte(db.Schema)}, Types: []uint32{roundtrip.TypeText}})
+	if roundtrip.Code(err) == roundtrip.StateNoRight {
 		return nil, nil
 	}
-	return home, explain(err)
+	return home, roundtrip.Explain(err)
 }
 
 // tellPatience bounds how long a person waits for the name of the writer.

@@ -15,6 +15,7 @@ import (
 	"personasync/store/internal/groupcommit"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // Log is the inbox: numbered records, to which every agent appends. All methods may be called concurrently.
@@ -81,10 +82,10 @@ const (
 // it.
 func (db *DB) Log(first uint64, t *Term) (*Log, error) {
 	in := &Log{db: db, term: t, over: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), roundtrip.Patience)
 	defer cancel()
 	if err := in.look(ctx); err != nil {
-		return nil, fmt.Errorf("open the inbox: %w", explain(err))
+		return nil, fmt.Errorf("open the inbox: %w", roundtrip.Explain(err))
 	}
 	if t != nil {
 		if err := in.begin(ctx, t, first); err != nil {
@@ -120,7 +121,7 @@ func (in *Log) begin(ctx context.Context, t *Term, first uint64) error {
 	err := in.extend(ctx, t)
 	if err == nil && reserves {
 		err = t.fenced(ctx, func(conn *pgconn.PgConn) error {
-			return send(ctx, conn, nil, statement{"insert into " + in.table() + " values ($1, $1, 0, '')", [][]byte{number(in.last)}, []uint32{typeNumber}})
+			return roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "insert into " + in.table() + " values ($1, $1, 0, '')", Params: [][]byte{roundtrip.Number(in.last)}, Types: []uint32{roundtrip.TypeNumber}})
 		})
 	}
 	return err
@@ -156,13 +157,13 @@ func (in *Log) commit(group groupcommit.Group) error {
 		}
 	}
 	conn, first := in.conn, uint64(0)
-	_ = warned(conn) // of before
-	err := send(ctx, conn, func(_ int, v [][]byte) { first = uint64(integer(v[0])) }, statement{
-		"select " + in.db.quoted("append_1") + "($1, $2, $3, $4)",
-		[][]byte{number(in.newestRow()), number(many), number(newest), in.buf},
-		[]uint32{typeNumber, typeNumber, typeNumber, typeBytea}})
+	_ = roundtrip.Warned(conn) // of before
+	err := roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { first = uint64(roundtrip.Integer(v[0])) }, roundtrip.Statement{
+		SQL:    "select " + in.db.quoted("append_1") + "($1, $2, $3, $4)",
+		Params: [][]byte{roundtrip.Number(in.newestRow()), roundtrip.Number(many), roundtrip.Number(newest), in.buf},
+		Types:  []uint32{roundtrip.TypeNumber, roundtrip.TypeNumber, roundtrip.TypeNumber, roundtrip.TypeBytea}})
 	if err == nil {
-		if err = warned(conn); err != nil {
+		if err = roundtrip.Warned(conn); err != nil {
 			err = &engine.DoubtError{Cause: fmt.Errorf("write the inbox: %w", err)}
 		}
 	} else {
@@ -202,13 +203,13 @@ func appendError(err error) error {
 	p := new(pgconn.PgError)
 	refused := errors.As(err, &p) && p.SeverityUnlocalized == "ERROR"
 	switch {
-	case refused && p.Code == stateNoPartition:
+	case refused && p.Code == roundtrip.StateNoPartition:
 		return errors.New("write the inbox: no partition for more records is made in PostgreSQL, and none will be before an agent holds the term")
-	case refused && p.Code == stateLockTimeout:
+	case refused && p.Code == roundtrip.StateLockTimeout:
 		return errors.New("write the inbox: it has been locked in PostgreSQL for 5 s, by the append of another agent or by a statement of an administrator: see whether the standby confirms commits, " +
 			"and select pid, wait_event, query from pg_stat_activity where wait_event is not null")
 	case refused, pgconn.SafeToRetry(err):
-		return fmt.Errorf("write the inbox: %w", translate(err))
+		return fmt.Errorf("write the inbox: %w", roundtrip.Translate(err))
 	}
 	return &engine.DoubtError{Cause: fmt.Errorf("write the inbox: %w", err)}
 }
@@ -272,7 +273,7 @@ func (in *Log) lookOnce(ctx context.Context) error {
 	case err == nil:
 		in.away.Store(in.barred)
 	case ctx.Err() == nil:
-		err := explain(err)
+		err := roundtrip.Explain(err)
 		in.away.Store(&err)
 	}
 	if err != nil {
@@ -284,11 +285,11 @@ func (in *Log) lookOnce(ctx context.Context) error {
 // askRights asks whether this user may append. A load balancer must not learn it from a delivery.
 func (in *Log) askRights(ctx context.Context) error {
 	grants := ""
-	err := in.db.ask(ctx, func(_ int, v [][]byte) { grants = string(v[0]) }, statement{
-		`select coalesce(string_agg(format('GRANT %s ON %s TO %I', needed, name, current_user), '; '), '') from (
+	err := in.db.ask(ctx, func(_ int, v [][]byte) { grants = string(v[0]) }, roundtrip.Statement{
+		SQL: `select coalesce(string_agg(format('GRANT %s ON %s TO %I', needed, name, current_user), '; '), '') from (
 	select * from (values ('SELECT', $1), ('INSERT', $1), ('SELECT', $2), ('UPDATE', $2)) on_tables (needed, name) where not has_table_privilege(name, needed)
 	union all select 'EXECUTE', 'FUNCTION ' || $3 where not has_function_privilege($3, 'execute')) missing (needed, name)`,
-		[][]byte{[]byte(in.table()), []byte(in.db.quoted("append_lock")), []byte(in.db.quoted("append_1") + "(bigint, bigint, bigint, bytea)")}, []uint32{typeText, typeText, typeText}})
+		Params: [][]byte{[]byte(in.table()), []byte(in.db.quoted("append_lock")), []byte(in.db.quoted("append_1") + "(bigint, bigint, bigint, bytea)")}, Types: []uint32{roundtrip.TypeText, roundtrip.TypeText, roundtrip.TypeText}})
 	if err != nil {
 		return err
 	}
@@ -311,15 +312,17 @@ func (in *Log) Away() error {
 
 // look asks for the newest row.
 func (in *Log) look(ctx context.Context) error {
-	return in.db.ask(ctx, func(_ int, v [][]byte) { in.advance(uint64(integer(v[0])), uint64(integer(v[1])), 0) }, statement{
-		"select first, last from " + in.table() + " where first >= $1 order by first desc limit 1",
-		[][]byte{number(in.newestRow())}, []uint32{typeNumber}})
+	return in.db.ask(ctx, func(_ int, v [][]byte) {
+		in.advance(uint64(roundtrip.Integer(v[0])), uint64(roundtrip.Integer(v[1])), 0)
+	}, roundtrip.Statement{
+		SQL:    "select first, last from " + in.table() + " where first >= $1 order by first desc limit 1",
+		Params: [][]byte{roundtrip.Number(in.newestRow())}, Types: []uint32{roundtrip.TypeNumber}})
 }
 
 // findOldest asks for the oldest record. A row without any is none.
 func (in *Log) findOldest(ctx context.Context) error {
 	oldest := uint64(0)
-	err := in.db.ask(ctx, func(_ int, v [][]byte) { oldest = uint64(integer(v[0])) }, statement{
+	err := in.db.ask(ctx, func(_ int, v [][]byte) { oldest = uint64(roundtrip.Integer(v[0])) }, roundtrip.Statement{
 		SQL: "select first from " + in.table() + " where chunk <> '' order by first limit 1"})
 	if err == nil {
 		in.mu.Lock()

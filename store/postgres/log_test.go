@@ -20,6 +20,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
+	"personasync/store/postgres/internal/roundtrip"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -232,10 +233,10 @@ func TestAnInboxGoesOnBehindReservedNumbers(t *testing.T) {
 // putRow inserts a row as an append of many records would have.
 func putRow(t testing.TB, in *Log, first, last uint64, received time.Time) {
 	t.Helper()
-	must(t, in.db.ask(t.Context(), nil, statement{
-		"insert into " + in.table() + " values ($1, $2, $3, $4)",
-		[][]byte{number(first), number(last), number(received.UnixNano()), wire.AppendBytes(nil, event("ann"))},
-		[]uint32{typeNumber, typeNumber, typeNumber, typeBytea}}))
+	must(t, in.db.ask(t.Context(), nil, roundtrip.Statement{
+		SQL:    "insert into " + in.table() + " values ($1, $2, $3, $4)",
+		Params: [][]byte{roundtrip.Number(first), roundtrip.Number(last), roundtrip.Number(received.UnixNano()), wire.AppendBytes(nil, event("ann"))},
+		Types:  []uint32{roundtrip.TypeNumber, roundtrip.TypeNumber, roundtrip.TypeNumber, roundtrip.TypeBytea}}))
 	must(t, in.look(t.Context()))
 }
 
@@ -306,7 +307,7 @@ func TestOnlyTheWriterLooksAfterTheInbox(t *testing.T) {
 	if _, err := door.Rewrite(t.Context(), func(f [][]byte) (uint64, error) { return 1, nil }); !errors.Is(err, ErrNotWriter) {
 		t.Errorf("a door rewrites: %v", err)
 	}
-	must(t, in.db.ask(t.Context(), nil, statement{SQL: "update " + in.db.quoted("term") + " set number = number + 1"})) // another took over, and this one does not know
+	must(t, in.db.ask(t.Context(), nil, roundtrip.Statement{SQL: "update " + in.db.quoted("term") + " set number = number + 1"})) // another took over, and this one does not know
 	if err := in.Trim(1, noon.Add(time.Hour), time.Minute, 1); !errors.Is(err, ErrTermOver) {
 		t.Errorf("after its term an agent trims: %v", err)
 	}
@@ -362,9 +363,9 @@ func TestAnAppendBehindALockSaysWhy(t *testing.T) {
 func TestAgentsAppendWhateverTheAdministratorHasSet(t *testing.T) {
 	in, _ := inbox(t)
 	var database string
-	must(t, in.db.ask(t.Context(), func(_ int, v [][]byte) { database = string(v[0]) }, statement{SQL: "select current_database()"}))
+	must(t, in.db.ask(t.Context(), func(_ int, v [][]byte) { database = string(v[0]) }, roundtrip.Statement{SQL: "select current_database()"}))
 	for _, setting := range []string{"default_transaction_isolation = 'serializable'", "idle_session_timeout = '50ms'", "search_path = 'nowhere'", "bytea_output = 'escape'"} {
-		if err := in.db.run(t.Context(), "alter database "+database+" set "+setting); err != nil && code(err) != stateUnknownSetting { // of a later version
+		if err := in.db.run(t.Context(), "alter database "+database+" set "+setting); err != nil && roundtrip.Code(err) != roundtrip.StateUnknownSetting { // of a later version
 			t.Fatal(err)
 		}
 	}
@@ -501,7 +502,7 @@ func TestACancelledWaitForTheStandbyIsNoSuccess(t *testing.T) {
 	if !errors.As(err, &doubt) || !strings.Contains(err.Error(), "synchronous replication") {
 		t.Errorf("the append ended with %v", err)
 	}
-	if err := in.db.ask(t.Context(), nil, statement{SQL: "select 1"}); err != nil {
+	if err := in.db.ask(t.Context(), nil, roundtrip.Statement{SQL: "select 1"}); err != nil {
 		t.Error(err)
 	}
 	pair.Standby.Start(t)
@@ -600,7 +601,7 @@ func TestRecordsThatTheServerLostAreNotReadForEver(t *testing.T) {
 	in, _ := inbox(t)
 	must(t, in.Append(t.Context(), event("ann")))
 	must(t, in.Append(t.Context(), event("bob")))
-	must(t, in.db.ask(t.Context(), nil, statement{SQL: "delete from " + in.table() + " where first = 2"}))
+	must(t, in.db.ask(t.Context(), nil, roundtrip.Statement{SQL: "delete from " + in.table() + " where first = 2"}))
 	if _, err := in.Read(2, 1<<20); err == nil || errors.Is(err, wire.ErrDamaged) || !strings.Contains(err.Error(), "lost commits") {
 		t.Errorf("read: %v", err)
 	}

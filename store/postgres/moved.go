@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // Move says where the store of a schema was moved, or from where one is being moved here. Until that is over no agent may
@@ -39,37 +41,37 @@ end $$`
 // Moved returns the move of the store; found is false without one.
 func (db *DB) Moved(ctx context.Context) (m Move, found bool, err error) {
 	err = db.ask(ctx, func(_ int, v [][]byte) {
-		found, m.At = true, time.UnixMicro(integer(v[2]))
+		found, m.At = true, time.UnixMicro(roundtrip.Integer(v[2]))
 		if v[0][0] != 0 {
 			m.To = string(v[1])
 		} else {
 			m.From = string(v[1])
 		}
-	}, statement{SQL: "select away, place, (extract(epoch from at) * 1e6)::bigint from " + db.quoted("moved")})
-	if c := code(err); c == stateUndefined || c == stateNoSchema {
+	}, roundtrip.Statement{SQL: "select away, place, (extract(epoch from at) * 1e6)::bigint from " + db.quoted("moved")})
+	if c := roundtrip.Code(err); c == roundtrip.StateUndefined || c == roundtrip.StateNoSchema {
 		err = nil
 	}
-	return m, found, explain(err)
+	return m, found, roundtrip.Explain(err)
 }
 
 // Empty removes the store of the schema, of which no agent may open what comes in its place before Arrived.
 func (t *Term) Empty(ctx context.Context, from string) error {
 	schema := quote(t.db.Schema)
 	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
-		return send(ctx, conn, nil, statement{SQL: fmt.Sprintf(movedTable, schema)}, statement{SQL: fmt.Sprintf(dropStore, schema)}, t.db.move(false, from))
+		return roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: fmt.Sprintf(movedTable, schema)}, roundtrip.Statement{SQL: fmt.Sprintf(dropStore, schema)}, t.db.move(false, from))
 	})
 }
 
 // move is the statement that writes a Move.
-func (db *DB) move(away bool, place string) statement {
-	return statement{fmt.Sprintf("insert into %s values (1, %t, $1, now()) on conflict (id) do update set away = excluded.away, place = excluded.place, at = excluded.at", db.quoted("moved"), away),
-		[][]byte{[]byte(place)}, []uint32{typeText}}
+func (db *DB) move(away bool, place string) roundtrip.Statement {
+	return roundtrip.Statement{SQL: fmt.Sprintf("insert into %s values (1, %t, $1, now()) on conflict (id) do update set away = excluded.away, place = excluded.place, at = excluded.at", db.quoted("moved"), away),
+		Params: [][]byte{[]byte(place)}, Types: []uint32{roundtrip.TypeText}}
 }
 
 // Arrived lets agents open the store that Empty made room for.
 func (t *Term) Arrived(ctx context.Context) error {
 	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
-		return send(ctx, conn, nil, statement{SQL: "delete from " + t.db.quoted("moved")})
+		return roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "delete from " + t.db.quoted("moved")})
 	})
 }
 
@@ -78,12 +80,12 @@ func (t *Term) Arrived(ctx context.Context) error {
 func (t *Term) Leave(ctx context.Context, to string, last uint64) error {
 	return t.fenced(ctx, func(conn *pgconn.PgConn) error {
 		found := int64(0)
-		err := send(ctx, conn, func(n int, v [][]byte) {
+		err := roundtrip.Send(ctx, conn, func(n int, v [][]byte) {
 			if n == 2 {
-				found = integer(v[0])
+				found = roundtrip.Integer(v[0])
 			}
-		}, statement{SQL: fmt.Sprintf(movedTable, quote(t.db.Schema))}, statement{SQL: "delete from " + t.db.quoted("append_lock")}, // waits for an append
-			statement{SQL: "select coalesce(max(last), 0) from " + t.db.quoted("records")}, t.db.move(true, to))
+		}, roundtrip.Statement{SQL: fmt.Sprintf(movedTable, quote(t.db.Schema))}, roundtrip.Statement{SQL: "delete from " + t.db.quoted("append_lock")}, // waits for an append
+			roundtrip.Statement{SQL: "select coalesce(max(last), 0) from " + t.db.quoted("records")}, t.db.move(true, to))
 		if err == nil && uint64(found) > last {
 			err = fmt.Errorf("an agent has received records behind %d meanwhile: stop every agent of this store", last)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"personasync/store/engine"
+	"personasync/store/postgres/internal/roundtrip"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -97,7 +98,7 @@ func TestTheTablesOfOthersStayWhenASchemaIsEmptied(t *testing.T) {
 	must(t, in.Append(t.Context(), event("ann")))
 	must(t, term.Empty(t.Context(), "/data"))
 	var left string
-	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { left = string(v[0]) }, statement{SQL: "select string_agg(relname, ' ' order by relname) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"}))
+	must(t, db.ask(t.Context(), func(_ int, v [][]byte) { left = string(v[0]) }, roundtrip.Statement{SQL: "select string_agg(relname, ' ' order by relname) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"}))
 	if want := "holder ids moved orders records_of_ours term"; left != want {
 		t.Errorf("left are %q, want %q", left, want)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // trimRows is how many rows a Trim deletes at most beside the partitions that it drops.
@@ -19,10 +21,10 @@ type size struct{ number, bytes int64 }
 
 // partitions returns those that there are, in order.
 func (in *Log) partitions(ctx context.Context, conn *pgconn.PgConn) (list []size, err error) {
-	err = send(ctx, conn, func(_ int, v [][]byte) {
-		list = append(list, size{integer(v[0]), integer(v[1])})
-	}, statement{`select substr(c.relname, 9)::bigint, pg_total_relation_size(c.oid) from pg_inherits i join pg_class c on c.oid = i.inhrelid
-	where i.inhparent = $1::text::regclass order by 1`, [][]byte{[]byte(in.table())}, []uint32{typeText}})
+	err = roundtrip.Send(ctx, conn, func(_ int, v [][]byte) {
+		list = append(list, size{roundtrip.Integer(v[0]), roundtrip.Integer(v[1])})
+	}, roundtrip.Statement{SQL: `select substr(c.relname, 9)::bigint, pg_total_relation_size(c.oid) from pg_inherits i join pg_class c on c.oid = i.inhrelid
+	where i.inhparent = $1::text::regclass order by 1`, Params: [][]byte{[]byte(in.table())}, Types: []uint32{roundtrip.TypeText}})
 	return list, err
 }
 
@@ -41,8 +43,8 @@ func (in *Log) extend(ctx context.Context, t *Term) error {
 		for p := from; p <= from+ahead && err == nil; p++ {
 			if !have[p] {
 				name := in.db.quoted(partition(p))
-				err = send(ctx, conn, nil, statement{SQL: "create table " + name + " (like " + in.table() + " including storage)"},
-					statement{SQL: fmt.Sprintf("alter table %s attach partition %s for values from (%d) to (%d)", in.table(), name, p*perPartition, (p+1)*perPartition)})
+				err = roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "create table " + name + " (like " + in.table() + " including storage)"},
+					roundtrip.Statement{SQL: fmt.Sprintf("alter table %s attach partition %s for values from (%d) to (%d)", in.table(), name, p*perPartition, (p+1)*perPartition)})
 			}
 		}
 		return err
@@ -61,7 +63,7 @@ func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBy
 	if t == nil {
 		return ErrNotWriter
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), roundtrip.Patience)
 	defer cancel()
 	err := t.fenced(ctx, func(conn *pgconn.PgConn) error {
 		stays, young, err := in.bounds(ctx, conn, applied, now, keepFor)
@@ -80,16 +82,16 @@ func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBy
 			if end := (p.number + 1) * perPartition; end > stays || end > young && (keepBytes == 0 || total <= keepBytes) {
 				break
 			}
-			if err := send(ctx, conn, nil, statement{SQL: "drop table " + in.db.quoted(partition(p.number))}); err != nil {
+			if err := roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "drop table " + in.db.quoted(partition(p.number))}); err != nil {
 				return err
 			}
 			total -= p.bytes
 		}
-		return send(ctx, conn, nil, statement{
-			fmt.Sprintf("delete from %[1]s where first <= (select max(first) from (select first from %[1]s where first < $1 order by first limit %d) oldest)", in.table(), trimRows),
-			[][]byte{number(young)}, []uint32{typeNumber}})
+		return roundtrip.Send(ctx, conn, nil, roundtrip.Statement{
+			SQL:    fmt.Sprintf("delete from %[1]s where first <= (select max(first) from (select first from %[1]s where first < $1 order by first limit %d) oldest)", in.table(), trimRows),
+			Params: [][]byte{roundtrip.Number(young)}, Types: []uint32{roundtrip.TypeNumber}})
 	})
-	if code(err) == stateLockTimeout {
+	if roundtrip.Code(err) == roundtrip.StateLockTimeout {
 		return nil
 	}
 	if err == nil {
@@ -104,13 +106,13 @@ func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBy
 // bounds returns the number of the first row that must stay, and of the first that is younger than keepFor, at most that.
 func (in *Log) bounds(ctx context.Context, conn *pgconn.PgConn, applied uint64, now time.Time, keepFor time.Duration) (stays, young int64, err error) {
 	stays = int64(in.newestRow())
-	err = send(ctx, conn, func(_ int, v [][]byte) { stays = min(stays, integer(v[0])) }, statement{
-		fmt.Sprintf("select first from %s where first > $1 - %d and last > $1 order by first limit 1", in.table(), perPartition),
-		[][]byte{number(applied)}, []uint32{typeNumber}})
+	err = roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { stays = min(stays, roundtrip.Integer(v[0])) }, roundtrip.Statement{
+		SQL:    fmt.Sprintf("select first from %s where first > $1 - %d and last > $1 order by first limit 1", in.table(), perPartition),
+		Params: [][]byte{roundtrip.Number(applied)}, Types: []uint32{roundtrip.TypeNumber}})
 	if err == nil && keepFor > 0 {
-		err = send(ctx, conn, func(_ int, v [][]byte) { young = integer(v[0]) }, statement{
-			"select first from " + in.table() + " where newest >= $1 or first >= $2 order by first limit 1",
-			[][]byte{number(now.Add(-keepFor).UnixNano()), number(stays)}, []uint32{typeNumber, typeNumber}})
+		err = roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { young = roundtrip.Integer(v[0]) }, roundtrip.Statement{
+			SQL:    "select first from " + in.table() + " where newest >= $1 or first >= $2 order by first limit 1",
+			Params: [][]byte{roundtrip.Number(now.Add(-keepFor).UnixNano()), roundtrip.Number(stays)}, Types: []uint32{roundtrip.TypeNumber, roundtrip.TypeNumber}})
 	}
 	return stays, young, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"personasync/store/engine"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // reader is the reading side of a transaction, an engine.Tx that writes nothing. A read that fails reads as nothing
@@ -76,7 +77,7 @@ func (r *reader) exists(name string) (found bool) {
 	if _, found := r.state.exist.Load(name); found {
 		return true
 	}
-	r.query(func(row [][]byte) { found = row[0][0] != 0 }, statement{"select to_regclass(convert_from($1, 'UTF8')) is not null", [][]byte{[]byte(r.state.db.quoted(name))}, []uint32{typeBytea}})
+	r.query(func(row [][]byte) { found = row[0][0] != 0 }, roundtrip.Statement{SQL: "select to_regclass(convert_from($1, 'UTF8')) is not null", Params: [][]byte{[]byte(r.state.db.quoted(name))}, Types: []uint32{roundtrip.TypeBytea}})
 	if found {
 		r.state.exist.Store(name, true)
 	}
@@ -84,11 +85,11 @@ func (r *reader) exists(name string) (found bool) {
 }
 
 // query is one round trip of a statement.
-func (r *reader) query(each func(row [][]byte), s statement) {
+func (r *reader) query(each func(row [][]byte), s roundtrip.Statement) {
 	if r.err != nil {
 		return
 	}
-	if r.err = roundTrip(r.life, r.conn, func(_ int, row [][]byte) { each(row) }, s); r.err != nil {
+	if r.err = roundtrip.Do(r.life, r.conn, func(_ int, row [][]byte) { each(row) }, s); r.err != nil {
 		r.err = fmt.Errorf("read from PostgreSQL: %w", r.err)
 	}
 }
@@ -105,8 +106,8 @@ func (r *reader) run(f func(engine.Tx) error, tx engine.Tx) error {
 }
 
 // whole is the statement that reads a table to its end.
-func whole(name string) statement {
-	return statement{SQL: "select k, v from " + name + " order by k"}
+func whole(name string) roundtrip.Statement {
+	return roundtrip.Statement{SQL: "select k, v from " + name + " order by k"}
 }
 
 // memory takes copies of what is read, in few pieces.
@@ -128,7 +129,7 @@ func (m *memory) row(key, value []byte) row { return row{m.copy(key), m.copy(val
 func (r *reader) forward(t *table, from []byte, n int) *span {
 	s, m := &span{from: bytes.Clone(from)}, memory{}
 	r.query(func(v [][]byte) { s.rows = append(s.rows, m.row(v[0], v[1])) },
-		statement{"select k, v from " + t.name + " where k >= $1 order by k limit $2", [][]byte{present(from), number(int64(n))}, []uint32{typeBytea, typeNumber}})
+		roundtrip.Statement{SQL: "select k, v from " + t.name + " where k >= $1 order by k limit $2", Params: [][]byte{present(from), roundtrip.Number(int64(n))}, Types: []uint32{roundtrip.TypeBytea, roundtrip.TypeNumber}})
 	if len(s.rows) == n {
 		s.to = behind(s.rows[n-1].key)
 	}
@@ -138,9 +139,9 @@ func (r *reader) forward(t *table, from []byte, n int) *span {
 // backward reads up to n rows before a key, nil for the end of the table.
 func (r *reader) backward(t *table, to []byte, n int) *span {
 	s, m := &span{to: bytes.Clone(to)}, memory{}
-	query := statement{"select k, v from " + t.name + " order by k desc limit $1", [][]byte{number(int64(n))}, []uint32{typeNumber}}
+	query := roundtrip.Statement{SQL: "select k, v from " + t.name + " order by k desc limit $1", Params: [][]byte{roundtrip.Number(int64(n))}, Types: []uint32{roundtrip.TypeNumber}}
 	if to != nil {
-		query = statement{"select k, v from " + t.name + " where k < $1 order by k desc limit $2", [][]byte{to, number(int64(n))}, []uint32{typeBytea, typeNumber}}
+		query = roundtrip.Statement{SQL: "select k, v from " + t.name + " where k < $1 order by k desc limit $2", Params: [][]byte{to, roundtrip.Number(int64(n))}, Types: []uint32{roundtrip.TypeBytea, roundtrip.TypeNumber}}
 	}
 	r.query(func(v [][]byte) { s.rows = append(s.rows, m.row(v[0], v[1])) }, query)
 	slices.Reverse(s.rows)
@@ -191,8 +192,8 @@ func (r *reader) want(t *table, ranges []span) {
 		r.query(func(v [][]byte) {
 			s := &list[binary.BigEndian.Uint64(v[0])-1]
 			s.rows = append(s.rows, m.row(v[1], v[2]))
-		}, statement{fmt.Sprintf("select w.n, r.k, r.v from unnest($1, $2) with ordinality w(f, t, n), lateral (select k, v from %s where k >= w.f and k < w.t order by k limit %d) r", t.name, wantedRows),
-			[][]byte{byteas(from), byteas(to)}, []uint32{typeByteas, typeByteas}})
+		}, roundtrip.Statement{SQL: fmt.Sprintf("select w.n, r.k, r.v from unnest($1, $2) with ordinality w(f, t, n), lateral (select k, v from %s where k >= w.f and k < w.t order by k limit %d) r", t.name, wantedRows),
+			Params: [][]byte{roundtrip.Byteas(from), roundtrip.Byteas(to)}, Types: []uint32{roundtrip.TypeByteas, roundtrip.TypeByteas}})
 		if r.err != nil {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"personasync/store/engine"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // The schema, where %[1]s is its quoted name. Tables are named as the buckets are; the bytes in them are those of
@@ -68,10 +69,10 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 	for range 2 { // two agents may start at once: the one that comes second finds what the other made
 		found, err := db.exists(ctx, "to_regclass", db.quoted("holder"))
 		if err != nil || found {
-			return explain(err)
+			return roundtrip.Explain(err)
 		}
 		if found, err = db.exists(ctx, "to_regnamespace", schema); err != nil {
-			return explain(err)
+			return roundtrip.Explain(err)
 		}
 		create := fmt.Sprintf(termTables, schema)
 		advice = fmt.Sprintf("GRANT ALL ON SCHEMA %s TO %s", schema, user)
@@ -83,7 +84,7 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 			return nil
 		}
 	}
-	if code(failed) == stateNoRight {
+	if roundtrip.Code(failed) == roundtrip.StateNoRight {
 		return fmt.Errorf("no store can be made in the schema %s: %w: have an administrator of the database run: %s", db.Schema, failed, advice)
 	}
 	return fmt.Errorf("no store can be made in the schema %s: %w: name a schema that nothing else uses in store.schema", db.Schema, failed)
@@ -91,10 +92,10 @@ func (db *DB) ensureTerm(ctx context.Context) error {
 
 // Exists reports whether the schema has a store.
 func (db *DB) Exists(ctx context.Context) (found bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
 	found, err = db.exists(ctx, "to_regclass", db.quoted(string(engine.BucketMeta)))
-	return found, explain(err)
+	return found, roundtrip.Explain(err)
 }
 
 // tables is the SQL that makes the tables of a store.

@@ -15,6 +15,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/engine/overlay"
 	"personasync/store/internal/wire"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // State is an engine.State. View and Close may be called concurrently, Update by one goroutine. A term has one
@@ -55,7 +56,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 		return err
 	}
 	defer s.readers.Done()
-	ctx, cancel := context.WithTimeout(s.life, patience)
+	ctx, cancel := context.WithTimeout(s.life, roundtrip.Patience)
 	defer cancel()
 	if err := s.settle(); err != nil {
 		return err
@@ -68,7 +69,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 	if err = r.run(f, r); r.err != nil {
 		return r.err
 	}
-	if ended := roundTrip(r.life, r.conn, nil, statement{SQL: "rollback"}); ended != nil {
+	if ended := roundtrip.Do(r.life, r.conn, nil, roundtrip.Statement{SQL: "rollback"}); ended != nil {
 		return errors.Join(err, ended)
 	}
 	return err
@@ -79,7 +80,7 @@ func (s *State) View(f func(engine.Tx) error) error {
 func (s *State) reader(ctx context.Context) (c *pooled, r *reader, err error) {
 	for range 2 {
 		if c, err = s.db.pool.Acquire(ctx); err != nil {
-			return nil, nil, explain(err)
+			return nil, nil, roundtrip.Explain(err)
 		}
 		if r, err = s.begin(c.Value()); err == nil {
 			return c, r, nil
@@ -107,22 +108,22 @@ func (s *State) enter() error {
 // begin begins a reader, with the tables that nearly every one asks for.
 func (s *State) begin(conn *pgconn.PgConn) (*reader, error) {
 	r := &reader{state: s, life: s.life, conn: conn, tables: make(map[string]*table)}
-	statements := []statement{{SQL: "begin isolation level repeatable read read only"}, {SQL: "select " + settings}}
+	statements := []roundtrip.Statement{{SQL: "begin isolation level repeatable read read only"}, {SQL: "select " + settings}}
 	spans, m := make([]span, len(atOnce)), memory{}
 	for i, name := range atOnce {
 		t := &table{name: s.db.quoted(name), known: known{&spans[i]}}
 		r.tables[name] = t
 		statements = append(statements, whole(t.name))
 	}
-	err := roundTrip(r.life, conn, func(n int, v [][]byte) {
+	err := roundtrip.Do(r.life, conn, func(n int, v [][]byte) {
 		if n -= len(statements) - len(atOnce); n >= 0 {
 			spans[n].rows = append(spans[n].rows, m.row(v[0], v[1]))
 		}
 	}, statements...)
-	if c := code(err); c == stateUndefined || c == stateNoSchema {
+	if c := roundtrip.Code(err); c == roundtrip.StateUndefined || c == roundtrip.StateNoSchema {
 		return r, fmt.Errorf("the schema %s has no store: %w", s.db.Schema, err)
 	}
-	return r, explain(err)
+	return r, roundtrip.Explain(err)
 }
 
 // Update implements engine.State. It begins with the fence, so that it writes nothing after the term: ErrTermOver. It
@@ -132,7 +133,7 @@ func (s *State) Update(f func(engine.Tx) error) error {
 	if s.term == nil {
 		return ErrNotWriter
 	}
-	return translate(s.transact(nil, f))
+	return roundtrip.Translate(s.transact(nil, f))
 }
 
 // transact is Update, with something to do first.
@@ -147,7 +148,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		return context.Cause(s.life)
 	}
 	if s.conn == nil {
-		ctx, cancel := context.WithTimeout(s.life, patience)
+		ctx, cancel := context.WithTimeout(s.life, roundtrip.Patience)
 		defer cancel()
 		c, err := s.db.connect(ctx)
 		if err != nil {
@@ -171,14 +172,14 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 		return r.err
 	}
 	if err != nil {
-		ended = roundTrip(s.life, s.conn, nil, statement{SQL: "rollback"}) == nil
+		ended = roundtrip.Do(s.life, s.conn, nil, roundtrip.Statement{SQL: "rollback"}) == nil
 		return err
 	}
-	_ = warned(s.conn) // of before the commit
-	if err = roundTrip(s.life, s.conn, nil, append(s.writes(r, tx), statement{SQL: "commit"})...); err != nil {
+	_ = roundtrip.Warned(s.conn) // of before the commit
+	if err = roundtrip.Do(s.life, s.conn, nil, append(s.writes(r, tx), roundtrip.Statement{SQL: "commit"})...); err != nil {
 		err = fmt.Errorf("write to PostgreSQL: %w", err)
 	} else {
-		err = warned(s.conn)
+		err = roundtrip.Warned(s.conn)
 	}
 	if err != nil {
 		s.doubt.Store(true)
@@ -191,7 +192,7 @@ func (s *State) transact(first func(*pgconn.PgConn) error, f func(engine.Tx) err
 
 // fence is that of the term, for as long as a round trip may take.
 func (s *State) fence(ctx context.Context, conn *pgconn.PgConn) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.Patience)
 	defer cancel()
 	err := s.term.fence(ctx, conn, settings)
 	if err != nil && !errors.Is(err, ErrTermOver) {
@@ -213,7 +214,7 @@ func (s *State) settle() error {
 	if !s.doubt.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.life, patience)
+	ctx, cancel := context.WithTimeout(s.life, roundtrip.Patience)
 	defer cancel()
 	c, err := s.db.connect(ctx)
 	if err != nil {
@@ -223,9 +224,9 @@ func (s *State) settle() error {
 	if err := s.fence(ctx, c); err != nil && !errors.Is(err, ErrTermOver) { // a term that is over was locked by another
 		return err
 	} else if err == nil {
-		_ = warned(c) // of before the commit
-		err = roundTrip(ctx, c, nil, statement{SQL: "update " + s.db.quoted("term") + " set number = number"}, statement{SQL: "commit"})
-		if err = errors.Join(err, warned(c)); err != nil {
+		_ = roundtrip.Warned(c) // of before the commit
+		err = roundtrip.Do(ctx, c, nil, roundtrip.Statement{SQL: "update " + s.db.quoted("term") + " set number = number"}, roundtrip.Statement{SQL: "commit"})
+		if err = errors.Join(err, roundtrip.Warned(c)); err != nil {
 			return fmt.Errorf("see what became of a write to PostgreSQL: %w", err)
 		}
 	}
@@ -237,7 +238,7 @@ func (s *State) settle() error {
 // disconnect drops the connection of the writer, and what was known by it.
 func (s *State) disconnect() {
 	if s.conn != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), roundtrip.Patience)
 		defer cancel()
 		_ = s.conn.Close(ctx)
 	}
@@ -261,7 +262,7 @@ func (s *State) AddBuckets(names ...[]byte) error {
 	if s.term == nil {
 		return ErrNotWriter
 	}
-	return translate(s.transact(s.tables(names), func(engine.Tx) error { return nil }))
+	return roundtrip.Translate(s.transact(s.tables(names), func(engine.Tx) error { return nil }))
 }
 
 // tables returns what makes the tables of a store, as the first thing of a transaction.
@@ -287,7 +288,7 @@ func (db *DB) Create(ctx context.Context, t *Term, epoch uint32, buckets [][]byt
 		return errors.Join(meta.Put(engine.MetaFormat, binary.BigEndian.AppendUint32(nil, engine.Format)),
 			meta.Put(engine.MetaEpoch, binary.BigEndian.AppendUint32(nil, epoch)), fill(tx))
 	})
-	return translate(err)
+	return roundtrip.Translate(err)
 }
 
 // CheckFormat returns an error unless this program can read the store that tx sees.

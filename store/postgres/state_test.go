@@ -14,6 +14,7 @@ import (
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/engine/overlay"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // buckets of these tests: one that is small, one that is not, one with inner buckets.
@@ -39,8 +40,8 @@ func newTerm(t testing.TB, db *DB) *Term {
 		t.Fatal(err)
 	}
 	term := &Term{db: db, life: context.Background()}
-	err := db.ask(context.Background(), func(_ int, v [][]byte) { term.number, term.table = integer(v[0]), integer(v[1]) },
-		statement{SQL: "update personasync.term set number = number + 1 returning number, tableoid::bigint"})
+	err := db.ask(context.Background(), func(_ int, v [][]byte) { term.number, term.table = roundtrip.Integer(v[0]), roundtrip.Integer(v[1]) },
+		roundtrip.Statement{SQL: "update personasync.term set number = number + 1 returning number, tableoid::bigint"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"personasync/store/domain"
-
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"personasync/store/domain"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // Errors that callers tell apart.
@@ -29,7 +30,7 @@ const settings = `set_config('synchronous_commit', case current_setting('synchro
 	set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)`
 
 // Passes reports whether waiting may cure an error, see roundtrip.Passes. A term that is over is followed by another.
-func Passes(err error) bool { return errors.Is(err, ErrTermOver) || passes(err) }
+func Passes(err error) bool { return errors.Is(err, ErrTermOver) || roundtrip.Passes(err) }
 
 // Term is the right to write, of one agent at a time. A goroutine renews it until Release. Every transaction of the
 // writer locks the row of the table term with its number, so that an agent whose term is over writes nothing.
@@ -87,12 +88,12 @@ func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
 		return h, err
 	}
 	defer c.Release()
-	asking, cancel := context.WithTimeout(ctx, askPatience)
+	asking, cancel := context.WithTimeout(ctx, roundtrip.AskPatience)
 	defer cancel()
-	err = send(asking, c.Value(), func(_ int, v [][]byte) {
-		h.Term, h.Host, h.Version = integer(v[0]), string(v[1]), string(v[2])
-		h.Since, h.Left = time.UnixMicro(integer(v[3])), time.Duration(integer(v[4]))*time.Microsecond
-	}, statement{SQL: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
+	err = roundtrip.Send(asking, c.Value(), func(_ int, v [][]byte) {
+		h.Term, h.Host, h.Version = roundtrip.Integer(v[0]), string(v[1]), string(v[2])
+		h.Since, h.Left = time.UnixMicro(roundtrip.Integer(v[3])), time.Duration(roundtrip.Integer(v[4]))*time.Microsecond
+	}, roundtrip.Statement{SQL: fmt.Sprintf(`select number, coalesce(host, ''), coalesce(version, ''), coalesce((extract(epoch from since) * 1e6)::bigint, 0),
 	coalesce((extract(epoch from until - clock_timestamp()) * 1e6)::bigint, 0) from %s, %s`, db.quoted("term"), db.quoted("holder"))})
 	if asking.Err() != nil {
 		db.pool.doubt()
@@ -105,7 +106,7 @@ func (db *DB) Holder(ctx context.Context) (h Holder, err error) {
 // term if there have been none, and an ErrOtherWorkspace to an agent that would send elsewhere. Release gives the term back.
 func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 	h, err := db.Holder(ctx)
-	if c := code(err); c == stateUndefined || c == stateNoSchema {
+	if c := roundtrip.Code(err); c == roundtrip.StateUndefined || c == roundtrip.StateNoSchema {
 		if db.met.Load() {
 			return nil, db.gone()
 		}
@@ -117,7 +118,7 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 	db.met.CompareAndSwap(false, err == nil)
 	switch {
 	case err != nil:
-		return nil, explain(err)
+		return nil, roundtrip.Explain(err)
 	case h.Left > 0:
 		return nil, &HeldError{h}
 	}
@@ -130,7 +131,7 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 		return nil, err
 	}
 	t, err := db.take(ctx, conn)
-	if code(err) == stateLockTimeout { // a transaction is open, and nobody goes on with it
+	if roundtrip.Code(err) == roundtrip.StateLockTimeout { // a transaction is open, and nobody goes on with it
 		if err = db.disconnect(ctx, h); err == nil {
 			t, err = db.take(ctx, conn)
 		}
@@ -142,7 +143,7 @@ func (db *DB) Acquire(ctx context.Context) (*Term, error) {
 				return nil, &HeldError{h}
 			}
 		}
-		if code(err) == stateLockTimeout {
+		if roundtrip.Code(err) == roundtrip.StateLockTimeout {
 			err = fmt.Errorf("another transaction has its row locked: %w: end that, pg_locks lists it", err)
 		}
 		return nil, fmt.Errorf("take the term: %w", err)
@@ -162,7 +163,7 @@ func (db *DB) gone() error {
 // TTL gives no term. So what takes longer than both is a server that stands still, and another one may be the primary by now.
 func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error) {
 	defer func() {
-		if err != nil && code(err) == "" { // it does not answer, or no standby confirms: another server may be the primary
+		if err != nil && roundtrip.Code(err) == "" { // it does not answer, or no standby confirms: another server may be the primary
 			db.pool.doubt()
 			db.pool.Reset()
 		}
@@ -171,31 +172,31 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 	defer cancel()
 	var held bool
 	var was, table int64
-	err = send(ctx, conn, func(n int, v [][]byte) {
+	err = roundtrip.Send(ctx, conn, func(n int, v [][]byte) {
 		switch n {
 		case 2:
 			held = v[0][0] != 0
 		case 3:
-			was, table = integer(v[0]), integer(v[1])
+			was, table = roundtrip.Integer(v[0]), roundtrip.Integer(v[1])
 		}
-	}, statement{SQL: "begin isolation level read committed"}, statement{SQL: "select " + settings + ", set_config('lock_timeout', '500ms', true)"},
-		statement{SQL: "select coalesce(until > clock_timestamp(), false) from " + db.quoted("holder") + " where id = 1 for update"},
-		statement{SQL: "select number, tableoid::bigint from " + db.quoted("term") + " where id = 1 for update"})
+	}, roundtrip.Statement{SQL: "begin isolation level read committed"}, roundtrip.Statement{SQL: "select " + settings + ", set_config('lock_timeout', '500ms', true)"},
+		roundtrip.Statement{SQL: "select coalesce(until > clock_timestamp(), false) from " + db.quoted("holder") + " where id = 1 for update"},
+		roundtrip.Statement{SQL: "select number, tableoid::bigint from " + db.quoted("term") + " where id = 1 for update"})
 	switch {
 	case err != nil:
-		return nil, errors.Join(err, send(ctx, conn, nil, statement{SQL: "rollback"}))
+		return nil, errors.Join(err, roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "rollback"}))
 	case held:
 		return nil, ErrHeld
 	}
-	_ = warned(conn) // of before
+	_ = roundtrip.Warned(conn) // of before
 	t, sent := &Term{db: db, number: was + 1, table: table, renewed: make(chan struct{})}, time.Now()
-	err = send(ctx, conn, func(_ int, v [][]byte) { t.until = integer(v[0]) },
-		statement{"update " + db.quoted("term") + " set number = $1", [][]byte{number(t.number)}, []uint32{typeNumber}},
-		statement{"update " + db.quoted("holder") + " set holder = $1, host = $2, version = $3, since = clock_timestamp(), until = clock_timestamp() + " + db.ttl() + " returning " + untilMicros,
-			[][]byte{t.holder(), []byte(db.Host), []byte(db.Version)}, []uint32{typeText, typeText, typeText}},
-		statement{SQL: "commit"})
+	err = roundtrip.Send(ctx, conn, func(_ int, v [][]byte) { t.until = roundtrip.Integer(v[0]) },
+		roundtrip.Statement{SQL: "update " + db.quoted("term") + " set number = $1", Params: [][]byte{roundtrip.Number(t.number)}, Types: []uint32{roundtrip.TypeNumber}},
+		roundtrip.Statement{SQL: "update " + db.quoted("holder") + " set holder = $1, host = $2, version = $3, since = clock_timestamp(), until = clock_timestamp() + " + db.ttl() + " returning " + untilMicros,
+			Params: [][]byte{t.holder(), []byte(db.Host), []byte(db.Version)}, Types: []uint32{roundtrip.TypeText, roundtrip.TypeText, roundtrip.TypeText}},
+		roundtrip.Statement{SQL: "commit"})
 	if err == nil {
-		err = warned(conn)
+		err = roundtrip.Warned(conn)
 	}
 	if err != nil {
 		return nil, err
@@ -213,10 +214,10 @@ func (db *DB) take(ctx context.Context, conn *pgconn.PgConn) (_ *Term, err error
 // is cut off from the database. If it lives, and another transaction is in the way, what it does as a door goes on.
 func (db *DB) disconnect(ctx context.Context, h Holder) error {
 	ended := 0
-	err := db.ask(ctx, func(int, [][]byte) { ended++ }, statement{
-		"select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = $1" +
+	err := db.ask(ctx, func(int, [][]byte) { ended++ }, roundtrip.Statement{
+		SQL: "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = $1" +
 			" and xact_start < (select until from " + db.quoted("holder") + ")",
-		[][]byte{[]byte(application(db.Schema, h.Host))}, []uint32{typeText}})
+		Params: [][]byte{[]byte(application(db.Schema, h.Host))}, Types: []uint32{roundtrip.TypeText}})
 	if err != nil {
 		return fmt.Errorf("end the connections of %s, whose term is over: %w", h.Host, err)
 	}
@@ -266,9 +267,9 @@ func (t *Term) Release(ctx context.Context) error {
 	<-t.renewed
 	t.deadline.Stop()
 	t.db.term.Store(0)
-	err := t.db.ask(ctx, nil, statement{
-		"update " + t.db.quoted("holder") + " set until = least(until, clock_timestamp()), holder = null where holder = $1", // a renewal on its way finds it no more
-		[][]byte{t.holder()}, []uint32{typeText}})
+	err := t.db.ask(ctx, nil, roundtrip.Statement{
+		SQL:    "update " + t.db.quoted("holder") + " set until = least(until, clock_timestamp()), holder = null where holder = $1", // a renewal on its way finds it no more
+		Params: [][]byte{t.holder()}, Types: []uint32{roundtrip.TypeText}})
 	if err != nil {
 		return fmt.Errorf("hand over the term: %w: another agent takes over within %v", err, t.db.TTL)
 	}
@@ -313,13 +314,13 @@ func (t *Term) renew(conn *pgconn.PgConn) {
 // renewOnce moves the time until which no other agent takes over. Only a commit that the standby has confirmed counts. A time
 // before that of the last renewal is of a backup that was restored.
 func (t *Term) renewOnce(conn *pgconn.PgConn) error {
-	_ = warned(conn) // of before
+	_ = roundtrip.Warned(conn) // of before
 	until := int64(0)
-	err := send(t.life, conn, func(_ int, v [][]byte) { until = integer(v[0]) }, statement{
-		"update " + t.db.quoted("holder") + " set until = clock_timestamp() + " + t.db.ttl() + " where holder = $1 and " + untilMicros + " >= $2 returning " + untilMicros + ", " + settings,
-		[][]byte{t.holder(), number(t.until)}, []uint32{typeText, typeNumber}})
+	err := roundtrip.Send(t.life, conn, func(_ int, v [][]byte) { until = roundtrip.Integer(v[0]) }, roundtrip.Statement{
+		SQL:    "update " + t.db.quoted("holder") + " set until = clock_timestamp() + " + t.db.ttl() + " where holder = $1 and " + untilMicros + " >= $2 returning " + untilMicros + ", " + settings,
+		Params: [][]byte{t.holder(), roundtrip.Number(t.until)}, Types: []uint32{roundtrip.TypeText, roundtrip.TypeNumber}})
 	if err == nil {
-		err = warned(conn)
+		err = roundtrip.Warned(conn)
 	}
 	if err == nil && until == 0 {
 		err = fmt.Errorf("%w: another agent has taken over, or a backup was restored", ErrTermOver)
@@ -355,9 +356,9 @@ const untilMicros = "(extract(epoch from until) * 1e6)::bigint"
 // process knows of the store is of before.
 func (t *Term) fence(ctx context.Context, conn *pgconn.PgConn, settings string) error {
 	locked := false
-	err := send(ctx, conn, func(int, [][]byte) { locked = true }, statement{SQL: "begin isolation level read committed"}, statement{
-		"select " + settings + " from " + t.db.quoted("term") + " where id = 1 and number = $1 and tableoid::bigint = $2 for update",
-		[][]byte{number(t.number), number(t.table)}, []uint32{typeNumber, typeNumber}})
+	err := roundtrip.Send(ctx, conn, func(int, [][]byte) { locked = true }, roundtrip.Statement{SQL: "begin isolation level read committed"}, roundtrip.Statement{
+		SQL:    "select " + settings + " from " + t.db.quoted("term") + " where id = 1 and number = $1 and tableoid::bigint = $2 for update",
+		Params: [][]byte{roundtrip.Number(t.number), roundtrip.Number(t.table)}, Types: []uint32{roundtrip.TypeNumber, roundtrip.TypeNumber}})
 	if err == nil && !locked {
 		err = ErrTermOver
 	}
@@ -369,7 +370,7 @@ func (t *Term) fence(ctx context.Context, conn *pgconn.PgConn, settings string) 
 func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
 	c, err := t.db.pool.Acquire(ctx)
 	if err != nil {
-		return explain(err)
+		return roundtrip.Explain(err)
 	}
 	defer c.Release() // which closes it, unless its transaction has ended
 	conn := c.Value()
@@ -379,9 +380,9 @@ func (t *Term) fenced(ctx context.Context, f func(*pgconn.PgConn) error) error {
 	if err != nil {
 		return err
 	}
-	_ = warned(conn) // of before the commit
-	if err = send(ctx, conn, nil, statement{SQL: "commit"}); err == nil {
-		err = warned(conn)
+	_ = roundtrip.Warned(conn) // of before the commit
+	if err = roundtrip.Send(ctx, conn, nil, roundtrip.Statement{SQL: "commit"}); err == nil {
+		err = roundtrip.Warned(conn)
 	}
 	return err
 }

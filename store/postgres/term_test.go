@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"personasync/store/postgres/internal/roundtrip"
 	"personasync/store/postgres/pgtest"
 )
 
@@ -192,7 +193,7 @@ func TestAWriterThatStoodStillWritesNothing(t *testing.T) {
 		if next, err = both[1].Wait(t.Context()); err != nil { // while this one has the fence
 			return err
 		}
-		return send(t.Context(), conn, nil, statement{SQL: "update " + both[0].quoted("term") + " set number = 17"})
+		return roundtrip.Send(t.Context(), conn, nil, roundtrip.Statement{SQL: "update " + both[0].quoted("term") + " set number = 17"})
 	})
 	if err == nil {
 		t.Error("it wrote in the middle of the next term")
@@ -262,7 +263,7 @@ func TestARenewalThatFailsOnceIsMadeAgain(t *testing.T) {
 func TestARenewalFindsOutThatAnotherHasTheTerm(t *testing.T) {
 	db := agents(t, pgtest.URL(t), 3*time.Second, 1)[0]
 	term := leads(t, db)
-	must(t, db.ask(t.Context(), nil, statement{SQL: "update " + db.quoted("holder") + " set holder = '99', until = clock_timestamp() + interval '1 hour'"}))
+	must(t, db.ask(t.Context(), nil, roundtrip.Statement{SQL: "update " + db.quoted("holder") + " set holder = '99', until = clock_timestamp() + interval '1 hour'"}))
 	<-term.Context().Done()
 	if cause := context.Cause(term.Context()); !errors.Is(cause, ErrTermOver) || !strings.Contains(cause.Error(), "another agent has taken over") {
 		t.Errorf("it ended for %v", cause)
@@ -391,7 +392,7 @@ func TestASchemaThatIsGoneIsNotMadeAgain(t *testing.T) {
 	if _, err := both[1].Acquire(t.Context()); !errors.Is(err, ErrHeld) {
 		t.Fatal(err)
 	}
-	must(t, both[0].ask(t.Context(), nil, statement{SQL: "drop schema personasync cascade"}))
+	must(t, both[0].ask(t.Context(), nil, roundtrip.Statement{SQL: "drop schema personasync cascade"}))
 	for _, db := range both {
 		if _, err := db.Acquire(t.Context()); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
 			t.Errorf("agent %s: %v", db.Host, err)

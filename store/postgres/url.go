@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sys/unix"
+
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 const form = "postgres://USER:PASSWORD@HOST:5432/DATABASE"
@@ -119,7 +121,7 @@ const sessionSettings = `set tcp_keepalives_idle = 4; set tcp_keepalives_interva
 	select set_config(name, '0', false) from unnest(array['idle_session_timeout', 'transaction_timeout']) name where current_setting(name, true) is not null`
 
 func settleSession(ctx context.Context, conn *pgconn.PgConn) error {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := context.WithTimeout(ctx, roundtrip.AskPatience)
 	defer cancel()
 	return conn.Exec(ctx, sessionSettings).Close()
 }

@@ -5,16 +5,17 @@ import (
 	"fmt"
 
 	"personasync/store/engine"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // SentTo returns the workspace of MoEngage that the store is sent to; "" of a store that knows none yet.
 func (db *DB) SentTo(ctx context.Context) (id string, err error) {
-	err = db.ask(ctx, func(_ int, v [][]byte) { id = string(v[0]) }, statement{
-		"select v from " + db.quoted(string(engine.BucketMeta)) + " where k = $1", [][]byte{engine.MetaWorkspace}, []uint32{typeBytea}})
-	if c := code(err); c == stateUndefined || c == stateNoSchema {
+	err = db.ask(ctx, func(_ int, v [][]byte) { id = string(v[0]) }, roundtrip.Statement{
+		SQL: "select v from " + db.quoted(string(engine.BucketMeta)) + " where k = $1", Params: [][]byte{engine.MetaWorkspace}, Types: []uint32{roundtrip.TypeBytea}})
+	if c := roundtrip.Code(err); c == roundtrip.StateUndefined || c == roundtrip.StateNoSchema {
 		err = nil
 	}
-	return id, explain(err)
+	return id, roundtrip.Explain(err)
 }
 
 // Admits returns an ErrOtherWorkspace, with what to do, if an agent with this configuration may not write a store that is sent to

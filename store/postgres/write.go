@@ -7,6 +7,7 @@ import (
 
 	"personasync/store/engine"
 	"personasync/store/engine/overlay"
+	"personasync/store/postgres/internal/roundtrip"
 )
 
 // written is what a transaction changes in a table, each sorted by key.
@@ -28,7 +29,7 @@ func (l *rows) add(key string, value []byte) {
 
 // writes returns the statements that bring about what an overlay on r has. A table has one of each kind. A key that is not
 // there is inserted without looking for it first, which is half of the server's work.
-func (s *State) writes(r *reader, tx *overlay.Tx) (list []statement) {
+func (s *State) writes(r *reader, tx *overlay.Tx) (list []roundtrip.Statement) {
 	tables := make(map[string]*written)
 	of := func(name string) *written {
 		if tables[name] == nil {
@@ -57,15 +58,15 @@ func (s *State) writes(r *reader, tx *overlay.Tx) (list []statement) {
 			list = append(list, drop(name, []byte(prefix)))
 		}
 		if len(w.deleted) > 0 {
-			list = append(list, statement{"delete from " + name + " where k = any($1)", [][]byte{byteas(w.deleted)}, []uint32{typeByteas}})
+			list = append(list, roundtrip.Statement{SQL: "delete from " + name + " where k = any($1)", Params: [][]byte{roundtrip.Byteas(w.deleted)}, Types: []uint32{roundtrip.TypeByteas}})
 		}
 		for _, l := range []struct {
 			rows
 			known string
 		}{{w.fresh, ""}, {w.put, " on conflict (k) do update set v = excluded.v"}} {
 			if len(l.keys) > 0 {
-				list = append(list, statement{"insert into " + name + " select * from unnest($1, $2)" + l.known,
-					[][]byte{byteas(l.keys), byteas(l.values)}, []uint32{typeByteas, typeByteas}})
+				list = append(list, roundtrip.Statement{SQL: "insert into " + name + " select * from unnest($1, $2)" + l.known,
+					Params: [][]byte{roundtrip.Byteas(l.keys), roundtrip.Byteas(l.values)}, Types: []uint32{roundtrip.TypeByteas, roundtrip.TypeByteas}})
 			}
 		}
 	}
@@ -73,11 +74,11 @@ func (s *State) writes(r *reader, tx *overlay.Tx) (list []statement) {
 }
 
 // drop returns the statement that deletes everything with a prefix.
-func drop(table string, prefix []byte) statement {
+func drop(table string, prefix []byte) roundtrip.Statement {
 	if end := engine.Beyond(prefix); end != nil {
-		return statement{"delete from " + table + " where k >= $1 and k < $2", [][]byte{prefix, end}, []uint32{typeBytea, typeBytea}}
+		return roundtrip.Statement{SQL: "delete from " + table + " where k >= $1 and k < $2", Params: [][]byte{prefix, end}, Types: []uint32{roundtrip.TypeBytea, roundtrip.TypeBytea}}
 	}
-	return statement{"delete from " + table + " where k >= $1", [][]byte{prefix}, []uint32{typeBytea}}
+	return roundtrip.Statement{SQL: "delete from " + table + " where k >= $1", Params: [][]byte{prefix}, Types: []uint32{roundtrip.TypeBytea}}
 }
 
 // keep keeps the small tables for the next transaction, as this one left them. The fence makes that right: since the

@@ -1,4 +1,4 @@
-package postgres
+package roundtrip
 
 import (
 	"crypto/x509"
@@ -12,18 +12,18 @@ import (
 
 // serverAdvice is what to do about what a server answers, by SQLSTATE. A firewall is the reason of none of them.
 var serverAdvice = map[string]string{
-	stateWrongPassword: loginAdvice,
-	stateNoLogin:       loginAdvice,
-	stateNoDatabase:    "create the database there: CREATE DATABASE ..., as its administrator",
-	stateTooMany:       "raise max_connections there, or the limit of this user (ALTER ROLE ... CONNECTION LIMIT), or lower pool_max_conns in the address",
-	stateNoRight: "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., " +
+	StateWrongPassword: loginAdvice,
+	StateNoLogin:       loginAdvice,
+	StateNoDatabase:    "create the database there: CREATE DATABASE ..., as its administrator",
+	StateTooMany:       "raise max_connections there, or the limit of this user (ALTER ROLE ... CONNECTION LIMIT), or lower pool_max_conns in the address",
+	StateNoRight: "have an administrator give this user its rights back: the schema and all in it must be its own, ALTER SCHEMA ... OWNER TO ..., " +
 		"or GRANT ALL ON SCHEMA ... TO ..., and GRANT CONNECT ON DATABASE ... TO ...",
-	stateReadOnly:       readOnlyAdvice,
-	stateUnknownSetting: "correct or remove that part of the address: what is behind the ? are settings of the connection and of PostgreSQL",
-	stateDiskFull:       "make room on the disk of PostgreSQL",
-	stateNoMemory:       "PostgreSQL has no memory left: look at its log, and at what else it runs",
-	stateStarting:       "it starts or recovers, and takes connections when that is over; its log says how far it is",
-	stateStopping:       "it is being stopped, or an administrator ended this connection",
+	StateReadOnly:       readOnlyAdvice,
+	StateUnknownSetting: "correct or remove that part of the address: what is behind the ? are settings of the connection and of PostgreSQL",
+	StateDiskFull:       "make room on the disk of PostgreSQL",
+	StateNoMemory:       "PostgreSQL has no memory left: look at its log, and at what else it runs",
+	StateStarting:       "it starts or recovers, and takes connections when that is over; its log says how far it is",
+	StateStopping:       "it is being stopped, or an administrator ended this connection",
 }
 
 const (
@@ -34,19 +34,19 @@ const (
 		"if this one should take them, see default_transaction_read_only there"
 )
 
-// errReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
-var errReadOnlyServer = errors.New("this server takes no writes")
+// ErrReadOnlyServer says that a server takes no writes: a standby, or a database that somebody made read-only.
+var ErrReadOnlyServer = errors.New("this server takes no writes")
 
-// explain says what to do about an error of a connection. pgx leaves the password out of its own.
-func explain(err error) error {
+// Explain says what to do about an error of a connection. pgx leaves the password out of its own.
+func Explain(err error) error {
 	if err == nil {
 		return nil
 	}
 	advice := wayAdvice(err)
-	if s := code(err); s != "" {
+	if s := Code(err); s != "" {
 		advice = serverAdvice[s]
 	}
-	if errors.Is(err, errReadOnlyServer) {
+	if errors.Is(err, ErrReadOnlyServer) {
 		advice = readOnlyAdvice
 	}
 	if advice == "" {

@@ -1,4 +1,4 @@
-package postgres
+package roundtrip
 
 import (
 	"context"
@@ -16,35 +16,35 @@ import (
 
 // States of PostgreSQL that mean something here, by SQLSTATE.
 const (
-	stateReadOnly       = "25006" // a standby, or a primary that became one
-	stateDiskFull       = "53100"
-	stateUndefined      = "42P01" // table
-	stateNoSchema       = "3F000"
-	stateNoPartition    = "23514" // of a table of ours nothing else
-	stateLockTimeout    = "55P03"
-	stateNoRight        = "42501"
-	stateWrongPassword  = "28P01"
-	stateNoLogin        = "28000"
-	stateNoDatabase     = "3D000"
-	stateTooMany        = "53300"
-	stateNoMemory       = "53200"
-	stateStarting       = "57P03" // or it recovers
-	stateStopping       = "57P01"
-	stateUnknownSetting = "42704"
+	StateReadOnly       = "25006" // a standby, or a primary that became one
+	StateDiskFull       = "53100"
+	StateUndefined      = "42P01" // table
+	StateNoSchema       = "3F000"
+	StateNoPartition    = "23514" // of a table of ours nothing else
+	StateLockTimeout    = "55P03"
+	StateNoRight        = "42501"
+	StateWrongPassword  = "28P01"
+	StateNoLogin        = "28000"
+	StateNoDatabase     = "3D000"
+	StateTooMany        = "53300"
+	StateNoMemory       = "53200"
+	StateStarting       = "57P03" // or it recovers
+	StateStopping       = "57P01"
+	StateUnknownSetting = "42704"
 )
 
-// code returns the SQLSTATE of an error, "" if the server did not send it.
-func code(err error) string {
+// Code returns the SQLSTATE of an error, "" if the server did not send it.
+func Code(err error) string {
 	if p := new(pgconn.PgError); errors.As(err, &p) {
 		return p.Code
 	}
 	return ""
 }
 
-// translate names what callers of the store look for.
-func translate(err error) error {
-	if code(err) == stateDiskFull {
-		return &fullError{explain(err)}
+// Translate names what callers of the store look for.
+func Translate(err error) error {
+	if Code(err) == StateDiskFull {
+		return &fullError{Explain(err)}
 	}
 	return err
 }
@@ -65,16 +65,16 @@ func (e *fullError) Unwrap() error { return e.error }
 // connection, of resources, of an operator's intervention, of the system, of a transaction.
 var passing = []string{"08", "53", "57", "58", "40", "55"}
 
-// passes reports whether waiting may cure an error: the server is away, starts, stands still, has no room, or may be
+// Passes reports whether waiting may cure an error: the server is away, starts, stands still, has no room, or may be
 // promoted yet. What it refuses to this user, and a certificate that does not prove it, somebody must put right.
-func passes(err error) bool {
-	switch c := code(err); {
+func Passes(err error) bool {
+	switch c := Code(err); {
 	case err == nil, offersNoTLS(err), refusesCertificate(err), errors.As(err, new(*tls.CertificateVerificationError)):
 		return false
 	case c != "":
-		return c == stateReadOnly || slices.ContainsFunc(passing, func(class string) bool { return strings.HasPrefix(c, class) })
+		return c == StateReadOnly || slices.ContainsFunc(passing, func(class string) bool { return strings.HasPrefix(c, class) })
 	}
-	return errors.Is(err, errReadOnlyServer) || errors.Is(err, errWarned) || errors.Is(err, context.DeadlineExceeded) ||
+	return errors.Is(err, ErrReadOnlyServer) || errors.Is(err, errWarned) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, new(net.Error)) ||
 		errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, pgconn.ErrConnClosed)
 }

@@ -1,4 +1,4 @@
-package postgres
+package roundtrip
 
 import (
 	"errors"
@@ -7,12 +7,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// warning is where a connection keeps the last warning of its server, see noteWarning.
+// warning is where a connection keeps the last warning of its server, see NoteWarning.
 const warning = "warning"
 
-// noteWarning keeps a warning for the one who commits. PostgreSQL answers a commit with success and a warning when its
+// NoteWarning keeps a warning for the one who commits. PostgreSQL answers a commit with success and a warning when its
 // wait for the standby was cancelled: it is not durable there.
-func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
+func NoteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
 	if n.SeverityUnlocalized == "WARNING" {
 		conn.CustomData()[warning] = n.Message
 	}
@@ -21,8 +21,8 @@ func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
 // errWarned says that a commit may not be durable.
 var errWarned = errors.New("PostgreSQL wrote, and warns")
 
-// warned returns the warning that came since the last call as an error, nil without one.
-func warned(conn *pgconn.PgConn) error {
+// Warned returns the warning that came since the last call as an error, nil without one.
+func Warned(conn *pgconn.PgConn) error {
 	message, found := conn.CustomData()[warning]
 	if !found {
 		return nil
