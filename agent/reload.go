@@ -81,7 +81,7 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	if err := errors.Join(next.LosesCredentials(old), next.MovesWorkspace(old)); err != nil {
 		return err
 	}
-	if err := r.store.SendTo(ctx, next.Workspace()); err != nil && r.elsewhere == nil {
+	if _, err := r.store.SendTo(ctx, next.Workspace()); err != nil && r.elsewhere == nil {
 		return err
 	}
 	list, err := r.jobs(next)

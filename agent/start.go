@@ -98,12 +98,16 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 			err = errors.Join(err, data.Close())
 		}
 	}()
-	elsewhere := data.SendTo(ctx, c.Workspace())
+	before, elsewhere := data.SendTo(ctx, c.Workspace())
 	if elsewhere != nil && !errors.Is(elsewhere, domain.ErrOtherWorkspace) {
 		return nil, elsewhere
 	}
 	if elsewhere != nil {
 		o.Log.Error("nothing is sent, and events are received and kept: `personasync status` says what to do", "error", elsewhere)
+	}
+	if before != "" {
+		o.Log.Warn("changes go to another workspace of MoEngage from now on, which knows nothing of what the one before was told: `personasync audience reconcile --all` sends it everything",
+			"workspace", c.Workspace().ID, "before", before)
 	}
 	if p.parts, err = newParts(c, o, data, elsewhere); err != nil {
 		return nil, err

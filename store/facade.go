@@ -160,12 +160,6 @@ func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	return repair.AnswerCheck(ctx, w, dir)
 }
 
-// AnswerProof is the work of a process that proves a backup for another one, which reads the report by CheckInChild.
-func AnswerProof(ctx context.Context, w io.Writer, path, scratch string) error {
-	r, err := ProveBackup(ctx, path, scratch)
-	return repair.Answer(w, r, err)
-}
-
 // IsChecking reports whether this process was started by CheckInChild.
 func IsChecking() bool { return repair.IsChecking() }
 

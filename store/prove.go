@@ -3,7 +3,10 @@ package store
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
+
+	"personasync/store/internal/repair"
 )
 
 // ProveBackup restores the backup at path into the folder scratch, which it makes and removes again, and checks every
@@ -31,4 +34,10 @@ func ProveBackup(ctx context.Context, path, scratch string) (_ *CheckReport, err
 		return nil, fmt.Errorf("%d faults are in the restored data, the first (%s): %s: `personasync db check` looks at the data itself", faults, first.Code, first.Message)
 	}
 	return r, nil
+}
+
+// AnswerProof is the work of a process that proves a backup for another one, which reads the report by CheckInChild.
+func AnswerProof(ctx context.Context, w io.Writer, path, scratch string) error {
+	r, err := ProveBackup(ctx, path, scratch)
+	return repair.Answer(w, r, err)
 }

@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/query"
 	"personasync/store/internal/state"
 )
@@ -60,6 +62,33 @@ func (s *Store) SetPause(ctx context.Context, p *domain.Pause) error {
 		tx.Remove(tx.Bucket(state.BucketRuns), []byte(query.PauseKey))
 		return tx.Err
 	}, nil)
+}
+
+// SendTo has a store in files know the workspace that it is sent to, and returns the one that was told something before, in whose
+// place w comes; "" if there is none. Without an ID it does nothing, and with PostgreSQL opening the store did it. The error is a
+// domain.ErrOtherWorkspace if another workspace was told something, to which the store goes on to belong.
+func (s *Store) SendTo(ctx context.Context, w domain.Workspace) (before string, err error) {
+	if s.term != nil || w.ID == "" {
+		return "", nil
+	}
+	was, told, err := s.sentTo()
+	if err != nil || was == w.ID {
+		return "", err
+	}
+	if told {
+		if err := w.Admits(was); err != nil {
+			return "", err
+		}
+		before = was
+	}
+	err = s.writer.Do(ctx, func(tx *state.Tx) error {
+		tx.Put(tx.Bucket(state.BucketMeta), engine.MetaWorkspace, []byte(w.ID))
+		return tx.Err
+	}, nil)
+	if errors.Is(err, domain.ErrFull) {
+		err = nil // nothing can be sent either; the next start does this again
+	}
+	return before, err
 }
 
 // KeepSample keeps s as the sample of its minute, and removes those older than a day.

@@ -340,7 +340,10 @@ func (o *sharedOpener) claim(kv *postgres.State) error {
 		if err := o.db.Admits(was); err != nil || was == o.db.Workspace.ID {
 			return err
 		}
-		noteReplaced(o.Log, o.db.Workspace.ID, was)
+		if was != "" {
+			o.Log.Warn("the store goes on with another workspace of MoEngage, which knows nothing of what the one before was told: `personasync audience reconcile --all` sends it everything",
+				"workspace", o.db.Workspace.ID, "before", was)
+		}
 		return meta.Put(engine.MetaWorkspace, []byte(o.db.Workspace.ID))
 	})
 }

@@ -168,6 +168,25 @@ func (v *View) Pauses() ([]domain.Pause, error) { return v.r.Pauses() }
 // Pause returns the pause that an operator ordered last, which may be over, or nil.
 func (v *View) Pause() (*domain.Pause, error) { return v.r.Pause() }
 
+// SentTo returns the workspace of MoEngage that was told what the store knows to be sent; "" if none was told anything yet.
+func (v *View) SentTo() (workspace string, err error) {
+	was, told, err := v.sentTo()
+	if !told {
+		was = ""
+	}
+	return was, err
+}
+
+// sentTo returns the workspace that a store knows, and whether MoEngage accepted anything.
+func (v *View) sentTo() (workspace string, told bool, err error) {
+	err = v.r.Read(func(tx *state.Tx) error {
+		workspace = string(tx.Bucket(state.BucketMeta).Get(engine.MetaWorkspace))
+		told = tx.State.Ledger.Changes.Delivered > 0
+		return nil
+	})
+	return workspace, told, err
+}
+
 // Expiring says which parked items expire soon, when they are kept for so long; nil when none does.
 func (v *View) Expiring(now time.Time, keep time.Duration) (*query.Expiring, error) {
 	return v.r.Expiring(now, keep)

@@ -91,8 +91,8 @@ func TestFilesKnowWhichWorkspaceWasTold(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	sendTo := func(want error, id, replaces string) {
 		t.Helper()
-		if err := b.SendTo(t.Context(), domain.Workspace{ID: id, Replaces: replaces}); !errors.Is(err, want) {
-			t.Errorf("to %s in place of %q: %v", id, replaces, err)
+		if before, err := b.SendTo(t.Context(), domain.Workspace{ID: id, Replaces: replaces}); !errors.Is(err, want) || (before != "") != (id == "NEW" && replaces == "OLD") {
+			t.Errorf("to %s in place of %q: %v, before %q", id, replaces, err, before)
 		}
 	}
 	sentTo := func(want string) {
