@@ -12,7 +12,8 @@ import (
 	"personasync/store"
 )
 
-// RunOptions is what an agent needs besides its configuration. Log is required.
+// RunOptions is what an agent needs besides its configuration. Log is required. It has a field for each thing that the process
+// brings, and those that the lives of a shared store pass on.
 type RunOptions struct {
 	Log     *slog.Logger
 	Version string

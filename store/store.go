@@ -56,6 +56,8 @@ type Options struct {
 //
 // Lock order: rules.mu and upkeep.busy are taken first, and never one inside the other. Below them are the locks of the
 // place and of the inbox, in this order; the writer's goroutine takes the place's while it swaps a compacted file in.
+//
+// It has more than 40 methods because it is the only way in: each passes a question or an order on to one part.
 type Store struct {
 	View
 	*files         // nil on PostgreSQL

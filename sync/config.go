@@ -10,7 +10,7 @@ import (
 
 // Config configures a sender. BaseURL, WorkspaceID and APIKey have no defaults. A zero Timeout, Concurrency,
 // MaxRequestBytes or backoff means the value in agent.example.toml. A zero limit means no limit, and a zero
-// MaxDelay no delay.
+// MaxDelay no delay. It has a field for each setting of a sender.
 type Config struct {
 	Endpoint domain.Endpoint // served by the sender; zero means EndpointTransition
 

@@ -50,7 +50,8 @@ type PreviewEvent struct {
 	PreviewOutcome
 }
 
-// PreviewReading is how an event was read.
+// PreviewReading is how an event was read. It has more than 15 fields because the contract has one
+// flat object.
 type PreviewReading struct {
 	Type          string                     `json:"type"`
 	Name          string                     `json:"name,omitempty"` // of a track call

@@ -6,7 +6,8 @@ import (
 	"personasync/store/domain"
 )
 
-// Facts are the values that conditions are judged by: one moment of an agent, or of the files of a stopped one.
+// Facts are the values that conditions are judged by: one moment of an agent, or of the files of a stopped one. It
+// has more than 40 methods because each condition is one, and one list has them all: see Kinds.
 type Facts struct {
 	Now          time.Time
 	Status       *Status

@@ -12,7 +12,8 @@ import (
 
 // The conditions of a store that several agents share, and of where a store is sent to.
 
-// Store is where the data of an agent is that shares it with others.
+// Store is where the data of an agent is that shares it with others. It has more than 15 fields because the contract has one
+// flat object.
 type Store struct {
 	Engine    string     `json:"engine"` // postgres
 	Role      string     `json:"role"`   // of this agent: writer | door, which receives for the writer | stopped

@@ -10,7 +10,8 @@ import (
 	"personasync/store/domain"
 )
 
-// VerifyStatus sums up the last verification of every computation.
+// VerifyStatus sums up the last verification of every computation. It has more than 15 fields because the contract has one flat
+// object.
 type VerifyStatus struct {
 	Computations int       `json:"computations"`
 	Compared     uint64    `json:"compared"`

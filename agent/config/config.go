@@ -95,7 +95,7 @@ type Admin struct {
 	ShowUsers bool   `toml:"show_users"`
 }
 
-// MoEngage configures the destination and its rate limits.
+// MoEngage configures the destination and its rate limits. Its fields are the keys of one section.
 type MoEngage struct {
 	WorkspaceID        string   `toml:"workspace_id"`
 	Replaces           string   `toml:"replaces_workspace_id"` // in whose place WorkspaceID comes, as Config.Workspace names it
@@ -198,7 +198,7 @@ type Notify struct {
 	HeartbeatLag     Duration `toml:"heartbeat_lag" min:"1s"`
 }
 
-// Policy is how events of a computation are treated.
+// Policy is how events of a computation are treated. Its fields are the keys of one section.
 type Policy struct {
 	Send          domain.SendMethods `toml:"send"`
 	Anonymous     string             `toml:"anonymous" one:"park|use_anonymous_id|ignore"`

@@ -105,7 +105,7 @@ type reader struct {
 	top   parts
 }
 
-// parts locates the parts of an event in its bytes. An absent part has length 0.
+// parts locates the parts of an event in its bytes. An absent part has length 0. It has a field for each part that is read.
 type parts struct {
 	whole                                domain.Span
 	kind, userID, anonymousID, messageID domain.Span

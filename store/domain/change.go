@@ -63,6 +63,7 @@ const (
 
 var kindNames = [...]string{"", "attribute", "event", "cohort", "list", "received", "delete"}
 
+// String returns the name in JSON.
 func (k Kind) String() string { return word(kindNames[:], k) }
 
 // State is where a change is in its life. Numbers are on disk.
@@ -82,6 +83,7 @@ const (
 
 var stateNames = [...]string{"", "pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired", "withheld"}
 
+// String returns the name in JSON and on the command line.
 func (s State) String() string { return word(stateNames[:], s) }
 
 // StateNames lists the names of all states. The list is the caller's.
@@ -108,6 +110,7 @@ const (
 
 var transitionNames = [...]string{"", "enter", "exit", "value"}
 
+// String returns the name in JSON and on the command line.
 func (t Transition) String() string { return word(transitionNames[:], t) }
 
 // Endpoint is a way to MoEngage with its own limits and its own order. Numbers are on disk.
@@ -123,7 +126,8 @@ const (
 const Endpoints = 3
 
 // Change is one thing that MoEngage should be told about one user. It is written once, when its
-// cause is applied, and moves whole from the outbox to parked, held or history.
+// cause is applied, and moves whole from the outbox to parked, held or history. It has one field for each part of its frame on
+// disk.
 type Change struct {
 	ID   ID
 	Kind Kind

@@ -22,6 +22,7 @@ const (
 
 var CallNames = [...]string{"unknown", "identify", "track", "group", "page", "screen", "alias", "delete"}
 
+// String returns Segment's name of the call.
 func (c Call) String() string {
 	if int(c) < len(CallNames) {
 		return CallNames[c]
@@ -41,6 +42,7 @@ const (
 
 var classNames = [...]string{"", "audience", "trait", "journey_step"}
 
+// String returns Segment's name of the class.
 func (c Class) String() string { return word(classNames[:], c) }
 
 // Flag is the membership that an event states: it says so, it denies it, or it is silent.
@@ -117,7 +119,7 @@ const UnknownClass = "unknown_class"
 
 // Event is one message of Segment as it was read at its arrival. Everything that needs a clock, a parser or a
 // rule of MoEngage happened before the event became a record; applying it needs only this and the state.
-// An Event is immutable once appended.
+// An Event is immutable once appended. It has one field for each part of its record.
 type Event struct {
 	Received time.Time // receipt: the only "now" that apply knows
 	Time     time.Time // when it happened; more than MaxAhead ahead of Received only where the clock was set back

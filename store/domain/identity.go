@@ -52,6 +52,7 @@ var identitySentences = map[string]string{
 	"id_invalid_utf8": "the id is not valid UTF-8",
 }
 
+// IdentitySentence says in a sentence why an identifier cannot be used; "" of an unknown reason.
 func IdentitySentence(reason string) string {
 	return cmp.Or(identitySentences[reason], "MoEngage does not take this id: "+reason)
 }

@@ -43,7 +43,8 @@ const (
 	NullEmpty NullPolicy = "empty"
 )
 
-// Policy is how one computation's events are treated. The zero value sends nothing.
+// Policy is how one computation's events are treated. The zero value sends nothing. Its fields are the keys of a section of the
+// configuration, without their defaults.
 type Policy struct {
 	Send          SendMethods    `json:"send"`
 	Anonymous     IdentityPolicy `json:"anonymous"`

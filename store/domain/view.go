@@ -7,7 +7,8 @@ import (
 
 // The types in this file are what inspection shows; their JSON names are the contract's.
 
-// Counts is what the store knows of itself at one moment.
+// Counts is what the store knows of itself at one moment. It has a field for each figure, because they are read in one
+// transaction.
 type Counts struct {
 	Received     uint64       // events accepted at the door, applied or not
 	Unapplied    uint64       // records in the inbox that the state does not know yet
@@ -56,7 +57,7 @@ type ChangeInfo struct {
 	Trace       string          `json:"trace,omitempty"` // id of the trace of the delivery that caused it; "" if that named none
 }
 
-// ComputationInfo is one line of `audience list`.
+// ComputationInfo is one line of `audience list`, whose columns its fields are.
 type ComputationInfo struct {
 	Key       string `json:"key"`
 	ID        string `json:"id"`

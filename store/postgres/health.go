@@ -11,7 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Health is what a store depends on at its server. Some of it a server tells only to members of pg_monitor.
+// Health is what a store depends on at its server. Some of it a server tells only to members of pg_monitor. It
+// has a field for each fact, because one round trip asks for all.
 type Health struct {
 	Version  string // of the server
 	TLS      string // "" without

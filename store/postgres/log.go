@@ -27,6 +27,8 @@ import (
 //
 // The table is partitioned by number. The agent that holds the term makes partitions ahead and drops old ones. There is no
 // default partition: it would have to be searched for every one that is made.
+//
+// Its many fields have three owners, who stand beside them: the commit lock, mu, and watch.
 type Log struct {
 	*groupcommit.Committer
 	db   *DB

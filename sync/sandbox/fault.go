@@ -10,7 +10,8 @@ import (
 )
 
 // Fault is one way to misbehave: the effect, the affected requests, and the duration. The zero value does
-// nothing. A fault lasts until For or Count is used up, or until Heal.
+// nothing. A fault lasts until For or Count is used up, or until Heal. It has a
+// field for each flag of the sandbox and of its control route.
 type Fault struct {
 	// The effect. Slow combines with all others and Drip with every answer; the rest exclude each other.
 	Status     int           // answer this status, in MoEngage's words

@@ -24,7 +24,7 @@ type Request struct {
 	Body     string    `json:"body,omitempty"` // with Options.KeepBodies
 }
 
-// Stats has counts since the start, including records that were dropped.
+// Stats has counts since the start, including records that were dropped, with a field for each.
 type Stats struct {
 	Requests   uint64            `json:"requests"`
 	ByStatus   map[int]uint64    `json:"by_status"` // 0: the connection was broken

@@ -16,6 +16,7 @@ import (
 var ErrNoMembers = domain.ErrNoMembers
 
 // Report says what an order on a computation comes to. A dry run of an import counts what the import would.
+// All verbs share its fields, because the contract has one flat object.
 type Report struct {
 	Key       string `json:"key"`
 	ID        string `json:"id"`

@@ -14,7 +14,7 @@ import (
 	"personasync/store/internal/state"
 )
 
-// ActivityEntry is one line of the trail; its JSON names are the contract's.
+// ActivityEntry is one line of the trail; its JSON names are the contract's, which has one flat object.
 type ActivityEntry struct {
 	At          string   `json:"at"`
 	What        string   `json:"what"`  // accepted, refused, sent, parked, superseded, cancelled, dropped, expired

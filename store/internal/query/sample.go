@@ -13,7 +13,7 @@ import (
 )
 
 // Sample holds the agent's counters and gauges at one moment. One a minute is kept for a day, so that an operator
-// called at night sees what led to it, even across a restart. The store fills in its own counts, and the caller the rest.
+// called at night sees what led to it, even across a restart. The store fills in its own counts, and the caller the rest. Its many fields are those of one frame.
 type Sample struct {
 	At time.Time
 
@@ -88,6 +88,7 @@ func largest(r *state.Registry, n int) (list []AudienceSample) {
 	return list[:min(len(list), n)]
 }
 
+// SampleNumber returns the number under which the sample of a time is kept: minutes since 1970.
 func SampleNumber(at time.Time) uint64 {
 	return uint64(max(at.Unix(), 0)) / uint64(sampleEvery/time.Second)
 }
@@ -131,6 +132,7 @@ func (v *Reader) Samples(since time.Time) (list []Sample, err error) {
 	return list, err
 }
 
+// Encode appends the frame of s to buf.
 func (s *Sample) Encode(buf []byte) []byte {
 	start := len(buf)
 	buf = wire.AppendTime(append(buf, sampleVersion), s.At)
@@ -159,6 +161,7 @@ func (s *Sample) sizes() [5]*int64 {
 		(*int64)(&s.OldestPending), (*int64)(&s.LatencyP50), (*int64)(&s.LatencyP95)}
 }
 
+// DecodeSample is the inverse of Encode. Its errors are those of package wire.
 func DecodeSample(frame []byte) (s Sample, err error) {
 	r, err := wire.Unseal(frame, sampleVersion)
 	if err != nil {

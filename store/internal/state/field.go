@@ -19,7 +19,7 @@ import (
 //
 // The field of a space and key without a column is the computation itself. A forwarded trait belongs to no
 // computation and has neither space nor key. A cohort, and an entry of a list, are fields beside the computation;
-// see CohortColumn.
+// see CohortColumn. It has a field for each part of its frame.
 type Field struct {
 	Number uint32
 	Space  string

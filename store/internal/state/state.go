@@ -15,7 +15,7 @@ import (
 )
 
 // State is what the writer keeps in memory beside the file. Every field can be read back from the file, and is after
-// a transaction failed. Only the writer's goroutine uses it.
+// a transaction failed. Only the writer's goroutine uses it. It has a field for each key and bucket that it mirrors.
 type State struct {
 	Epoch         uint32        // of the store and its files
 	Epochs        record.Epochs // of change ids

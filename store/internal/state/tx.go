@@ -18,7 +18,8 @@ import (
 )
 
 // Tx is one transaction on the state. Records are applied in inbox order to users in memory. Flush writes the users
-// back, sorted by key, together with the ledger and the position in the inbox.
+// back, sorted by key, together with the ledger and the position in the inbox. Its many methods are the reads and writes of one bucket each; what
+// decides is a function over a Tx, in the packages above.
 type Tx struct {
 	kv    engine.Tx
 	State *State

@@ -82,7 +82,7 @@ func Salvage(path string, epoch uint32, applied, last uint64, records Records) (
 }
 
 // salvager takes chunks out of a damaged segment. Numbers only grow and no chunk is ever written twice, so a whole
-// chunk is correct wherever it is found.
+// chunk is correct wherever it is found. Its many fields are the place in the file and what a report counts.
 type salvager struct {
 	file    *boltpage.File
 	db      *bolt.DB // the new segment; synced once, at the end

@@ -18,7 +18,7 @@ import (
 )
 
 // Writer makes the write transactions of a store. Do, Pause, Await, Applied, Wake, EpochPending and Liveness may be
-// called from any goroutine.
+// called from any goroutine. Its many fields have three owners, who stand above them.
 type Writer struct {
 	log      *slog.Logger
 	db       engine.State
