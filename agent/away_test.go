@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -122,6 +123,25 @@ func TestAnAgentIsStartedWhilePostgreSQLIsAway(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the agent never began")
 	}
+}
+
+// TestAWaitingAgentTakesAReload: an agent with a wrong address of its store waited for it, and a corrected file changed nothing.
+func TestAWaitingAgentTakesAReload(t *testing.T) {
+	t.Parallel() // it waits
+	s, hup := newSite(t), make(chan os.Signal)
+	wrong := s.load(inSchema("postgres://me@"+freePort(t)+"/none?sslmode=disable", "personasync")...)
+	right := s.load(inSchema(pgtest.URL(t), "personasync")...)
+	next := make(chan *config.Config, 2)
+	next <- s.load() // in files
+	next <- right
+	go func() {
+		hup <- os.Interrupt
+		hup <- os.Interrupt
+	}()
+	log := new(journal)
+	a := s.start(wrong, RunOptions{Reload: hup, Load: func() (*config.Config, error) { return <-next, nil }, Log: slog.New(slog.NewTextHandler(log, nil))})
+	a.tell("[" + news("ann", true, time.Now()) + "]")
+	log.await(t, "store.engine changes at a start only")
 }
 
 // TestWhatWaitingDoesNotCureEndsAStart: with what to do, and not with an agent that answers 503 until somebody looks.

@@ -96,9 +96,40 @@ func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) 
 		default:
 			o.room.Say(err)
 			o.outside.fail(err)
-			_ = pause(ctx, lifeRetry)
+			if next := reloadedMeanwhile(ctx, c, o); next != nil {
+				o.shared.Close()
+				o.room.Close()
+				o.shared, o.room.Config, c = nil, next, next
+			}
 		}
 	}
+}
+
+// reloadedMeanwhile is the pause before the store is opened again. It returns the configuration that a reload brought meanwhile, nil
+// if none did. Only what is open keeps its place. The store may be another one: its address may be what is wrong.
+func reloadedMeanwhile(ctx context.Context, c *config.Config, o RunOptions) *config.Config {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(lifeRetry):
+		return nil
+	case <-o.Reload:
+	}
+	next, err := o.Load()
+	if err == nil {
+		err = next.SucceedWaiting(c)
+	}
+	o.outside.refused.Store(refusedReload(err))
+	if err != nil {
+		o.Log.Error("the configuration was not reloaded, the old one goes on", "error", err)
+		return nil
+	}
+	o.outside.Reconfigure(outsideConfig(next, o.Version))
+	if o.Relog != nil {
+		o.Relog(next.Log)
+	}
+	o.Log.Info("configuration reloaded, while the agent waits for its store")
+	return next
 }
 
 // connectStore connects to the store that several agents share.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -34,6 +35,19 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 		c.origins[f.Key] = running.origins[f.Key]
 	}
 	return kept, c.validate()
+}
+
+// SucceedWaiting is Succeed for an agent on PostgreSQL whose store could not be opened: c may name another one there.
+func (c *Config) SucceedWaiting(running *Config) error {
+	there := c.Store
+	if !there.OnPostgres() {
+		return errors.New("store.engine changes at a start only: systemctl restart personasync")
+	}
+	_, err := c.Succeed(running)
+	if c.Store = there; err == nil {
+		err = c.validate()
+	}
+	return err
 }
 
 // MovesWorkspace returns an error if c would have a running agent send to another workspace. A start asks the store whether it may,
