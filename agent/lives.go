@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +21,6 @@ import (
 	"personasync/agent/internal/waiting"
 	"personasync/agent/notify"
 	"personasync/store"
-	syncer "personasync/sync"
 )
 
 // Where several agents share a store in PostgreSQL, one of them is its writer, and the others are doors. When the role of an
@@ -27,22 +28,25 @@ import (
 // take-over is nothing but a start: it settles what the last writer left under way, and cron catches up. The sockets of
 // ingest and admin stay open meanwhile, and deliveries wait in the queue.
 
-// errRoleEnded ends one life of the process. It is syncer.ErrTakenOver, so that no request goes on beside those of the next
-// writer.
-var errRoleEnded error = roleEnded{}
-
-type roleEnded struct{}
-
-func (roleEnded) Error() string { return "the role of this agent ended" }
-func (roleEnded) Unwrap() error { return syncer.ErrTakenOver }
-
 // lifeRetry is the pause before a life that could not begin is tried again, as while PostgreSQL is away or a standby is
 // promoted.
 const lifeRetry = time.Second
 
+// life is what an agent begins with: the options of the process and, where several agents share the store, what its lives pass
+// on.
+type life struct {
+	RunOptions
+	shared  *store.Shared // nil: the store is in files
+	room    *waiting.Room // answers until the store is open; nil in files
+	outside *outside      // tells people what the writer cannot; nil in files
+	kept    bool          // Ingest is of this process, which keeps it while it changes its role
+	admin   net.Listener  // the socket of admin.listen, kept likewise; nil: it listens itself
+}
+
 // runShared runs an agent whose store several agents share, until ctx is done or it cannot go on. While the store cannot be
 // opened a room answers in its place. At a start that lasts only for what waiting may cure.
-func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) {
+func runShared(ctx context.Context, c *config.Config, options RunOptions) (err error) {
+	o := life{RunOptions: options}
 	if err := errors.Join(place.CheckOwner(c.DataDir), store.MakeDir(c.DataDir)); err != nil {
 		return err
 	}
@@ -63,7 +67,7 @@ func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) 
 		var once sync.Once
 		o.Ready = func(at Addresses) { once.Do(func() { announce(at) }) }
 	}
-	o.outside = newOutside(c, o)
+	o.outside = newOutside(c, options)
 	telling, endTelling := context.WithCancel(ctx)
 	defer o.outside.wait()
 	defer endTelling()
@@ -74,7 +78,7 @@ func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) 
 	for begun := false; ; {
 		o.room.Expect()
 		if o.shared == nil {
-			o.shared, err = connectStore(ctx, c, o)
+			o.shared, err = connectStore(ctx, c, options)
 		}
 		if o.shared != nil {
 			if o.Ingest, err = kept.Again(); err != nil {
@@ -107,7 +111,7 @@ func runShared(ctx context.Context, c *config.Config, o RunOptions) (err error) 
 
 // reloadedMeanwhile is the pause before the store is opened again. It returns the configuration that a reload brought meanwhile, nil
 // if none did. Only what is open keeps its place. The store may be another one: its address may be what is wrong.
-func reloadedMeanwhile(ctx context.Context, c *config.Config, o RunOptions) *config.Config {
+func reloadedMeanwhile(ctx context.Context, c *config.Config, o life) *config.Config {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -156,6 +160,14 @@ type outside struct {
 	running sync.WaitGroup
 	look    atomic.Pointer[func(context.Context) (condition.Status, error)]
 	refused atomic.Pointer[condition.RefusedReload] // as the last life of the process had it
+}
+
+// refusedReload is the last reload, nil if err is: it was not refused.
+func refusedReload(err error) *condition.RefusedReload {
+	if err == nil {
+		return nil
+	}
+	return &condition.RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
 }
 
 // ofAgent are the conditions of an agent that it tells of itself in either role, and the writer of no other agent.
@@ -224,7 +236,7 @@ func withoutOwn(status func(context.Context) (condition.Status, error)) func(con
 const storeRetry = 250 * time.Millisecond
 
 // openShared opens the shared store in the role that this agent has now.
-func openShared(ctx context.Context, c *config.Config, o RunOptions, options store.Options) (*store.Store, error) {
+func openShared(ctx context.Context, c *config.Config, o life, options store.Options) (*store.Store, error) {
 	for {
 		s, err := o.shared.Open(ctx, c.DataDir, options)
 		if !errors.Is(err, store.ErrBusy) {
@@ -232,35 +244,6 @@ func openShared(ctx context.Context, c *config.Config, o RunOptions, options sto
 		}
 		if pause(ctx, storeRetry) != nil {
 			return nil, cmp.Or(context.Cause(ctx), err)
-		}
-	}
-}
-
-// endWithRole ends the life of the process with its role.
-func (p *process) endWithRole(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-p.store.RoleEnded():
-		p.unready("the agent changes its role")
-		if why := p.store.RoleEndedBy(); why != nil {
-			return fmt.Errorf("%w: %w", errRoleEnded, why)
-		}
-		return errRoleEnded
-	}
-}
-
-// knowEvery is the pause between two looks at the computations.
-const knowEvery = time.Minute
-
-// knowComputations has the ingest of a door know the computations, as the housekeeper of a writer does.
-func (p *process) knowComputations(ctx context.Context) error {
-	for {
-		if seen, err := p.store.Computations(); err == nil {
-			p.ingest.Know(seen)
-		}
-		if pause(ctx, knowEvery) != nil {
-			return nil
 		}
 	}
 }

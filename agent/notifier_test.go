@@ -119,7 +119,7 @@ func TestWatchdogStarvesWithTheCommits(t *testing.T) {
 	m, s := newManager(t), newSite(t)
 	t.Setenv("WATCHDOG_USEC", "80000")
 	log := new(journal)
-	p, err := start(t.Context(), s.load(), RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))})
+	p, err := start(t.Context(), s.load(), life{RunOptions: RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,12 +8,10 @@ import (
 
 	"personasync/agent/backup"
 	"personasync/agent/config"
-	"personasync/agent/internal/waiting"
 	"personasync/store"
 )
 
-// RunOptions is what an agent needs besides its configuration. Log is required. It has a field for each thing that the process
-// brings, and those that the lives of a shared store pass on.
+// RunOptions is what an agent needs besides its configuration. Log is required.
 type RunOptions struct {
 	Log     *slog.Logger
 	Version string
@@ -43,12 +41,6 @@ type RunOptions struct {
 
 	// ProveInChild proves a backup in a process of its own, which a damaged file may end; nil: in this process.
 	ProveInChild backup.Prover
-
-	shared  *store.Shared // the store that several agents share; nil: it is in files
-	room    *waiting.Room // answers until that is open; nil in files
-	outside *outside      // tells people what the writer cannot; nil in files
-	kept    bool          // Ingest is of this process, which keeps it while it changes its role
-	admin   net.Listener  // the socket of admin.listen, kept likewise; nil: it listens itself
 
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/internal/servicemanager"
@@ -58,13 +55,6 @@ func (r *reloader) run(ctx context.Context, signals <-chan os.Signal) error {
 			r.log.Error("the configuration was not reloaded, the old one goes on", "reload", n, "error", err)
 		}
 	}
-}
-
-func refusedReload(err error) *condition.RefusedReload {
-	if err == nil {
-		return nil
-	}
-	return &condition.RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
 }
 
 // reload puts next in force, except for what needs a restart. What can be refused comes first, so that a refusal

@@ -182,7 +182,7 @@ func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 func TestReloadTakesTheRetention(t *testing.T) {
 	s := newSite(t)
 	c := s.load()
-	p, err := start(t.Context(), c, RunOptions{Log: quiet()})
+	p, err := start(t.Context(), c, life{RunOptions: RunOptions{Log: quiet()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"personasync/agent/internal/servicemanager"
 	"personasync/store"
+	syncer "personasync/sync"
 )
 
 const (
@@ -26,10 +27,19 @@ const (
 	closePatience = 5 * time.Second
 )
 
+// errRoleEnded ends one life of the process. It is syncer.ErrTakenOver, so that no request goes on beside those of the next
+// writer.
+var errRoleEnded error = roleEnded{}
+
+type roleEnded struct{}
+
+func (roleEnded) Error() string { return "the role of this agent ended" }
+func (roleEnded) Unwrap() error { return syncer.ErrTakenOver }
+
 // process is a running agent.
 type process struct {
 	*parts
-	o           RunOptions
+	o           life
 	listeners   *listeners
 	reloader    *reloader
 	housekeeper *housekeeper
@@ -185,5 +195,34 @@ func (p *process) ready() {
 	p.answer()
 	if p.o.Ready != nil {
 		p.o.Ready(at)
+	}
+}
+
+// endWithRole ends the life of the process with its role.
+func (p *process) endWithRole(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.store.RoleEnded():
+		p.unready("the agent changes its role")
+		if why := p.store.RoleEndedBy(); why != nil {
+			return fmt.Errorf("%w: %w", errRoleEnded, why)
+		}
+		return errRoleEnded
+	}
+}
+
+// knowEvery is the pause between two looks at the computations.
+const knowEvery = time.Minute
+
+// knowComputations has the ingest of a door know the computations, as the housekeeper of a writer does.
+func (p *process) knowComputations(ctx context.Context) error {
+	for {
+		if seen, err := p.store.Computations(); err == nil {
+			p.ingest.Know(seen)
+		}
+		if pause(ctx, knowEvery) != nil {
+			return nil
+		}
 	}
 }

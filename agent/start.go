@@ -35,13 +35,13 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	if c.Store.OnPostgres() {
 		return runShared(ctx, c, o)
 	}
-	_, err := live(ctx, c, o)
+	_, err := live(ctx, c, life{RunOptions: o})
 	return err
 }
 
 // live runs the agent until ctx is done, it cannot go on, or its role ends. It returns the configuration that was in force
 // then.
-func live(ctx context.Context, c *config.Config, o RunOptions) (*config.Config, error) {
+func live(ctx context.Context, c *config.Config, o life) (*config.Config, error) {
 	p, err := start(ctx, c, o)
 	if err != nil {
 		inherited{o.Ingest, o.admin}.close()
@@ -65,12 +65,12 @@ func live(ctx context.Context, c *config.Config, o RunOptions) (*config.Config, 
 const ballastBytes = 24 << 20
 
 // start opens everything in order, or nothing.
-func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {
+func start(ctx context.Context, c *config.Config, o life) (_ *process, err error) {
 	if err := place.CheckOwner(c.DataDir); err != nil {
 		return nil, err
 	}
 	if o.Ingest != nil && !o.kept {
-		if err := takeOver(c, o); err != nil {
+		if err := takeOver(c, o.RunOptions); err != nil {
 			return nil, err
 		}
 	}
@@ -126,7 +126,7 @@ func takeOver(c *config.Config, o RunOptions) error {
 }
 
 // openStore opens the agent's store, and waits for a command that works on it.
-func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *servicemanager.Notifier) (s *store.Store, err error) {
+func openStore(ctx context.Context, c *config.Config, o life, manager *servicemanager.Notifier) (s *store.Store, err error) {
 	options := storeOptions(c, o.Log)
 	options.CheckInChild, options.Start = o.CheckInChild, ctx
 	if o.shared != nil {
@@ -148,7 +148,7 @@ func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *ser
 }
 
 // newParts makes the parts and connects them. Nothing runs yet.
-func newParts(c *config.Config, o RunOptions, data *store.Store, elsewhere error) (*parts, error) {
+func newParts(c *config.Config, o life, data *store.Store, elsewhere error) (*parts, error) {
 	p := &parts{log: o.Log, started: time.Now(), store: data, metrics: metrics.New(), elsewhere: elsewhere, linesDropped: o.LinesDropped}
 	p.config.Store(c)
 	if o.outside != nil {

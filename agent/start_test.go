@@ -314,7 +314,7 @@ func TestAnAgentWhoseFilesTurnOutToBeDamagedEnds(t *testing.T) {
 		return
 	}
 	c := newSite(t).load()
-	p, err := start(t.Context(), c, RunOptions{Log: quiet()})
+	p, err := start(t.Context(), c, life{RunOptions: RunOptions{Log: quiet()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestPartThatFailsEndsTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	p, err := start(t.Context(), s.load(), RunOptions{Log: quiet(), Ingest: brokenListener{l, broken}})
+	p, err := start(t.Context(), s.load(), life{RunOptions: RunOptions{Log: quiet(), Ingest: brokenListener{l, broken}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestTheUnitWaitsForTheLongestStop(t *testing.T) {
 func TestAnAgentThatCannotRecordItsRulesEndsWithThat(t *testing.T) {
 	s := newSite(t)
 	ready := false
-	p, err := start(t.Context(), s.load(), RunOptions{Log: quiet(), Ready: func(Addresses) { ready = true }})
+	p, err := start(t.Context(), s.load(), life{RunOptions: RunOptions{Log: quiet(), Ready: func(Addresses) { ready = true }}})
 	if err != nil {
 		t.Fatal(err)
 	}
