@@ -16,6 +16,17 @@ import (
 	"personasync/store/internal/state"
 )
 
+// Compact rewrites state.db without its free pages. Everything goes on meanwhile; leases, settling and applying stand
+// still for the pause that the report tells.
+func (s *Store) Compact(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
+	return s.upkeep.compact(ctx, progress)
+}
+
+// CompactIfSparse compacts when enough of state.db is free to be worth it, and reports whether it did.
+func (s *Store) CompactIfSparse(ctx context.Context) (r CompactReport, did bool, err error) {
+	return s.upkeep.compactIfSparse(ctx)
+}
+
 // Compaction rewrites state.db without its free pages, while the store works on:
 //
 //	copy     every key in order, a slice at a time: no read transaction lasts, no writer waits

@@ -19,6 +19,30 @@ import (
 	"personasync/store/internal/wire"
 )
 
+// Forget erases a user everywhere in the data directory. Events of before that come later are ignored; newer ones begin
+// anew. It returns once the bytes are gone, which waits for the requests under way. Cut short, the user is forgotten all
+// the same, and the bytes go within a day.
+func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err error) {
+	if err := s.CaughtUp(ctx); err != nil {
+		return r, err
+	}
+	return s.upkeep.forget(ctx, user, "")
+}
+
+// ForgetEverywhere is Forget that also has the user deleted at MoEngage, on the order of an operator whose name is by. The
+// delete is on disk before it returns; MoEngage is told of it later, and the files hold the id until then.
+func (s *Store) ForgetEverywhere(ctx context.Context, user, by string) (r ForgetReport, err error) {
+	if err := s.CaughtUp(ctx); err != nil {
+		return r, err
+	}
+	return s.upkeep.forget(ctx, user, by)
+}
+
+// EraseIfDue removes once a day the bytes of users whom Segment deleted.
+func (s *Store) EraseIfDue(ctx context.Context, now time.Time) error {
+	return s.upkeep.eraseIfDue(ctx, now)
+}
+
 // eraseAfter is how long the bytes of a user whom Segment deleted may stay: they go with the one erasure a day.
 const eraseAfter = 24 * time.Hour
 

@@ -13,6 +13,12 @@ import (
 	"personasync/store/internal/state"
 )
 
+// Prune removes what its retention no longer covers, a bounded slice at a time. more says that another call would find
+// work.
+func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error) {
+	return s.upkeep.prune(ctx, now)
+}
+
 // prune is Store.Prune.
 func (u *upkeep) prune(ctx context.Context, now time.Time) (more bool, err error) {
 	applied, keep := uint64(0), u.retention.Load()
