@@ -361,10 +361,11 @@ func TestAnAppendBehindALockSaysWhy(t *testing.T) {
 
 // TestAgentsAppendWhateverTheAdministratorHasSet: under another isolation an append does not see what was committed while it waited.
 func TestAgentsAppendWhateverTheAdministratorHasSet(t *testing.T) {
+	t.Parallel() // it waits
 	in, _ := inbox(t)
 	var database string
 	must(t, in.db.ask(t.Context(), func(_ int, v [][]byte) { database = string(v[0]) }, roundtrip.Statement{SQL: "select current_database()"}))
-	for _, setting := range []string{"default_transaction_isolation = 'serializable'", "idle_session_timeout = '50ms'", "search_path = 'nowhere'", "bytea_output = 'escape'"} {
+	for _, setting := range []string{"default_transaction_isolation = 'serializable'", "idle_session_timeout = '500ms'", "search_path = 'nowhere'", "bytea_output = 'escape'"} {
 		if err := in.db.run(t.Context(), "alter database "+database+" set "+setting); err != nil && roundtrip.Code(err) != roundtrip.StateUnknownSetting { // of a later version
 			t.Fatal(err)
 		}
@@ -374,7 +375,10 @@ func TestAgentsAppendWhateverTheAdministratorHasSet(t *testing.T) {
 	var appends sync.WaitGroup
 	for _, door := range []*Log{in, other} {
 		appends.Go(func() {
-			for range 200 {
+			for n := range 200 {
+				if n == 100 {
+					time.Sleep(600 * time.Millisecond) // idle for longer than the database lets a session be
+				}
 				if err := door.Append(t.Context(), event("ann")); err != nil {
 					t.Error(err)
 				}
