@@ -146,6 +146,7 @@ func TestAWaitingAgentTakesAReload(t *testing.T) {
 
 // TestWhatWaitingDoesNotCureEndsAStart: with what to do, and not with an agent that answers 503 until somebody looks.
 func TestWhatWaitingDoesNotCureEndsAStart(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	address := pgtest.URL(t)
 	for what, c := range map[string]struct{ url, want string }{

@@ -33,6 +33,7 @@ func sharing(s *site, url, schema string) (*site, func() *started) {
 // TestAnotherAgentTakesOver: the door takes events, which the writer sends, and goes on as the writer once that has stopped. What
 // was sent is not sent again.
 func TestAnotherAgentTakesOver(t *testing.T) {
+	t.Parallel() // it waits
 	url, schema := pgtest.Schema(t, nil)
 	s := newSite(t)
 	one, startOne := sharing(s, url, schema)
@@ -111,6 +112,7 @@ func TestASharedAgentNeedsItsAddresses(t *testing.T) {
 
 // TestAnAgentOfAnotherWorkspaceDoesNotTakeOver: everything that waited went to the other workspace, and nobody was told.
 func TestAnAgentOfAnotherWorkspaceDoesNotTakeOver(t *testing.T) {
+	t.Parallel() // it waits
 	url, schema := pgtest.Schema(t, nil)
 	s := newSite(t)
 	_, startOne := sharing(s, url, schema)
@@ -135,6 +137,7 @@ func TestAnAgentOfAnotherWorkspaceDoesNotTakeOver(t *testing.T) {
 // TestADoorTellsOfItsRefusedConfiguration: it reached Prometheus and nobody else, and a takeover forgot it, although the next restart
 // fails. It is told once, whichever role the agent has.
 func TestADoorTellsOfItsRefusedConfiguration(t *testing.T) {
+	t.Parallel() // it waits
 	url, schema := pgtest.Schema(t, nil)
 	s, r, hup := newSite(t), newReceiver(t), make(chan os.Signal)
 	_, startOne := sharing(s, url, schema)

@@ -151,6 +151,7 @@ func TestAReceiverThatTakesNothingIsACondition(t *testing.T) {
 
 // TestAHangingReceiverDoesNotDelayAStop: nor the taking of events.
 func TestAHangingReceiverDoesNotDelayAStop(t *testing.T) {
+	t.Parallel() // it waits
 	s, asked := newSite(t), make(chan bool, 1)
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)

@@ -29,7 +29,7 @@ func TestStartThatFailsLeavesNothingBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() })
 	for name, tt := range map[string]struct {
 		line, says string
 		err        error
@@ -39,6 +39,7 @@ func TestStartThatFailsLeavesNothingBehind(t *testing.T) {
 		"no folder for the socket": {"PERSONASYNC_ADMIN_SOCKET=" + filepath.Join(t.TempDir(), "none", "s"), "open socket in ", syscall.ENOENT},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits
 			s := newSite(t)
 			if err := Run(t.Context(), s.load(tt.line), RunOptions{Log: quiet()}); !errors.Is(err, tt.err) || !contains(err.Error(), tt.says) {
 				t.Fatalf("it ended with %v", err)

@@ -26,6 +26,7 @@ import (
 // does in a power failure, and starts it again: it checks the files in a child, saves what it can,
 // keeps the damaged file, says what is gone, and works.
 func TestADamagedFileIsSalvagedByTheNextStart(t *testing.T) {
+	t.Parallel() // it waits
 	w := newWorld(t)
 	w.start()
 	p := newPosters(1, 50)[0]

@@ -30,6 +30,7 @@ import (
 // end every attribute is the last membership posted, every transition is there as an event in order,
 // and the ledger balances.
 func TestKilledThriceWithMoEngageOfflineHalfTheTime(t *testing.T) {
+	t.Parallel() // it waits
 	deliveries := 10_000
 	if testing.Short() {
 		deliveries = 2_000

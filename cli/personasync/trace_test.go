@@ -12,6 +12,7 @@ import (
 // TestATraceReachesMoEngageAfterAKill: deliveries name their traces while MoEngage is away, the agent is killed and
 // restarted, and each request to MoEngage is part of the trace of its oldest change that has one.
 func TestATraceReachesMoEngageAfterAKill(t *testing.T) {
+	t.Parallel() // it waits
 	const first, second, span = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7"
 	w := newWorld(t)
 	var mu sync.Mutex

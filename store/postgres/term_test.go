@@ -180,6 +180,7 @@ func TestATermIsKeptForAsLongAsItIsRenewed(t *testing.T) {
 // TestAWriterThatStoodStillWritesNothing: it was stopped within a transaction, and goes on after another took over. Its
 // transaction is gone, its term is over by its own clock, and even if it does not look its next write meets the fence.
 func TestAWriterThatStoodStillWritesNothing(t *testing.T) {
+	t.Parallel() // it waits
 	both := agents(t, pgtest.URL(t), 2*time.Second, 2)
 	var said bytes.Buffer
 	both[1].Config.Log = slog.New(slog.NewTextHandler(&said, nil))
@@ -217,6 +218,7 @@ func TestAWriterThatStoodStillWritesNothing(t *testing.T) {
 // TestATermEndsBeforeAnotherMayBegin: its holder is cut off from the database. By its own clock it ends before the time
 // that the database has for it.
 func TestATermEndsBeforeAnotherMayBegin(t *testing.T) {
+	t.Parallel() // it waits
 	address := pgtest.URL(t)
 	p := newProxy(t, address)
 	cut, other := agent(t, Config{URL: p.URL(), Host: "cut", TTL: 2 * time.Second}), agent(t, Config{URL: address, Host: "other", TTL: 2 * time.Second})
@@ -242,6 +244,7 @@ func TestATermEndsBeforeAnotherMayBegin(t *testing.T) {
 
 // TestARenewalThatFailsOnceIsMadeAgain: a connection that breaks ends no term.
 func TestARenewalThatFailsOnceIsMadeAgain(t *testing.T) {
+	t.Parallel() // it waits
 	address := pgtest.URL(t)
 	p := newProxy(t, address)
 	db := agent(t, Config{URL: p.URL(), Host: "a", TTL: 2 * time.Second})
@@ -261,6 +264,7 @@ func TestARenewalThatFailsOnceIsMadeAgain(t *testing.T) {
 
 // TestARenewalFindsOutThatAnotherHasTheTerm: long before its own clock would end it.
 func TestARenewalFindsOutThatAnotherHasTheTerm(t *testing.T) {
+	t.Parallel() // it waits
 	db := agents(t, pgtest.URL(t), 3*time.Second, 1)[0]
 	term := leads(t, db)
 	must(t, db.ask(t.Context(), nil, roundtrip.Statement{SQL: "update " + db.quoted("holder") + " set holder = '99', until = clock_timestamp() + interval '1 hour'"}))
@@ -405,6 +409,7 @@ func TestASchemaThatIsGoneIsNotMadeAgain(t *testing.T) {
 
 // TestATermIsNotWaitedForWhereTheServerStandsStill: another server may be the primary by now, and nobody would ask it.
 func TestATermIsNotWaitedForWhereTheServerStandsStill(t *testing.T) {
+	t.Parallel() // it waits
 	p := newProxy(t, pgtest.URL(t))
 	db := agent(t, Config{URL: p.URL(), TTL: 200 * time.Millisecond})
 	must(t, leads(t, db).Release(t.Context()))
