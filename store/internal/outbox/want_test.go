@@ -97,3 +97,47 @@ func TestAValueInARequestIsNotTakenBack(t *testing.T) {
 		b.wantSent(b.take(options(10)), c.then)
 	}
 }
+
+// TestNoValueOvertakesAnother that does not collapse, although a clock was set back, and other values of the user wait between them.
+// MoEngage keeps the value that it receives last.
+func TestNoValueOvertakesAnother(t *testing.T) {
+	r := statetest.Rules(domain.SendBoth)
+	r.Defaults.Collapse = false
+	b := newBox(t, r)
+	due := func(id domain.ID) (m int) {
+		b.Read(func(tx *state.Tx) {
+			u := tx.User("ann")
+			for _, l := range u.Index.Endpoint(domain.EndpointTransition).Lanes {
+				if v := tx.Queue.Get(state.QueueKey(u.Key, l.Number, id)); v != nil {
+					at, _, _ := state.ParseQueueValue(v)
+					m = int((at - Second(minute(0))) / 60)
+				}
+			}
+		})
+		return m
+	}
+	first := b.want("ann", true, 20)
+	b.enqueue("ann", true, 21) // an event is no value
+	second := b.want("ann", false, 2)
+	b.enqueue("ann", false, 3)
+	third := b.want("ann", true, 30)
+	for what, c := range map[string]struct {
+		id   domain.ID
+		want int
+	}{"the first": {first, 20}, "one behind it, of an earlier time": {second, 20}, "one behind both": {third, 30}} {
+		if got := due(c.id); got != c.want {
+			t.Errorf("%s is due at minute %d, want %d", what, got, c.want)
+		}
+	}
+	b.Do(func(tx *state.Tx) { // the second is put back between the two, with a time behind both
+		u := tx.User("ann")
+		ch := state.Find(tx, second)
+		DropQueued(tx, u, ch)
+		ch.Received = minute(40)
+		Enqueue(tx, u, ch)
+		tx.Write(u, 0)
+	})
+	if got := due(second); got != 30 {
+		t.Errorf("put back, it is due at minute %d, want 30: not after the newer one", got)
+	}
+}
