@@ -101,9 +101,9 @@ func refusedShare(r *ingest.IntakeRoute, name string) string {
 		return "Deliveries to " + where + " were refused for good"
 	}
 	if name == ingest.RouteOther {
-		return fmt.Sprintf("%s to %s in the last hour", Quantity(r.Lost, "delivery"), where) + " were refused for good"
+		return fmt.Sprintf("%s to %s in the last hour %s refused for good", Quantity(r.Lost, "delivery"), where, were(r.Lost))
 	}
-	return fmt.Sprintf("%s of %s to %s in the last hour were refused for good", thousands(r.Lost), Quantity(r.Lost+r.Accepted, "delivery"), where)
+	return fmt.Sprintf("%s of %s to %s in the last hour %s refused for good", thousands(r.Lost), Quantity(r.Lost+r.Accepted, "delivery"), where, were(r.Lost))
 }
 
 // kindsShown is how many kinds of refusals a condition names.

@@ -55,6 +55,14 @@ func Are(n uint64, thing string) string {
 	return Quantity(n, thing) + " are"
 }
 
+// were is the verb of what n things were.
+func were(n uint64) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
+}
+
 // thousands writes a number with commas: "1,204".
 func thousands(n uint64) string {
 	if n < 1000 {

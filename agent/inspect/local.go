@@ -1,10 +1,12 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"personasync/agent/api"
@@ -210,6 +212,7 @@ func (l *Local) waits(v *store.View) (func(*domain.UserChange) string, error) {
 		return nil, err
 	}
 	pause, err := v.Pause()
+	moengage := l.from.Process().MoEngage
 	return func(c *domain.UserChange) string {
 		if c.State == domain.StatePending.String() && c.Wait != domain.WaitUnderWay && pause.Holds(time.Now()) {
 			return "sending is paused (" + pause.Why + "): it leaves after `personasync outbox resume`, or when the pause ends"
@@ -217,7 +220,14 @@ func (l *Local) waits(v *store.View) (func(*domain.UserChange) string, error) {
 		if c.State == domain.StatePending.String() && was != "" {
 			return "nothing is sent, because " + was + " was told before and another workspace is configured: `personasync status` says what to do"
 		}
-		return waitText(c, plan)
+		if text := waitText(c, plan); text != "" {
+			return text
+		}
+		if moengage.Stopped && c.Kind != domain.KindDelete.String() {
+			code, _, _ := strings.Cut(moengage.LastError, ":")
+			return "MoEngage refuses everything (" + cmp.Or(code, "no answer") + "), and one request a minute tries whether it is over: `personasync status` says what to do"
+		}
+		return turnText(c)
 	}, err
 }
 

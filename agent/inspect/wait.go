@@ -12,8 +12,8 @@ import (
 	"personasync/store/domain"
 )
 
-// waitText says in a sentence why a change waits, when it leaves, and what to type if it does not. It depends on the store
-// and the configuration alone, so that it is the same while the agent runs and while it is stopped.
+// waitText says in a sentence why a change waits, when it leaves, and what to type if it does not; "" of one that is due and has no
+// schedule. It depends on the store and the configuration alone, so that it is the same while the agent runs and while it is stopped.
 func waitText(c *domain.UserChange, plan []Planned) string {
 	switch c.Wait {
 	case domain.WaitUnderWay:
@@ -41,6 +41,11 @@ func waitText(c *domain.UserChange, plan []Planned) string {
 			return scheduleText(c, p)
 		}
 	}
+	return ""
+}
+
+// turnText says when a change leaves that is due.
+func turnText(c *domain.UserChange) string {
 	if c.Bulk {
 		return "it comes of an operator's order or a repair, and leaves behind live changes, which get at most half of the limits; `personasync status` says how long all of it takes"
 	}

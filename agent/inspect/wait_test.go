@@ -1,6 +1,8 @@
 package inspect
 
 import (
+	"cmp"
+
 	"personasync/agent/sending"
 
 	"strings"
@@ -25,7 +27,7 @@ func TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks(t *testing.T) 
 		{"held for a reason of a later version", domain.UserChange{Wait: domain.WaitHeld, ChangeInfo: domain.ChangeInfo{Reason: "whim"}}, "held for whim"},
 		{"another change failed", domain.UserChange{Wait: domain.WaitUser, Until: "2026-03-14T12:00:05Z"}, "all of them wait until 2026-03-14 12:00:05 UTC"},
 	} {
-		if got := waitText(&tc.c, nil); !strings.Contains(got, tc.want) || strings.Contains(got, "next request") {
+		if got := cmp.Or(waitText(&tc.c, nil), turnText(&tc.c)); !strings.Contains(got, tc.want) || strings.Contains(got, "next request") {
 			t.Errorf("%s: %q", tc.name, got)
 		}
 	}
