@@ -138,11 +138,13 @@ func (s *State) Fill() (size, live int64, err error) {
 	return size, max(live, 0), err
 }
 
-// Spare returns how many bytes the file holds that no entry uses, and that the next transactions write to.
+// Spare returns how many bytes the file holds that no entry uses, and that the next transactions write to; 0 if it cannot be read.
 func (s *State) Spare() int64 {
-	db := s.db.Load()
-	stats := db.Stats()
-	return int64(stats.FreePageN+stats.PendingPageN) * int64(db.Info().PageSize)
+	size, live, err := s.Fill()
+	if err != nil {
+		return 0
+	}
+	return size - live
 }
 
 // Snapshot runs f in a read-only transaction that lasts: file writes the whole file to w as it is at this moment,
