@@ -125,6 +125,7 @@ type AmbiguousError struct {
 	IDs []string
 }
 
+// Error names the key, and says what to do.
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%s names several computations: give one of their ids instead", e.Key)
 }
