@@ -95,7 +95,7 @@ func (d *diskWatch) shedInbox(applied uint64) (shed bool) {
 
 // tight returns an error while no more of the disk is left than is kept; see datadir.Tight.
 func (d *diskWatch) tight(keep datadir.Reserve) error {
-	return datadir.Tight(d.place.Dir, d.db.Spare(), keep)
+	return datadir.Tight(d.place.Dir, d.db.Spare, keep)
 }
 
 // shedHistory removes completed changes before their retention while the disk has no more room than leases need. Only

@@ -205,7 +205,7 @@ func (o *opener) build() (err error) {
 	base := base{
 		Options: &o.Options, life: o.life, end: o.end, db: o.db, state: o.state, records: o.inbox,
 		damage: datadir.NewDamage(o.Log, o.start.Marker), budget: o.budget, scratch: o.place.Dir,
-		tight: func() error { return datadir.Tight(o.place.Dir, o.db.Spare(), datadir.ForLeases) },
+		tight: func() error { return datadir.Tight(o.place.Dir, o.db.Spare, datadir.ForLeases) },
 	}
 	if o.start.Checked {
 		base.checked = o.inbox.Next() - 1

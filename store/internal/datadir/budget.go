@@ -227,11 +227,11 @@ const (
 	ForOutcomes Reserve = 8 // of requests under way, and pruning: nothing is leased
 )
 
-// Tight returns an error, an ErrFull, while no more is left than is kept. spare is what state.db can write without growing.
-func Tight(dir string, spare int64, keep Reserve) error {
+// Tight returns an error, an ErrFull, while no more is left than is kept. spare returns what state.db can write without growing; it reads the file, and is asked only where that decides.
+func Tight(dir string, spare func() int64, keep Reserve) error {
 	free, floor, err := FreeBytes(dir)
 	kept := min(floor, leastFloor) / int64(keep)
-	if err != nil || free+spare >= kept {
+	if err != nil || free >= kept || free+spare() >= kept {
 		return nil // what cannot be measured is tried
 	}
 	return fmt.Errorf("%w: %s are free, and %s are kept to write down what MoEngage answers: make room on it", domain.ErrFull, domain.Bytes(free), domain.Bytes(kept))
