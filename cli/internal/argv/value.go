@@ -2,6 +2,7 @@ package argv
 
 import (
 	"regexp"
+	"sync"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -10,11 +11,13 @@ import (
 )
 
 // refusedValue is how package flag says that a value cannot be used.
-var refusedValue = regexp.MustCompile(`^invalid (?:boolean )?value "(.*)" for (?:flag )?-([^ ]+): `)
+var refusedValue = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^invalid (?:boolean )?value "(.*)" for (?:flag )?-([^ ]+): `)
+})
 
 // ValueError says of a value that a flag does not take what it takes.
 func ValueError(flags []urfave.Flag, err error) error {
-	m := refusedValue.FindStringSubmatch(err.Error())
+	m := refusedValue().FindStringSubmatch(err.Error())
 	if m == nil {
 		return exit.Usage("%w", err)
 	}
