@@ -150,18 +150,25 @@ func tinyDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// TestAFullDiskLosesNothingAndRecoversByItself runs against the end of a real file system, at work and
-// at a start.
-func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
-	onFiles(t)
-	t.Parallel()
-	disk := tinyDisk(t, "24m")
+// fortyOn is a store on a disk, in which forty users have entered.
+func fortyOn(t *testing.T, disk string) *bench {
+	t.Helper()
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
 	b.reopen(rules(domain.SendBoth))
 	t.Cleanup(func() { b.Store.Close() })
 	for i := range 40 {
 		b.receive(event(fmt.Sprint("before", i), "vip", true, 1))
 	}
+	return b
+}
+
+// TestAFullDiskLosesNothingAndRecoversByItself runs against the end of a real file system, at work and
+// at a start.
+func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
+	onFiles(t)
+	t.Parallel()
+	disk := tinyDisk(t, "24m")
+	b := fortyOn(t, disk)
 	f := b.take()
 
 	fillDisk(t, disk)
@@ -233,12 +240,7 @@ func TestTheEndOfADiskIsKeptForOutcomes(t *testing.T) {
 	onFiles(t)
 	t.Parallel()
 	disk := tinyDisk(t, "64m")
-	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
-	b.reopen(rules(domain.SendBoth))
-	t.Cleanup(func() { b.Store.Close() })
-	for i := range 40 {
-		b.receive(event(fmt.Sprint("before", i), "vip", true, 1))
-	}
+	b := fortyOn(t, disk)
 	ballast, err := os.Create(filepath.Join(disk, "ballast"))
 	must(t, err)
 	defer ballast.Close()

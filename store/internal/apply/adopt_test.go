@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"personasync/store/domain"
-	"personasync/store/internal/record"
 )
 
 // TestAnAdoptionLeavesHeldChangesOfOthers: those of the same users about another computation.
@@ -13,12 +12,7 @@ func TestAnAdoptionLeavesHeldChangesOfOthers(t *testing.T) {
 	r := sending(t, domain.SendEvent)
 	r.events(enter("zoe", "vip", 1), enter("zoe", "top", 1))
 	r.events(enter("ann", "top", 2, in("spa_2", "aud_top2")), enter("ann", "vip", 2, in("spa_1", "aud_new")))
-	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
-	r.Must(err)
-	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
-	r.order(adopt, "")
-	adopt.Targets = words("ann")
-	r.order(adopt, "")
+	r.adopt("ann")
 	var held []string
 	for _, ch := range r.changes() {
 		if ch.State == domain.StateHeld {
@@ -37,12 +31,7 @@ func TestAnAdoptedAudienceKeepsWhatEachCallSaid(t *testing.T) {
 	again := in("spa_1", "aud_new")
 	r.event(exit("zoe", "vip", 1))
 	r.events(enter("ann", "vip", 5, again), enter("ann", "vip", 5, again, track("Joined")), exit("ann", "vip", 6, again, track("Left")))
-	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
-	r.Must(err)
-	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
-	r.order(adopt, "")
-	adopt.Targets = words("ann")
-	r.order(adopt, "")
+	r.adopt("ann")
 	r.deliver()
 	if told := r.told(); !strings.Contains(told, "ann.vip=true(delivered)") || strings.Contains(told, "ann.vip=false") {
 		t.Errorf("after the adoption: %s", told)

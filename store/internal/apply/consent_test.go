@@ -341,12 +341,7 @@ func TestAnAdoptedAudienceKeepsWhatIsWithheld(t *testing.T) {
 	r.events(enter("ann", "vip", 1, yes), enter("bob", "vip", 1, no))
 	r.deliver()
 	r.events(enter("ann", "vip", 5, again), enter("bob", "vip", 5, again))
-	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
-	r.Must(err)
-	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
-	r.order(adopt, "")
-	adopt.Targets = words("ann bob")
-	r.order(adopt, "")
+	into, from := r.adopt("ann bob")
 	if into.Withheld != 1 || from[0].Withheld != 0 {
 		t.Errorf("%d are withheld, %d of the former one", into.Withheld, from[0].Withheld)
 	}
@@ -361,12 +356,7 @@ func TestAWithdrawalIsToldOnceOfAnAdoptedAudience(t *testing.T) {
 	again := in("spa_1", "aud_new")
 	r.events(enter("ann", "vip", 1, yes), enter("ann", "vip", 5, again))
 	r.deliver()
-	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
-	r.Must(err)
-	adopt := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
-	r.order(adopt, "")
-	adopt.Targets = words("ann")
-	r.order(adopt, "")
+	r.adopt("ann")
 	r.event(update("ann", 9))
 	if n := strings.Count(r.told(), "=false"); n != 1 {
 		t.Errorf("told %d times: %s", n, r.told())

@@ -85,6 +85,18 @@ func (r *room) record(rec record.Record, frame []byte) {
 	r.Do(func(tx *state.Tx) { Record(tx, rec, frame) })
 }
 
+// adopt has the audience aud_new continue vip, with these users.
+func (r *room) adopt(users string) (into *state.Field, from []*state.Field) {
+	r.Helper()
+	into, from, err := Adoption(r.State.Registry, "vip", "aud_new")
+	r.Must(err)
+	order := record.Order{Verb: record.OrderAdopt, Field: into.Number, Other: from[0].Number}
+	r.order(order, "")
+	order.Targets = words(users)
+	r.order(order, "")
+	return into, from
+}
+
 // order applies an operator's order on the only computation of a key.
 func (r *room) order(o record.Order, key string) {
 	r.Helper()
