@@ -328,7 +328,7 @@ func TestAParkedEventIsReadAgainAsItArrived(t *testing.T) {
 	}
 }
 
-// TestOnlyAnOpenChangeIsDropped. What is completed stays as it is, and the answer says so.
+// TestOnlyAnOpenChangeIsDropped: a completed change stays as it is, and the answer says so.
 func TestOnlyAnOpenChangeIsDropped(t *testing.T) {
 	a := drops(new(store.Store), nil)
 	for state, open := range map[string]bool{"pending": true, "held": true, "parked": true, "delivered": false, "dropped": false, "superseded": false} {

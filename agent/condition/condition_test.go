@@ -235,10 +235,10 @@ var conditionCases = []struct {
 	{"the disk ends, but not soon", func(f *Facts) { f.Process.Forecast = Forecast{Disk: "about 2 d 1 h", DiskS: 49 * 3600} }, nil},
 	{"the ledger is off", func(f *Facts) { f.Status.Changes.Created++ }, []string{"ledger critical.*db check"}},
 	{"a damaged file is kept", func(f *Facts) { f.Status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-1"}} }, []string{"damage warning.*Nothing was lost; remove state.db.damaged-1"}},
-	{"a damaged file of the inbox cost what was applied", func(f *Facts) {
+	{"a damaged inbox file had only applied events", func(f *Facts) {
 		f.Status.Salvages = []store.Salvage{{File: "inbox-00000001.db", KeptAs: "inbox-00000001.db.damaged-1", Lost: store.Stock{Records: 3}}}
 	}, []string{"damage warning.*had been applied, so that memberships and changes are right; parked.*remove inbox-00000001.db.damaged-1"}},
-	{"a damaged file of the inbox cost what was not applied", func(f *Facts) {
+	{"a damaged inbox file had events that were not applied", func(f *Facts) {
 		f.Status.Salvages = []store.Salvage{{File: "inbox-00000001.db", KeptAs: "inbox-00000001.db.damaged-1", Lost: store.Stock{Records: 3}, Unapplied: 1}}
 	}, []string{"damage critical.*memberships among it are wrong until"}},
 	{"a damaged file cost memberships", func(f *Facts) {
