@@ -5,78 +5,56 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"personasync/store/domain"
-	"personasync/store/internal/record"
 )
-
-// running is newWriter, in a goroutine of its own until the test ends.
-func running(t *testing.T) *Writer {
-	t.Helper()
-	w := newWriter(t)
-	go w.Run()
-	t.Cleanup(func() {
-		if !w.Ended() {
-			w.Stop()
-		}
-	})
-	return w
-}
 
 // TestWhatWasReceivedIsAppliedAndWakesTheSender of its endpoint.
 func TestWhatWasReceivedIsAppliedAndWakesTheSender(t *testing.T) {
-	w := running(t)
-	rules, err := record.AppendRules(nil, &domain.Rules{Defaults: domain.Policy{Send: domain.SendEvent, EnterEvent: "Audience Entered"}})
-	must(t, err)
-	must(t, w.inbox.AppendOther(t.Context(), rules))
-	must(t, w.inbox.Append(t.Context(), record.AppendEvent(nil, &domain.Event{
-		Received: noon, Time: noon, Call: domain.CallIdentify, User: domain.Identifier{ID: "ann"}, MessageID: "m-1",
-		Class: domain.ClassAudience, Space: "spa_1", Key: "vip", ComputationID: "aud_vip", Flag: domain.FlagIn, Raw: []byte(`{}`),
-	})))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	must(t, w.AwaitApplied(ctx, w.inbox.Last()))
-	if w.Applied() != w.inbox.Last() || w.Applied() != 2 {
-		t.Errorf("%d of %d are applied", w.Applied(), w.inbox.Last())
-	}
-	select {
-	case <-w.Wake(domain.EndpointTransition):
-	case <-ctx.Done():
-		t.Error("the sender is not woken")
-	}
-	select {
-	case <-w.Wake(domain.EndpointCohort):
-		t.Error("the sender of cohorts is woken")
-	default:
-	}
-	gone, leave := context.WithCancelCause(t.Context())
-	why := errors.New("the caller went away")
-	leave(why)
-	if err := w.AwaitApplied(gone, 99); !errors.Is(err, why) {
-		t.Errorf("a wait that is given up: %v", err)
-	}
+	loop(t, func(*Writer) {}, func(t *testing.T, w *Writer) {
+		must(t, w.inbox.AppendOther(t.Context(), rulesFrame(t)))
+		receiveEnter(t, w, "ann")
+		must(t, w.AwaitApplied(t.Context(), w.inbox.Last()))
+		if w.Applied() != w.inbox.Last() || w.Applied() != 2 {
+			t.Errorf("%d of %d are applied", w.Applied(), w.inbox.Last())
+		}
+		synctest.Wait()
+		for endpoint, want := range map[domain.Endpoint]int{domain.EndpointTransition: 1, domain.EndpointCohort: 0} {
+			if woken := len(w.Wake(endpoint)); woken != want {
+				t.Errorf("the sender of %v is woken %d times, want %d", endpoint, woken, want)
+			}
+		}
+		gone, leave := context.WithCancelCause(t.Context())
+		why := errors.New("the caller went away")
+		leave(why)
+		if err := w.AwaitApplied(gone, 99); !errors.Is(err, why) {
+			t.Errorf("a wait that is given up: %v", err)
+		}
+	})
 }
 
 // TestAWriterThatDoesNotFinishIsNotAlive, and one with nothing to do is.
 func TestAWriterThatDoesNotFinishIsNotAlive(t *testing.T) {
-	w := running(t)
-	l := &Liveness{Writer: w}
-	for range 3 {
-		must(t, l.Check(t.Context()))
-	}
-	must(t, w.Pause(func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		if err := l.Check(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a transaction of the state does not end") {
-			t.Errorf("while it stands still: %v", err)
+	loop(t, func(*Writer) {}, func(t *testing.T, w *Writer) {
+		l := &Liveness{Writer: w}
+		for range 3 {
+			must(t, l.Check(t.Context()))
 		}
-	}))
-	must(t, l.Check(t.Context()))
-	w.Stop()
-	if err := l.Check(t.Context()); !errors.Is(err, domain.ErrClosed) || !w.Ended() {
-		t.Errorf("of a stopped writer: %v, ended %v", err, w.Ended())
-	}
+		must(t, w.Pause(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := l.Check(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a transaction of the state does not end") {
+				t.Errorf("while it stands still: %v", err)
+			}
+		}))
+		must(t, l.Check(t.Context()))
+		w.Stop()
+		if err := l.Check(t.Context()); !errors.Is(err, domain.ErrClosed) || !w.Ended() {
+			t.Errorf("of a stopped writer: %v, ended %v", err, w.Ended())
+		}
+	})
 }
 
 // TestARequestThatAKillCutOffIsUncertain: its changes are sent again, and nothing is in a request any more.

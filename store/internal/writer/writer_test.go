@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -119,43 +120,53 @@ func TestACommandThatFailsUndoesTheWholeTransaction(t *testing.T) {
 
 // TestAStoppedWriterAnswersErrClosed: no caller waits for a goroutine that has ended.
 func TestAStoppedWriterAnswersErrClosed(t *testing.T) {
-	w := newWriter(t)
-	go w.Run()
-	ran := false
-	must(t, w.Do(t.Context(), func(*state.Tx) error { ran = true; return nil }, nil))
-	w.Stop()
-	never := func() (bool, error) { return false, nil }
-	for name, err := range map[string]error{
-		"do":    w.Do(t.Context(), func(*state.Tx) error { return nil }, nil),
-		"pause": w.Pause(func() { t.Error("it ran in a goroutine that has ended") }),
-		"await": w.Await(context.Background(), never),
-	} {
-		if !ran || !errors.Is(err, domain.ErrClosed) {
-			t.Errorf("%s answers %v", name, err)
+	loop(t, func(*Writer) {}, func(t *testing.T, w *Writer) {
+		ran := false
+		must(t, w.Do(t.Context(), func(*state.Tx) error { ran = true; return nil }, nil))
+		w.Stop()
+		never := func() (bool, error) { return false, nil }
+		for name, err := range map[string]error{
+			"do":    w.Do(t.Context(), nothing, nil),
+			"pause": w.Pause(func() { t.Error("it ran in a goroutine that has ended") }),
+			"await": w.Await(context.Background(), never),
+		} {
+			if !ran || !errors.Is(err, domain.ErrClosed) {
+				t.Errorf("%s answers %v", name, err)
+			}
 		}
-	}
+	})
 }
 
-// TestAWaitEndsWithAnErrorThatLasts: a full disk at once, another one after some transactions in a row.
+// TestAWaitEndsWithAnErrorThatLasts: a full disk at once, another one after some transactions in a row, and neither if what
+// it waits for is there all the same.
 func TestAWaitEndsWithAnErrorThatLasts(t *testing.T) {
+	failed := errors.New("the disk failed")
 	for name, c := range map[string]struct {
 		fault error
 		after int
+		there bool
 	}{
-		"a full disk":   {domain.ErrFull, 1},
-		"another error": {errors.New("the disk failed"), maxFailures},
+		"a full disk":                         {domain.ErrFull, 1, false},
+		"another error":                       {failed, maxFailures, false},
+		"a full disk, and it is there by now": {domain.ErrFull, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, asked := &Writer{mailbox: newMailbox(), notify: newNotifier()}, 0
-			err := w.Await(t.Context(), func() (bool, error) {
-				if asked++; asked <= c.after {
-					w.notify.ended(c.fault, true)
+			synctest.Test(t, func(t *testing.T) {
+				w, asked := &Writer{mailbox: newMailbox(), notify: newNotifier()}, 0
+				err := w.Await(t.Context(), func() (bool, error) {
+					if asked++; asked <= c.after {
+						w.notify.ended(c.fault, true)
+					}
+					return c.there && asked > c.after, nil
+				})
+				want := c.fault
+				if c.there {
+					want = nil
 				}
-				return false, nil
+				if !errors.Is(err, want) || c.there && asked > c.after+2 || !c.there && asked != c.after+1 {
+					t.Errorf("it ends with %v after %d looks, want %v after %d", err, asked, want, c.after+1)
+				}
 			})
-			if !errors.Is(err, c.fault) || asked != c.after+1 {
-				t.Errorf("it ends with %v after %d looks, want %v after %d", err, asked, c.fault, c.after+1)
-			}
 		})
 	}
 }
