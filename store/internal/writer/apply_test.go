@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -22,6 +23,14 @@ type scripted struct {
 	arrive  int64 // events that each look at Events finds more
 	events  int64
 	applied int64 // see OthersApplied
+	silent  error // of Probe
+}
+
+func (s *scripted) Probe(ctx context.Context) error {
+	if s.silent != nil {
+		return s.silent
+	}
+	return s.Inbox.Probe(ctx)
 }
 
 func (s *scripted) Next() uint64 {

@@ -49,6 +49,8 @@ func loop(t *testing.T, change func(w *Writer), f func(t *testing.T, w *Writer))
 	synctest.Test(t, func(t *testing.T) {
 		w := newWriter(t)
 		change(w)
+		limit := time.AfterFunc(2*time.Minute, func() { panic("the writer goes on, and what is waited for does not come") })
+		defer limit.Stop()
 		go w.Run()
 		t.Cleanup(func() {
 			if !w.Ended() {
@@ -147,22 +149,45 @@ func TestDamageEndsTheWriter(t *testing.T) {
 
 // TestNothingIsAppliedWhileACompactionCannotFollow, and commands are carried out.
 func TestNothingIsAppliedWhileACompactionCannotFollow(t *testing.T) {
-	var full atomic.Bool
-	full.Store(true)
-	loop(t, func(w *Writer) { w.HoldWhile(full.Load) }, func(t *testing.T, w *Writer) {
-		receiveEnter(t, w, "ann")
-		time.Sleep(time.Minute)
-		must(t, w.Do(t.Context(), nothing, nil))
-		if synctest.Wait(); w.Applied() != 0 {
-			t.Errorf("%d are applied", w.Applied())
-		}
-		full.Store(false)
-		began := time.Now()
-		must(t, w.AwaitApplied(t.Context(), 1))
-		if time.Since(began) > minRest {
-			t.Errorf("it goes on after %v", time.Since(began))
-		}
-	})
+	for name, end := range map[string]func(w *Writer, full *atomic.Bool) error{
+		"it can follow again": func(_ *Writer, full *atomic.Bool) error { full.Store(false); return nil },
+		"it gives up":         func(w *Writer, _ *atomic.Bool) error { return w.Pause(func() { w.HoldWhile(nil) }) },
+		"it has ended":        func(w *Writer, _ *atomic.Bool) error { return w.Pause(func() { w.Moved([]byte("here")) }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			full := new(atomic.Bool)
+			full.Store(true)
+			loop(t, func(w *Writer) { w.HoldWhile(full.Load) }, func(t *testing.T, w *Writer) {
+				receiveEnter(t, w, "ann")
+				time.Sleep(10 * time.Second)
+				must(t, w.Do(t.Context(), nothing, nil))
+				if synctest.Wait(); w.Applied() != 0 {
+					t.Errorf("%d are applied", w.Applied())
+				}
+				began := time.Now()
+				must(t, errors.Join(end(w, full), w.AwaitApplied(t.Context(), 1)))
+				if time.Since(began) > minRest {
+					t.Errorf("it goes on after %v", time.Since(began))
+				}
+			})
+		})
+	}
+}
+
+// TestWhatAFailedStartLeftIsWrittenWithoutAnEvent: a full disk kept it from being written, and there is room again.
+func TestWhatAFailedStartLeftIsWrittenWithoutAnEvent(t *testing.T) {
+	for name, carry := range map[string]func(c *carryOver){
+		"requests that were cut off":       func(c *carryOver) { c.interrupted = true },
+		"a new place":                      func(c *carryOver) { c.arrival = &state.Arrival{Home: []byte("here")} },
+		"a lease that no sender was given": func(c *carryOver) { c.orphaned = []uint64{5} },
+		"":                                 func(*carryOver) {},
+	} {
+		loop(t, func(w *Writer) { carry(&w.carry) }, func(t *testing.T, w *Writer) {
+			if synctest.Wait(); (w.finished.Load() == 1) != (name != "") || w.carry.any() {
+				t.Errorf("%q: %d transactions, and something is left: %v", name, w.finished.Load(), w.carry.any())
+			}
+		})
+	}
 }
 
 // TestACallerThatWaitsEndsARestThatIsForNobody: the rest gathers events that others send, and none do.
@@ -174,6 +199,11 @@ func TestACallerThatWaitsEndsARestThatIsForNobody(t *testing.T) {
 			began := time.Now()
 			receiveEnter(t, w, "bob")
 			must(t, w.AwaitApplied(t.Context(), 2))
+			must(t, w.Pause(func() {
+				if w.apply.pacing.alone != (arrive == 0) {
+					t.Errorf("while %d come in a batch, it counts as alone: %v", arrive, w.apply.pacing.alone)
+				}
+			}))
 			if time.Since(began) != want {
 				t.Errorf("while %d come in a batch, the next begins after %v, want %v", arrive, time.Since(began), want)
 			}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/internal/state"
 )
 
 // TestWhatWasReceivedIsAppliedAndWakesTheSender of its endpoint.
@@ -43,7 +45,7 @@ func TestAWriterThatDoesNotFinishIsNotAlive(t *testing.T) {
 			must(t, l.Check(t.Context()))
 		}
 		must(t, w.Pause(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			if err := l.Check(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a transaction of the state does not end") {
 				t.Errorf("while it stands still: %v", err)
@@ -55,6 +57,40 @@ func TestAWriterThatDoesNotFinishIsNotAlive(t *testing.T) {
 			t.Errorf("of a stopped writer: %v, ended %v", err, w.Ended())
 		}
 	})
+}
+
+// TestAnInboxThatDoesNotCommitIsNotAlive: its disk does not answer, while the state's may.
+func TestAnInboxThatDoesNotCommitIsNotAlive(t *testing.T) {
+	w, silent := newWriter(t), errors.New("the disk does not answer")
+	w.inbox = &scripted{Inbox: w.inbox, silent: silent}
+	if err := (&Liveness{Writer: w}).Check(t.Context()); !errors.Is(err, silent) || !strings.Contains(err.Error(), "a commit of the inbox does not end") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAStartNeedsNoRoom: what the last stop cut off is settled once there is some. Another error ends the start.
+func TestAStartNeedsNoRoom(t *testing.T) {
+	for _, tc := range []struct{ met, want error }{{domain.ErrFull, nil}, {errUnreadable, errUnreadable}} {
+		w := newWriter(t)
+		w.db, w.carry.arrival = &failing{State: w.db, updates: []error{tc.met}}, &state.Arrival{Home: []byte("here"), First: 5, Epoch: 9}
+		if err := w.Recover(); !errors.Is(err, tc.want) || !w.EpochPending() {
+			t.Errorf("%v: %v, the epoch is pending: %v", tc.met, err, w.EpochPending())
+		}
+	}
+}
+
+// TestACorruptLeaseIsSetAside at the next start, also where it is the only one.
+func TestACorruptLeaseIsSetAside(t *testing.T) {
+	w, key := newWriter(t), state.NumberKey(7)
+	must(t, w.db.Update(func(tx engine.Tx) error { return tx.Bucket(state.BucketLeases).Put(key, []byte("corrupt")) }))
+	must(t, w.db.View(func(tx engine.Tx) (err error) { w.state, err = state.LoadCounted(tx); return err }))
+	must(t, w.Recover())
+	must(t, w.db.View(func(tx engine.Tx) error {
+		if tx.Bucket(state.BucketLeases).Get(key) != nil || engine.Count(tx.Bucket(state.BucketDamaged)) != 1 || w.state.Ledger.Damaged != 1 {
+			t.Errorf("%d are set aside, and %d counted", engine.Count(tx.Bucket(state.BucketDamaged)), w.state.Ledger.Damaged)
+		}
+		return nil
+	}))
 }
 
 // TestARequestThatAKillCutOffIsUncertain: its changes are sent again, and nothing is in a request any more.

@@ -116,6 +116,10 @@ func TestACommandThatFailsUndoesTheWholeTransaction(t *testing.T) {
 	if lease == nil || w.state.LastLease != 0 || len(w.state.Leases) > 0 {
 		t.Errorf("the state has lease %d, and %d are open", w.state.LastLease, len(w.state.Leases))
 	}
+	must(t, w.Write(false, take(&lease)))
+	if must(t, w.Write(false)); len(w.state.Leases) != 1 {
+		t.Errorf("%d leases are open after one that succeeded", len(w.state.Leases))
+	}
 }
 
 // TestAStoppedWriterAnswersErrClosed: no caller waits for a goroutine that has ended.
