@@ -119,7 +119,10 @@ func (r *room) receive(events ...*domain.Event) {
 }
 
 // deliver has MoEngage accept what is due of at most so many users.
-func (r *room) deliver(users int) {
+func (r *room) deliver(users int) { r.answer(users, domain.Delivered) }
+
+// answer has a request with what is due of at most so many users end in a verdict on each.
+func (r *room) answer(users int, v domain.Verdict) {
 	r.Helper()
 	now := time.Now()
 	must(r, r.Writer.Do(context.Background(), func(tx *state.Tx) error {
@@ -129,7 +132,7 @@ func (r *room) deliver(users int) {
 		})
 		o := domain.Settlement{Lease: f.ID, At: now}
 		for range f.Users {
-			o.Results = append(o.Results, domain.UserResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}})
+			o.Results = append(o.Results, domain.UserResult{Attributes: domain.Result{Verdict: v}, Event: domain.Result{Verdict: v}})
 		}
 		outbox.Settle(tx, o)
 		return nil
@@ -192,6 +195,20 @@ func (r *room) parked() (ids []domain.ID) {
 	return ids
 }
 
+// given returns the orders among the records behind number from.
+func (r *room) given(from uint64) (list []*record.Order) {
+	r.Helper()
+	records, err := r.log.Read(from+1, 64<<20)
+	must(r, err)
+	for i := range records {
+		rec, err := record.DecodeRecord(records[i].Seq, records[i].Frame)
+		if must(r, err); rec.Order != nil {
+			list = append(list, rec.Order)
+		}
+	}
+	return list
+}
+
 func users(list ...string) func(yield func(string, error) bool) {
 	return func(yield func(string, error) bool) {
 		for _, u := range list {
@@ -208,6 +225,17 @@ type order struct {
 	rules func(r *domain.Rules)
 	setup func(r *room)
 	give  func(r *room) error
+}
+
+// anonymous has an event come before anybody signed in, so that it is parked.
+func anonymous(e *domain.Event) {
+	e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"}
+}
+
+// signedIn reads a parked event of anonymous.
+func signedIn(e *domain.Event) *domain.Event {
+	e.User = domain.Identifier{ID: "bob"}
+	return e
 }
 
 // everyOrder returns one order of each kind.
@@ -255,8 +283,12 @@ func everyOrder() []order {
 			return err
 		}},
 		{"drop", nil, func(r *room) {
-			r.receive(statetest.Enter("", "vip", 1, func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"} }), statetest.Enter("ann", "vip", 1))
+			r.receive(statetest.Enter("", "vip", 1, anonymous), statetest.Enter("ann", "vip", 1))
 		}, func(r *room) error { return r.Drop(ctx, time.Now(), r.parked()) }},
+		{"read again", nil, func(r *room) { r.receive(statetest.Enter("", "vip", 1, anonymous), statetest.Enter("ann", "vip", 1)) }, func(r *room) error {
+			_, err := r.ReadAgain(ctx, time.Now(), r.parked(), signedIn)
+			return err
+		}},
 		{"release", guarded, massExit, func(r *room) error {
 			_, err := r.Decide(ctx, "vip", false, false, nil)
 			return err
@@ -318,9 +350,29 @@ func TestAnOrderThatIsCutShortAnywhereIsFinishedWhenItIsGivenAgain(t *testing.T)
 	}
 }
 
+// askForConsent has the computations of a room ask for a category that nobody gave.
+func askForConsent(r *room) {
+	r.Helper()
+	rules := statetest.Rules(domain.SendBoth)
+	rules.Defaults.Consent = []string{"Marketing"}
+	frame, err := record.AppendRules(nil, &rules)
+	must(r, err)
+	must(r, r.log.AppendOther(context.Background(), frame))
+	must(r, r.CaughtUp(context.Background()))
+}
+
 // TestAnOrderThatCannotReadTheStateSaysSo fails each read of each order, and gives it again.
 func TestAnOrderThatCannotReadTheStateSaysSo(t *testing.T) {
-	for _, tc := range everyOrder() {
+	for _, tc := range append(everyOrder(), order{"compare consent", nil, func(r *room) {
+		r.audience(3)
+		askForConsent(r)
+	}, func(r *room) error {
+		_, err := r.CompareConsent(context.Background())
+		return err
+	}}, order{"foresee what is read again", nil, func(r *room) { r.receive(statetest.Enter("", "vip", 1, anonymous)) }, func(r *room) error {
+		_, err := r.ForeseeAgain(r.parked(), signedIn)
+		return err
+	}}) {
 		t.Run(tc.name, func(t *testing.T) {
 			whole := newRoom(t, tc.rules)
 			tc.setup(whole)
@@ -485,8 +537,16 @@ func TestALongImportGoesOnBehindThePartThatIsOnDisk(t *testing.T) {
 	if n := len(r.members("vip")); n != usersAtOnce {
 		t.Errorf("%d are members", n)
 	}
+	before := r.Inbox.Last()
 	got, err := give()
 	must(t, err)
+	named := 0
+	for _, o := range r.given(before) {
+		named += len(o.Targets)
+	}
+	if named != len(list) { // those who are members are named, too: the list is of later
+		t.Errorf("the order names %d users", named)
+	}
 	if got.Listed != usersAtOnce+100 || got.Enters != 100 || got.Unchanged != usersAtOnce || got.Exits+got.Newer+got.Repeated != 0 || got.Created != 100 || got.DryRun {
 		t.Errorf("%+v", got)
 	}
@@ -606,7 +666,7 @@ func onlyErr(_ Report, err error) error { return err }
 // TestACallerThatGoesAwayIsToldWhetherTheOrderTakesEffect: its context ends while the writer is busy.
 func TestACallerThatGoesAwayIsToldWhetherTheOrderTakesEffect(t *testing.T) {
 	r := newRoom(t, nil)
-	r.receive(statetest.Enter("", "vip", 1, func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"} }))
+	r.receive(statetest.Enter("", "vip", 1, anonymous))
 	ids := r.parked()
 	if len(ids) != 1 {
 		t.Fatalf("%d are parked", len(ids))
@@ -631,7 +691,6 @@ func TestACallerThatGoesAwayIsToldWhetherTheOrderTakesEffect(t *testing.T) {
 func TestParkedEventsAreReadAgain(t *testing.T) {
 	ctx := context.Background()
 	r := newRoom(t, nil)
-	anonymous := func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon"} }
 	r.receive(statetest.Enter("", "vip", 1, anonymous), statetest.Enter("", "vip", 2, anonymous), statetest.Enter("ann", "vip", 1))
 	ids := r.parked()
 	read := func(e *domain.Event) *domain.Event { // the first can be read now
@@ -650,9 +709,67 @@ func TestParkedEventsAreReadAgain(t *testing.T) {
 	if _, err := r.ReadAgain(ctx, time.Now(), ids, read); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {
 		t.Errorf("%v", err)
 	}
+	r.log.cut, r.log.appends = 0, 0
 	left, err := r.ReadAgain(ctx, time.Now(), append(ids, domain.ID{Epoch: 1, Seq: 99}), read)
 	must(t, err)
 	if !slices.Equal(left, ids[1:]) || !slices.Equal(r.parked(), ids[1:]) || !slices.Equal(r.members("vip"), []string{"ann", "bob"}) {
 		t.Errorf("left %v of %v, members %v", left, ids, r.members("vip"))
+	}
+	if r.log.appends != 1 {
+		t.Errorf("two small events take %d appends", r.log.appends)
+	}
+}
+
+// TestConsentIsComparedUntilEveryUserWas, and says whether there was anybody to compare.
+func TestConsentIsComparedUntilEveryUserWas(t *testing.T) {
+	r := newRoom(t, nil)
+	r.audience(1_100) // more than one record compares
+	askForConsent(r)
+	for _, want := range []bool{true, false} {
+		if some, err := r.CompareConsent(t.Context()); err != nil || some != want {
+			t.Errorf("some %v, want %v, %v", some, want, err)
+		}
+		if l := r.ledger(); l.Changes.Withheld == 0 || l.Changes.Pending != 0 {
+			t.Errorf("some %v: %+v", want, l.Changes)
+		}
+	}
+}
+
+// TestAnOrderNamesTheOperator, in each of its records.
+func TestAnOrderNamesTheOperator(t *testing.T) {
+	r := newRoom(t, nil)
+	r.audience(2)
+	before := r.Inbox.Last()
+	for _, by := range []string{"olga", ""} {
+		ctx := t.Context()
+		if by != "" {
+			ctx = WithOperator(ctx, by)
+		}
+		_, err := r.Reconcile(ctx, "vip", false, false, nil)
+		must(t, err)
+		list := r.given(before)
+		if len(list) == 0 || list[0].By != by {
+			t.Errorf("%q gave %d orders: %+v", by, len(list), list)
+		}
+		before = r.Inbox.Last()
+	}
+}
+
+// TestAComputationWithChangesIsNotRemoved: the refusal says in which state there are some, and how to find them.
+func TestAComputationWithChangesIsNotRemoved(t *testing.T) {
+	r := newRoom(t, nil)
+	r.receive(statetest.Enter("ann", "vip", 1), statetest.Exit("ann", "vip", 2), statetest.Enter("bob", "other", 1))
+	for _, state := range []string{"pending", "parked"} {
+		_, err := r.Remove(t.Context(), "vip", false)
+		if !errors.Is(err, ErrReferredTo) || !strings.Contains(err.Error(), "`personasync outbox list --state "+state+" --computation vip`") {
+			t.Errorf("%s: %v", state, err)
+		}
+		for n := 0; n < 9 && r.ledger().Changes.Pending > 0; n++ { // each request has one event of a user
+			r.answer(10, domain.Parked)
+		}
+	}
+	must(t, r.Drop(t.Context(), time.Now(), r.parked()))
+	if got, err := r.Remove(t.Context(), "vip", false); err != nil || got.Removed != 1 {
+		t.Errorf("once there are none: %+v, %v", got, err)
 	}
 }
