@@ -336,6 +336,7 @@ func killRestore(t *testing.T, step crashpoint.Point, restored, another bool) {
 		t.Fatalf("the child was to be killed: %v\n%s", err, out)
 	}
 	b = adopt(t, b.dir)
+	soundness(t, b) // a check called the jump in the numbers damage, until an event came
 	_, err = b.User("bob")
 	if restored != errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("after %s: bob: %v", step, err)
