@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -85,6 +87,17 @@ func frozenError(pid int, socket string, patience time.Duration) error {
 		why, do = ": it waits for a disk", "look at the disk of its data_dir and at `dmesg`"
 	}
 	return fmt.Errorf("%w: process %d has %s and has been silent for %v%s; %s", ErrFrozen, pid, socket, patience, why, do)
+}
+
+// cutOff says of a request whose agent ended before it answered what to do. Any other err is returned as it is.
+func cutOff(method string, err error) error {
+	switch {
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE):
+		return err
+	case method == http.MethodGet:
+		return fmt.Errorf("the agent stopped before it answered (%w): ask again", err)
+	}
+	return fmt.Errorf("the agent stopped in the middle of it (%w), so a part of it may be done: give the order again when the agent runs, which completes it", err)
 }
 
 // inDoubt adds to ErrFrozen that the outcome of an order is unknown.

@@ -81,6 +81,32 @@ func TestAnErrorArrivesWithItsWordsAndItsSentinel(t *testing.T) {
 	}
 }
 
+// TestAnAgentThatEndsInTheMiddleSaysWhatToDo: "EOF", an order said whose agent was killed, and nothing of what to do.
+func TestAnAgentThatEndsInTheMiddleSaysWhatToDo(t *testing.T) {
+	c, _ := talk(t, func(mux *http.ServeMux, h *Handlers) {
+		mux.HandleFunc("/ends", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		mux.HandleFunc("POST /begins", h.Order(func(w http.ResponseWriter, r *http.Request) {
+			h.Stream(w, r, func(_ context.Context, progress func(done, total int64)) (any, error) {
+				progress(1, 2)
+				panic(http.ErrAbortHandler)
+			})
+		}))
+	})
+	for what, x := range map[string]struct {
+		ask  func() error
+		says string
+	}{
+		"question":        {func() error { return c.Get(t.Context(), "/ends", nil, new(any)) }, "ask again"},
+		"order":           {func() error { return c.Post(t.Context(), "/ends", nil, new(any)) }, "give the order again"},
+		"order at once":   {func() error { return c.Follow(t.Context(), "/ends", nil, nil, new(any)) }, "give the order again"},
+		"order under way": {func() error { return c.Follow(t.Context(), "/begins", nil, nil, new(any)) }, "give the order again"},
+	} {
+		if err := x.ask(); err == nil || !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%s: %v, want %q", what, err, x.says)
+		}
+	}
+}
+
 func TestALongOrderTellsItsProgressAndItsReport(t *testing.T) {
 	c, log := talk(t, func(mux *http.ServeMux, h *Handlers) {
 		mux.HandleFunc("POST /long", h.Order(func(w http.ResponseWriter, r *http.Request) {
