@@ -18,7 +18,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,11 +89,29 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// midway kills this process in its second commit to the state after the file armed exists, which it removes.
+// midway kills this process when it comes to a point between two writes after the file armed exists, which it removes. The
+// file says which, as "COUNT POINT", and is read once: without a word it is the second commit to the state.
 func midway(armed string) func(crashpoint.Point) {
-	var commits atomic.Int32
+	var mu sync.Mutex
+	left, where := 0, crashpoint.StateCommitted
 	return func(p crashpoint.Point) {
-		if _, err := os.Stat(armed); p != crashpoint.StateCommitted || err != nil || commits.Add(1) < 2 {
+		mu.Lock()
+		defer mu.Unlock()
+		text, err := os.ReadFile(armed)
+		if err != nil {
+			return
+		}
+		if left == 0 {
+			left = 2
+			if count, point, named := strings.Cut(strings.TrimSpace(string(text)), " "); named {
+				left, _ = strconv.Atoi(count)
+				where = crashpoint.Point(point)
+			}
+		}
+		if p != where {
+			return
+		}
+		if left--; left > 0 {
 			return
 		}
 		_ = os.Remove(armed)
