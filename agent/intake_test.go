@@ -76,7 +76,7 @@ func TestARefusedDeliveryIsCountedAtOnceByItsCode(t *testing.T) {
 	st, err := i.Status(t.Context())
 	check("at once", st, err)
 	metrics := scrape(t, "http://"+a.Admin.String()+"/metrics")
-	if !strings.Contains(metrics, `personasync_requests_refused_total{code="invalid_signature",delivery="true",route="webhook",status="401"} 11`) {
+	if !strings.Contains(metrics, `personasync_requests_refused_total{route="webhook",status="401",code="invalid_signature",delivery="true"} 11`) {
 		t.Errorf("the metrics do not tell of the refusals at once")
 	}
 	a.stop()

@@ -141,6 +141,14 @@ func TestMetricsOfARunningAgent(t *testing.T) {
 		}
 	}
 
+	series := make(map[string]bool)
+	for line := range strings.Lines(text) {
+		if name := line[:strings.LastIndexByte(line, ' ')]; line[0] != '#' && series[name] {
+			t.Errorf("%s is there twice", name)
+		} else {
+			series[name] = true
+		}
+	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader([]byte(text)))
 	if err != nil {

@@ -2,14 +2,12 @@ package metrics
 
 import (
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"personasync/agent/ingest"
+	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
 )
@@ -27,90 +25,94 @@ var methods = [...]string{
 	domain.KindAttribute: "attribute", domain.KindEvent: "event", domain.KindCohort: "cohort", domain.KindList: "list", domain.KindDelete: "delete",
 }
 
-// Metrics are the counters that only the process knows. Counters that must survive a restart are read from the store at each
-// scrape, see readings.
+// Metrics are the counters that only the process knows, and what else a scrape reads. Counters that must survive a restart
+// are the store's.
 type Metrics struct {
-	registry *prometheus.Registry
+	source *Source // nil: only the counters are shown
 
-	ingested    *prometheus.CounterVec
-	ingestTook  *prometheus.HistogramVec
-	posted      *prometheus.CounterVec
-	postTook    *prometheus.HistogramVec
-	delays      [len(methods)]prometheus.Observer // by domain.Kind
-	elements    *prometheus.CounterVec
-	postedBytes prometheus.Counter
-	errors      prometheus.Counter
+	ingested    *counters
+	ingestTook  *histograms
+	posted      *counters
+	postTook    *histograms
+	delays      *histograms
+	delayOf     [len(methods)]*histogram // those of delays, by domain.Kind
+	elements    *counters
+	postedBytes *counters
+	errors      *counters // scrapes to which the store gave no answer
 }
 
 // New makes the counters. What a scrape reads is added by Read.
 func New() *Metrics {
 	m := &Metrics{
-		registry:    prometheus.NewPedanticRegistry(),
-		ingested:    newCounters("personasync_ingest_requests_total"),
 		ingestTook:  newHistograms("personasync_ingest_request_duration_seconds", ingestBuckets),
-		posted:      newCounters("personasync_moengage_requests_total"),
+		posted:      newCounters("personasync_moengage_requests_total", [2]string{"accepted"}),
 		postTook:    newHistograms("personasync_moengage_request_duration_seconds", moengageBuckets),
-		elements:    newCounters("personasync_moengage_elements_total"),
-		postedBytes: newCounter("personasync_moengage_sent_bytes_total"),
-		errors:      newCounter("personasync_scrape_errors_total"),
+		delays:      newHistograms("personasync_delivery_delay_seconds", delayBuckets),
+		elements:    newCounters("personasync_moengage_elements_total", [2]string{"users"}, [2]string{"events"}),
+		postedBytes: newCounters("personasync_moengage_sent_bytes_total", [2]string{}),
+		errors:      newCounters("personasync_scrape_errors_total", [2]string{}),
 	}
-	// A series that exists from the start has a rate from its first event.
-	for _, kind := range []string{"users", "events"} {
-		m.elements.WithLabelValues(kind)
-	}
+	var codes [][2]string
 	for _, route := range []string{ingest.RouteWebhook, ingest.RouteTracking} {
-		m.ingestTook.WithLabelValues(route)
+		m.ingestTook.with(route)
 		for _, code := range []string{"200", "400", "401", "413", "503"} {
-			m.ingested.WithLabelValues(route, code)
+			codes = append(codes, [2]string{route, code})
 		}
 	}
-	delays := newHistograms("personasync_delivery_delay_seconds", delayBuckets)
+	m.ingested = newCounters("personasync_ingest_requests_total", codes...)
 	for kind, method := range methods {
 		if method != "" {
-			m.delays[kind] = delays.WithLabelValues(method)
+			m.delayOf[kind] = m.delays.with(method)
 		}
 	}
-	m.posted.WithLabelValues("accepted")
-	m.postTook.WithLabelValues()
-	m.registry.MustRegister(m.ingested, m.ingestTook, m.posted, m.postTook, delays, m.elements, m.postedBytes, m.errors,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.postTook.with("")
 	return m
 }
 
-// Read has every scrape read from a source. It is called once.
-func (m *Metrics) Read(from Source) {
-	m.registry.MustRegister(&readings{Source: from, desc: descriptions(), failed: m.errors})
-}
+// Read has every scrape read from a source. It is called once, before Handler answers.
+func (m *Metrics) Read(from Source) { m.source = &from }
 
 // Waiting answers GET /metrics for an agent whose store cannot be opened yet: that it accepts no events, and that its store
 // gives no answer.
 func Waiting(version string) http.Handler {
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(&waiting{version, descriptions()})
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	return answers(func(p page) {
+		p.add("personasync_build_info", 1, version, runtime.Version())
+		p.truth("personasync_ready", false)
+		p.conditions(nil, store.ErrNoData, true)
+	})
 }
 
 // Handler answers GET /metrics.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
+	return answers(func(p page) {
+		if m.source != nil && !(&reading{m.source, p}).all() {
+			m.errors.add(1)
+		}
+		for _, c := range []interface{ collect(page) }{
+			m.ingested, m.ingestTook, m.posted, m.postTook, m.delays, m.elements, m.postedBytes, m.errors,
+		} {
+			c.collect(p)
+		}
+		process(p)
+	})
 }
 
 // Ingest counts one request of Segment's side.
 func (m *Metrics) Ingest(route string, status int, took time.Duration) {
-	m.ingested.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	m.ingestTook.WithLabelValues(route).Observe(took.Seconds())
+	m.ingested.add(1, route, strconv.Itoa(status))
+	m.ingestTook.with(route).observe(took.Seconds())
 }
 
 // Post counts one request to MoEngage.
 func (m *Metrics) Post(r syncer.Report) {
-	m.posted.WithLabelValues(r.Code).Inc()
-	m.postTook.WithLabelValues().Observe(r.Took.Seconds())
-	m.elements.WithLabelValues("users").Add(float64(r.Users))
-	m.elements.WithLabelValues("events").Add(float64(r.Events))
-	m.postedBytes.Add(float64(r.Bytes))
+	m.posted.add(1, r.Code)
+	m.postTook.with("").observe(r.Took.Seconds())
+	m.elements.add(r.Users, "users")
+	m.elements.add(r.Events, "events")
+	m.postedBytes.add(r.Bytes)
 }
 
 // Accepted counts one change that MoEngage accepted, by the time since its receipt.
 func (m *Metrics) Accepted(kind domain.Kind, delay time.Duration) {
-	m.delays[kind].Observe(max(delay, 0).Seconds()) // below zero after the clock was set back
+	m.delayOf[kind].observe(max(delay, 0).Seconds()) // below zero after the clock was set back
 }

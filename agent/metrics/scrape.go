@@ -11,8 +11,6 @@ import (
 	"personasync/scheduler"
 	syncer "personasync/sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
@@ -38,111 +36,66 @@ type Source struct {
 	Receivers      func() []condition.Receiver
 }
 
-// readings are the metrics that a scrape reads from a source.
-type readings struct {
-	Source
-	desc   map[string]*prometheus.Desc
-	failed prometheus.Counter // scrapes to which the store gave no answer
-}
-
-// Describe implements prometheus.Collector.
-func (r *readings) Describe(out chan<- *prometheus.Desc) {
-	own := map[string]bool{
-		"personasync_ingest_requests_total": true, "personasync_ingest_request_duration_seconds": true,
-		"personasync_moengage_requests_total": true, "personasync_moengage_request_duration_seconds": true,
-		"personasync_delivery_delay_seconds": true, "personasync_moengage_elements_total": true, "personasync_moengage_sent_bytes_total": true, "personasync_scrape_errors_total": true,
-	}
-	for _, m := range Table {
-		if !own[m.Name] {
-			out <- r.desc[m.Name]
-		}
-	}
-}
-
-// waiting are the metrics of an agent whose store cannot be opened yet.
-type waiting struct {
-	version string
-	desc    map[string]*prometheus.Desc
-}
-
-// Describe implements prometheus.Collector.
-func (w *waiting) Describe(out chan<- *prometheus.Desc) {
-	for _, name := range []string{"personasync_build_info", "personasync_ready", "personasync_condition"} {
-		out <- w.desc[name]
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (w *waiting) Collect(out chan<- prometheus.Metric) {
-	c := reading{&readings{desc: w.desc}, out}
-	c.gauge("personasync_build_info", 1, w.version, runtime.Version())
-	c.truth("personasync_ready", false)
-	c.conditions(nil, store.ErrNoData, true)
-}
-
-// reading is one scrape.
+// reading is one scrape of a source.
 type reading struct {
-	*readings
-	out chan<- prometheus.Metric
+	*Source
+	page
 }
 
-// Collect implements prometheus.Collector.
-func (r *readings) Collect(out chan<- prometheus.Metric) {
-	c := reading{r, out}
-	c.process()
-	c.space(r.Store.Space())
+// all reads everything. It says whether the store answered; what it did not tell is not shown.
+func (c *reading) all() (answered bool) {
+	c.agent()
+	c.space(c.Store.Space())
 	c.jobs()
-	c.gauge("personasync_build_info", 1, r.Version, runtime.Version())
-	status, err := r.Inspect.Status(context.Background())
-	c.conditions(status.Conditions, err, !r.Store.Role().Writer)
+	c.gauge("personasync_build_info", 1, c.Version, runtime.Version())
+	status, err := c.Inspect.Status(context.Background())
+	c.conditions(status.Conditions, err, !c.Store.Role().Writer)
 	if err != nil {
-		r.failed.Inc()
-		return
+		return false
 	}
 	c.backup(status.Backup)
 	c.shared(status.Store)
-	counts, err := r.Store.Counts()
+	sent, err := c.Store.Sent(time.Now().Add(-time.Minute))
 	if err != nil {
-		r.failed.Inc()
-		return
+		return false
+	}
+	c.used(sent)
+	counts, err := c.Store.Counts()
+	if err != nil {
+		return false
 	}
 	c.counts(&counts, time.Now())
-	list, err := r.Store.Watermarked()
+	list, err := c.Store.Watermarked()
 	if err != nil {
-		r.failed.Inc()
-		return
+		return false
 	}
 	c.computations(list)
-	verified, err := r.Store.Verifications()
+	verified, err := c.Store.Verifications()
 	if err == nil {
-		verified, err = condition.Standing(verified, list, r.Store.SendsAttributes)
+		verified, err = condition.Standing(verified, list, c.Store.SendsAttributes)
 	}
 	if err != nil {
-		r.failed.Inc()
-		return
+		return false
 	}
 	c.verifications(verified)
+	return true
 }
 
-func (c *reading) gauge(name string, v float64, labels ...string) {
-	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.GaugeValue, v, labels...)
-}
+func (p page) gauge(name string, v float64, values ...string) { p.add(name, v, values...) }
 
-func (c *reading) counter(name string, v uint64, labels ...string) {
-	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.CounterValue, float64(v), labels...)
-}
+func (p page) counter(name string, v uint64, values ...string) { p.add(name, float64(v), values...) }
 
-func (c *reading) truth(name string, v bool, labels ...string) {
+func (p page) truth(name string, v bool, values ...string) {
 	if v {
-		c.gauge(name, 1, labels...)
+		p.add(name, 1, values...)
 		return
 	}
-	c.gauge(name, 0, labels...)
+	p.add(name, 0, values...)
 }
 
 // conditions says of each condition, in each severity that it can have, whether it holds. A door leaves those to the
 // writer that are not its own.
-func (c *reading) conditions(hold []condition.Condition, unread error, door bool) {
+func (p page) conditions(hold []condition.Condition, unread error, door bool) {
 	if unread != nil {
 		hold = []condition.Condition{{Name: condition.Unreadable, Severity: condition.Critical}}
 	}
@@ -151,7 +104,7 @@ func (c *reading) conditions(hold []condition.Condition, unread error, door bool
 			continue
 		}
 		for _, severity := range k.Severities {
-			c.truth("personasync_condition", slices.ContainsFunc(hold, func(h condition.Condition) bool {
+			p.truth("personasync_condition", slices.ContainsFunc(hold, func(h condition.Condition) bool {
 				return h.Name == k.Name && h.Severity == severity
 			}), k.Name, severity)
 		}
@@ -172,7 +125,8 @@ func (c *reading) shared(s *condition.Store) {
 	}
 }
 
-func (c *reading) process() {
+// agent reads what the agent itself knows, without the store.
+func (c *reading) agent() {
 	health := c.Health()
 	c.truth("personasync_config_reload_refused", c.Refused() != nil)
 	c.counter("personasync_log_lines_dropped_total", c.LinesDropped())
@@ -183,17 +137,6 @@ func (c *reading) process() {
 	m := c.Config().MoEngage
 	c.gauge("personasync_moengage_limit_per_minute", float64(m.UsersPerMinute), "users")
 	c.gauge("personasync_moengage_limit_per_minute", float64(m.EventsPerMinute), "events")
-	sent, err := c.Store.Sent(time.Now().Add(-time.Minute))
-	if err != nil {
-		c.failed.Inc()
-		return
-	}
-	var used condition.Sent
-	for _, s := range sent {
-		used.Users, used.Events = used.Users+s.Users, used.Events+s.Events
-	}
-	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
-	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
 	for _, to := range c.Receivers() {
 		c.counter("personasync_notify_messages_total", to.Sent, to.Name, "sent")
 		c.counter("personasync_notify_messages_total", to.Failed, to.Name, "failed")
@@ -202,6 +145,15 @@ func (c *reading) process() {
 	for cause, n := range c.ParkedByReason() {
 		c.gauge("personasync_parked", float64(n), cause)
 	}
+}
+
+func (c *reading) used(sent []domain.SentSecond) {
+	var used condition.Sent
+	for _, s := range sent {
+		used.Users, used.Events = used.Users+s.Users, used.Events+s.Events
+	}
+	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
+	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
 }
 
 func (c *reading) space(s store.Space) {

@@ -70,7 +70,7 @@ func TestAScrapeReadsItsSource(t *testing.T) {
 	m.Post(syncer.Report{Code: "accepted", Users: 3, Events: 2, Bytes: 700})
 	text := scrape(t, m)
 	for _, line := range []string{
-		`personasync_build_info{goversion="`, `version="1.2.3"} 1`,
+		`personasync_build_info{version="1.2.3",goversion="`,
 		`personasync_ready 1`,
 		`personasync_backup_age_seconds 90`,
 		`personasync_backup_bytes 7`,
@@ -84,7 +84,7 @@ func TestAScrapeReadsItsSource(t *testing.T) {
 		`personasync_moengage_elements_total{kind="users"} 3`,
 		`personasync_moengage_elements_total{kind="events"} 2`,
 		`personasync_moengage_sent_bytes_total 700`,
-		`personasync_ingest_requests_total{code="200",route="webhook"} 1`,
+		`personasync_ingest_requests_total{route="webhook",code="200"} 1`,
 		`personasync_parked{cause="anonymous"} 5`,
 		`personasync_job_missed_runs_total{job="nightly"} 4`, `personasync_notify_messages_total{receiver="url",result="sent"} 3`,
 		`personasync_notify_messages_total{receiver="url",result="failed"} 2`, `personasync_notify_failing{receiver="url"} 1`,

@@ -1,11 +1,11 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import "slices"
 
 // Metric is one line of docs/metrics.md. No label ever holds a user id.
 type Metric struct {
 	Name   string
-	Kind   string // counter | gauge | histogram
+	Kind   string // counter | gauge | histogram | summary
 	Labels []string
 	Help   string
 }
@@ -14,7 +14,7 @@ type Metric struct {
 // personasync_computations_unlabelled counts the others.
 const maxLabelled = 200
 
-// Table lists our metrics. Those of the Go runtime and of the process are added by its client library.
+// Table lists our metrics, in the order in which they are shown. Those of every Go program are in usual.
 var Table = []Metric{
 	{"personasync_build_info", "gauge", []string{"version", "goversion"}, "Always 1. The labels identify the build."},
 	{"personasync_ready", "gauge", nil, "1 while events are accepted, as in /readyz."},
@@ -99,37 +99,14 @@ var Table = []Metric{
 	{"personasync_scrape_errors_total", "counter", nil, "Scrapes that the store did not answer."},
 }
 
-// described finds a line of Table.
+// described finds a metric, of ours or of every Go program.
 func described(name string) Metric {
-	for _, m := range Table {
-		if m.Name == name {
-			return m
-		}
+	is := func(m Metric) bool { return m.Name == name }
+	if i := slices.IndexFunc(Table, is); i >= 0 {
+		return Table[i]
+	}
+	if i := slices.IndexFunc(usual, is); i >= 0 {
+		return usual[i]
 	}
 	panic("metric " + name + " is not in Table")
-}
-
-// descriptions are those of the metrics that a scrape reads.
-func descriptions() map[string]*prometheus.Desc {
-	d := make(map[string]*prometheus.Desc, len(Table))
-	for _, m := range Table {
-		d[m.Name] = prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
-	}
-	return d
-}
-
-func (m Metric) opts() prometheus.Opts { return prometheus.Opts{Name: m.Name, Help: m.Help} }
-
-func newCounters(name string) *prometheus.CounterVec {
-	m := described(name)
-	return prometheus.NewCounterVec(prometheus.CounterOpts(m.opts()), m.Labels)
-}
-
-func newCounter(name string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts(described(name).opts()))
-}
-
-func newHistograms(name string, buckets []float64) *prometheus.HistogramVec {
-	m := described(name)
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.Name, Help: m.Help, Buckets: buckets}, m.Labels)
 }
