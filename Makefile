@@ -11,6 +11,7 @@ race:
 # The package store, of which `go test ./...` leaves out what is costly: more random days, and on PostgreSQL the tests of
 # many stores, days, users or transactions. About five minutes; needs PostgreSQL installed (apt-get install postgresql).
 #	PERSONASYNC_SEEDS=50 make store-in-full	so many random days of each kind
+#	PERSONASYNC_TORTURE_SEED=4726765 make store-in-full	other days than always
 .PHONY: store-in-full
 store-in-full: export PERSONASYNC_IN_FULL = 1
 store-in-full: export PERSONASYNC_NEED_POSTGRES = 1

@@ -328,7 +328,7 @@ func TestDeletionsOffSendNone(t *testing.T) {
 // the acceptance of a delete and the end of its buffer, and in the end it holds what Segment said last.
 func TestDeletionsAgainstAModel(t *testing.T) {
 	costly(t, manySeeds)
-	for seed := range seeds(20, 300) {
+	for _, seed := range seeds(20, 300) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			m := &deletionModel{b: open(t, deleting(6)), rnd: rand.New(rand.NewPCG(uint64(seed), 11)), clock: 100, holds: map[string]string{}, in: map[string]bool{}, until: map[string]time.Time{}}

@@ -85,22 +85,29 @@ func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
 	})
 }
 
-// seeds is how many random seeds a test tries: as many as PERSONASYNC_SEEDS says, long in a torture, full in full, and
-// otherwise half of that.
-func seeds(full, long int) int {
-	switch n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS")); {
+// seeds are the random seeds that a test tries, from PERSONASYNC_TORTURE_SEED or 0 on: as many as PERSONASYNC_SEEDS says,
+// long in a torture, full in full, and otherwise half of that.
+func seeds(full, long int) []int {
+	first, _ := strconv.Atoi(os.Getenv("PERSONASYNC_TORTURE_SEED"))
+	n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS"))
+	switch {
 	case err == nil:
-		return n
 	case os.Getenv("PERSONASYNC_TORTURE") != "":
-		return long
+		n = long
 	case inFull:
-		return full
+		n = full
+	default:
+		n = full / 2
 	}
-	return full / 2
+	list := make([]int, n)
+	for i := range list {
+		list[i] = first + i
+	}
+	return list
 }
 
-func everyDay(t *testing.T, seeds int, day func(t *testing.T, seed int) *everyday) {
-	for seed := range seeds {
+func everyDay(t *testing.T, seeds []int, day func(t *testing.T, seed int) *everyday) {
+	for _, seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { day(t, seed).run() })

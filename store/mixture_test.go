@@ -29,7 +29,7 @@ func TestNoMixtureLetsOutWhatOnePartForbids(t *testing.T) {
 		domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAttribute, domain.SendBoth, domain.SendAsReceived | domain.SendCohort, domain.SendCohort,
 		domain.SendEvent, domain.SendList, domain.SendAsReceived, domain.SendAttribute | domain.SendCohort, domain.SendEvent | domain.SendList,
 	}
-	for seed := range seeds(10, 3000) {
+	for _, seed := range seeds(10, 3000) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { newMixedDay(t, seed, sends).mix() })

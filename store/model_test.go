@@ -99,7 +99,7 @@ func (w *word) hear(at int, in bool) {
 // restarts, and compares what MoEngage holds in the end with a model of ten lines.
 func TestAgainstAModel(t *testing.T) {
 	costly(t, manySeeds)
-	for seed := range seeds(20, 300) { // every way to send is among them
+	for _, seed := range seeds(20, 300) { // every way to send is among them
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			runModel(t, rand.New(rand.NewPCG(uint64(seed), 7)))

@@ -79,7 +79,7 @@ func randomRollout(rnd *rand.Rand) *domain.Rollout {
 // without any of it.
 func TestAgainstAModelOfARollout(t *testing.T) {
 	costly(t, manySeeds)
-	for seed := range seeds(24, 300) { // every way to send is among them
+	for _, seed := range seeds(24, 300) { // every way to send is among them
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			runRollout(t, rand.New(rand.NewPCG(uint64(seed), 11)))

@@ -66,7 +66,7 @@ func (w *ward) discard() {
 // short, at a guarded audience, and compares who is a member, and what MoEngage holds, with a model.
 func TestTheGuardAgainstAModel(t *testing.T) {
 	costly(t, manySeeds)
-	for seed := range seeds(6, 300) {
+	for _, seed := range seeds(6, 300) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			runStorm(t, rand.New(rand.NewPCG(uint64(seed), 77)))

@@ -53,7 +53,7 @@ func trialEvents(r *rand.Rand, n int) (list []*domain.Event) {
 func TestATrialComesToWhatTheStoreDoes(t *testing.T) {
 	store.OnFiles(t)
 	for _, send := range []domain.SendMethods{domain.SendAsReceived, domain.SendBoth, domain.SendCohort | domain.SendAttribute, domain.SendList | domain.SendEvent, domain.SendNone} {
-		for seed := range uint64(store.Seeds(4, 40)) {
+		for _, seed := range store.Seeds(4, 40) {
 			rules := domain.Rules{MessageIDs: 48 * time.Hour, Defaults: domain.Policy{
 				Send: send, Anonymous: domain.IdentityPark, Collapse: seed%2 == 0, EnterEvent: "Entered", ExitEvent: "Left", TraitEvent: "Computed", ListAttribute: "lists",
 			}}
@@ -64,7 +64,7 @@ func TestATrialComesToWhatTheStoreDoes(t *testing.T) {
 			if err := s.SetRules(t.Context(), rules); err != nil {
 				t.Fatal(err)
 			}
-			for i, e := range trialEvents(rand.New(rand.NewPCG(seed, 1)), 60) {
+			for i, e := range trialEvents(rand.New(rand.NewPCG(uint64(seed), 1)), 60) {
 				if err := s.Applied(t.Context()); err != nil {
 					t.Fatal(err)
 				}
