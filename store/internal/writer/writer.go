@@ -72,74 +72,108 @@ const writeRetry = time.Second
 // Run makes transactions until Stop, or until one meets damage.
 func (w *Writer) Run() {
 	defer close(w.mailbox.ended)
-	rest := time.NewTimer(0)
-	defer rest.Stop()
-	rested := false // apply may go on
-	quiet := false  // no event came beside the last batch: a caller of Await may end the rest
+	r := rest{timer: time.NewTimer(0)}
+	defer r.timer.Stop()
 	for {
-		var commands []*Command
-		select {
-		case c := <-w.commands:
-			commands = w.gather(c)
-		case f := <-w.between:
-			f()
-			rest.Reset(0)
-			continue
-		case <-w.inbox.Written():
-		case <-rest.C:
-			rested = true
-		case <-w.awaited:
-			rested = rested || quiet
-		case <-w.closing:
+		commands, open := w.wait(&r)
+		if !open {
 			return
 		}
-		if err := w.readBack(); err != nil {
-			answer(commands, err)
-			w.notify.ended(err, true)
-			if w.damage.IsBroken() {
-				return
-			}
-			rested, quiet = false, false
-			rest.Reset(writeRetry)
-			continue
-		}
-		held := w.full != nil && w.full()
-		if held {
-			rest.Reset(minRest)
-		}
-		apply := rested && w.lag() > 0 && !held
-		if apply && w.tight != nil {
-			if err := w.tight(); err != nil {
-				w.notify.ended(err, true)
-				w.log.Error("received events are not applied", "err", err)
-				apply, rested, quiet = false, false, false
-				rest.Reset(writeRetry)
-			}
-		}
-		sweep := rested && len(w.state.Sweeping) > 0
-		if len(commands) == 0 && !apply && !sweep && !(rested && w.carry.any()) {
-			continue
-		}
-		began, received := time.Now(), w.inbox.Events()
-		err := w.Write(apply, commands...)
-		w.notify.ended(w.fault(err, apply), apply)
-		if err != nil {
-			if w.damage.IsBroken() {
-				return
-			}
-			w.log.Error("the state could not be written; trying again", "err", err)
-			rested, quiet = false, false
-			rest.Reset(writeRetry)
-			continue
-		}
-		if apply || len(w.state.Sweeping) > 0 {
-			rested = false
-			arrived := w.inbox.Events() - received
-			quiet = arrived <= 0 && !w.apply.unreadable
-			w.pace(arrived <= 0)
-			rest.Reset(w.restAfter(time.Since(began), arrived))
+		if err := w.turn(&r, commands); err != nil && w.damage.IsBroken() {
+			return
 		}
 	}
+}
+
+// rest is the time between two batches, in which events gather.
+type rest struct {
+	timer *time.Timer
+	over  bool // the next batch may begin
+	quiet bool // no event came beside the last batch: a caller of Await may end the rest
+}
+
+// retry has what failed tried again later.
+func (r *rest) retry() {
+	r.over, r.quiet = false, false
+	r.timer.Reset(writeRetry)
+}
+
+// wait returns when there may be something to do, with the commands that were given by then. It is not open after Stop.
+func (w *Writer) wait(r *rest) (commands []*Command, open bool) {
+	for {
+		select {
+		case c := <-w.commands:
+			return w.gather(c), true
+		case f := <-w.between:
+			f()
+			r.timer.Reset(0)
+		case <-w.inbox.Written():
+			return nil, true
+		case <-r.timer.C:
+			r.over = true
+			return nil, true
+		case <-w.awaited:
+			r.over = r.over || r.quiet
+			return nil, true
+		case <-w.closing:
+			return nil, false
+		}
+	}
+}
+
+// turn makes one transaction of commands and of what else is due, or none if nothing is. What failed is tried again after
+// a rest, but for the commands: those are answered.
+func (w *Writer) turn(r *rest, commands []*Command) error {
+	if err := w.readBack(); err != nil {
+		answer(commands, err)
+		w.notify.ended(err, true)
+		r.retry()
+		return err
+	}
+	apply := w.mayApply(r)
+	sweep := r.over && len(w.state.Sweeping) > 0
+	if len(commands) == 0 && !apply && !sweep && !(r.over && w.carry.any()) {
+		return nil
+	}
+	began, received := time.Now(), w.inbox.Events()
+	err := w.Write(apply, commands...)
+	w.notify.ended(w.fault(err, apply), apply)
+	if err != nil {
+		if !w.damage.IsBroken() {
+			w.log.Error("the state could not be written; trying again", "err", err)
+		}
+		r.retry()
+		return err
+	}
+	if apply || len(w.state.Sweeping) > 0 {
+		arrived := w.inbox.Events() - received
+		r.over, r.quiet = false, arrived <= 0 && !w.apply.unreadable
+		w.pace(arrived <= 0)
+		r.timer.Reset(w.restAfter(time.Since(began), arrived))
+	}
+	return nil
+}
+
+// mayApply says whether received events are applied now: some are due, and neither a compaction nor a full disk stands in
+// the way.
+func (w *Writer) mayApply(r *rest) bool {
+	if w.full != nil && w.full() {
+		r.timer.Reset(minRest)
+		return false
+	}
+	if !r.over || w.lag() == 0 {
+		return false
+	}
+	if w.tight == nil {
+		return true
+	}
+	err := w.tight()
+	if err != nil {
+		w.notify.ended(err, true)
+		w.log.Error("received events are not applied", "err", err)
+		r.retry()
+	}
+	return err == nil
 }
 
 // Absent makes w a writer that never runs, because another process writes: it answers every question with why. It is
