@@ -27,9 +27,6 @@ func NewDamage(log *slog.Logger, marker *ShutdownMarker) *Damage {
 
 // Note takes in an error of a write, which may be nil. An error that says a file is damaged closes Broken.
 func (d *Damage) Note(err error) {
-	if err == nil || !IsIOError(err) {
-		return
-	}
 	d.marker.Note(err)
 	if errors.Is(err, wire.ErrDamaged) {
 		d.brokenOnce.Do(func() {
