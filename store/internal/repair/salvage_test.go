@@ -293,8 +293,12 @@ func TestReportsStayAsLongAsTheDamagedFile(t *testing.T) {
 	if got := list(); len(got) != 2 || got[0].KeptAs != want[0].KeptAs || got[1].KeptAs != want[2].KeptAs {
 		t.Errorf("%+v", got)
 	}
+	must(t, os.WriteFile(boltfile.NewPath(path), []byte("saved again"), 0o600))
 	if err := replaceDamaged(path, want[0].KeptAs); err == nil {
 		t.Error("a kept file is written over")
+	}
+	if now, err := os.ReadFile(path); err != nil || string(now) != "saved" {
+		t.Errorf("a file that could not be kept is replaced by %q, %v", now, err)
 	}
 }
 
