@@ -248,6 +248,10 @@ func everyOrder() []order {
 			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Users: users("user0003", "user0002", "new", "other")})
 			return err
 		}},
+		{"import of an empty list", nil, func(r *room) { r.audience(3) }, func(r *room) error {
+			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Users: users()})
+			return err
+		}},
 		{"an import that creates its audience", nil, func(*room) {}, func(r *room) error {
 			_, err := r.Import(ctx, Import{Key: "vip", AsOf: late, Create: true, Users: users("ann", "bob")})
 			return err
