@@ -46,6 +46,21 @@ func open(t testing.TB, config Config) *log {
 	return l
 }
 
+// TestASenderIsNotForgottenWhileTheTurnIsHeld: a sender that came while a forget had the turn found it taken, and nobody
+// looked at the queue behind it. The record was not acknowledged until another came.
+func TestASenderIsNotForgottenWhileTheTurnIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, Config{})
+		defer l.Stop()
+		answer := make(chan error, 1)
+		l.Hold()
+		go func() { answer <- l.Append(t.Context(), []byte("bob")) }()
+		synctest.Wait() // it has found the turn taken
+		l.Release()
+		must(t, <-answer)
+	})
+}
+
 // TestAFullOrClosedLogRefuses: a record that found no place in the queue must not be answered with success.
 func TestAFullOrClosedLogRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -164,21 +179,6 @@ func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
 	if left == 0 {
 		t.Errorf("the turn was free once all %d groups were committed", many)
 	}
-}
-
-// TestASenderIsNotForgottenWhileTheTurnIsHeld: a sender that came while a forget had the turn found it taken, and nobody
-// looked at the queue behind it. The record was not acknowledged until another came.
-func TestASenderIsNotForgottenWhileTheTurnIsHeld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := open(t, Config{})
-		defer l.Stop()
-		answer := make(chan error, 1)
-		l.Hold()
-		go func() { answer <- l.Append(t.Context(), []byte("bob")) }()
-		synctest.Wait() // it has found the turn taken
-		l.Release()
-		must(t, <-answer)
-	})
 }
 
 // TestACallerOfACommitApartCanGo: its request leads the queue, and the commit does not end.

@@ -86,6 +86,25 @@ func TestAListingHasItsStateInItsOrder(t *testing.T) {
 	}
 }
 
+// TestAListingGoesOnBehindAUserInRetry: its pages show each change once, also those that are due later than a retry and
+// stand before it.
+func TestAListingGoesOnBehindAUserInRetry(t *testing.T) {
+	r := newRoom(t, domain.SendBoth|domain.SendCohort)
+	r.receive(enter("ann", "vip", 1), enter("bob", "vip", 2))
+	r.settle(r.take(domain.EndpointTransition), failed)
+	r.receive(enter("cid", "vip", 3, receivedAt(120)))
+	whole, _, err := r.Changes(domain.OutboxFilter{})
+	r.Must(err)
+	if got := words(whole); !strings.HasPrefix(got, "cid.vip=true cid!enter ") || len(whole) != 9 { // cohorts come last
+		t.Errorf("it is\n\t%s", got)
+	}
+	for limit := 1; limit <= 5; limit++ {
+		if paged := words(r.pages(domain.OutboxFilter{Limit: limit}, nil)); paged != words(whole) {
+			t.Errorf("in pages of %d it is\n\t%s", limit, paged)
+		}
+	}
+}
+
 func TestAPageEndsWithACursorOnlyIfThereIsMore(t *testing.T) {
 	r := newRoom(t, domain.SendAttribute)
 	var events []*domain.Event

@@ -167,6 +167,9 @@ func (r *room) pages(f domain.OutboxFilter, between func()) (all []domain.Change
 		if next == "" {
 			return all
 		}
+		if len(all) > 5_000 {
+			r.Fatal("its pages do not end")
+		}
 		f.Cursor = next
 		if between != nil {
 			between()
