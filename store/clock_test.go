@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -390,5 +392,28 @@ func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {
 	must(t, b.Store.Close())
 	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
+	}
+}
+
+// TestEachChangePutOffUnderAClockThatWasAheadIsLookedAtOnce: where none but such were left, a user whose cohort waited
+// for the profile was listed twice, and the second time taken for a contradiction of the rows.
+func TestEachChangePutOffUnderAClockThatWasAheadIsLookedAtOnce(t *testing.T) {
+	var log bytes.Buffer
+	b := &bench{TB: t, dir: t.TempDir()}
+	var err error
+	b.Store, err = b.openStore(Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	t.Cleanup(func() { b.Store.Close() })
+	must(t, b.SetRules(t.Context(), rules(domain.SendAttribute|domain.SendCohort)))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
+	b.settleAt(b.take(), noon.Add(24*time.Hour), domain.Result{Verdict: domain.Delivered})
+	o := onCohorts(noon.Add(time.Hour))
+	o.Longest = time.Hour
+	if f, _, err := b.Take(t.Context(), o); err != nil || f == nil || len(f.Users) != 2 {
+		t.Fatalf("leased: %+v, %v", f, err)
+	}
+	recount(t, b)
+	if strings.Contains(log.String(), "contradict") {
+		t.Errorf("the log says:\n%s", &log)
 	}
 }

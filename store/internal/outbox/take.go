@@ -88,7 +88,7 @@ func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
 // Gather reads the lanes, class by class, each in its turn.
 func (d *leaser) Gather() {
 	d.most = visits
-	for _, at := range d.dueFrom(nil, state.LaneBarred, 0) {
+	for _, at := range d.due(state.LaneBarred, turn.ClassRetry) {
 		d.unbar(at)
 	}
 	if d.o.Endpoint == domain.EndpointCohort {
@@ -127,6 +127,9 @@ func (d *leaser) wantLanes(waiting *turn.DueLanes) {
 
 // until returns the unix second up to which the changes of a lane are due, -1 while its schedule is closed.
 func (d *leaser) until(lane uint32) int64 {
+	if lane == state.LaneBarred { // not even by force
+		return d.o.Now.Unix()
+	}
 	job := state.LaneJob(lane)
 	if s, known := d.latest[job]; known {
 		return s
@@ -144,6 +147,8 @@ func (d *leaser) until(lane uint32) int64 {
 // beyond returns the unix second after which the times of a lane are not believed, so that their changes are due.
 func (d *leaser) beyond(lane uint32) int64 {
 	switch {
+	case lane == state.LaneBarred:
+		return d.o.Now.Add(domain.DeletionBuffer + AheadOfClock).Unix()
 	case !state.IsRetry(lane) && d.until(lane) >= 0:
 		return d.o.Now.Add(AheadOfClock).Unix()
 	case state.IsRetry(lane) && d.o.Longest > 0:
@@ -154,10 +159,6 @@ func (d *leaser) beyond(lane uint32) int64 {
 
 // isDue reports whether a change of a lane is due.
 func (d *leaser) isDue(lane, due uint32) bool {
-	if lane == state.LaneBarred { // not even by force
-		now := d.o.Now.Unix()
-		return int64(due) <= now || due != state.NotYet && int64(due) > now+int64((domain.DeletionBuffer+AheadOfClock)/time.Second)
-	}
 	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != state.NotYet
 }
 
@@ -204,21 +205,19 @@ type dueEntry struct {
 }
 
 // due lists the entries of a lane that a class reads: those whose second has come, and those whose second is not
-// believed, at the other end of the lane. The latter are never fresh.
+// believed, at the other end of the lane. The latter are never fresh. An entry is listed once.
 func (d *leaser) due(lane uint32, c turn.Class) []dueEntry {
-	list := d.dueFrom(nil, lane, d.from(c))
-	if c == turn.ClassFresh {
-		return slices.DeleteFunc(list, func(at dueEntry) bool { return int64(at.Second) > d.until(lane) })
-	}
-	if from := d.beyond(lane) + 1; from < int64(state.NotYet) && from > d.until(lane) {
-		list = d.dueFrom(list, lane, uint32(from))
+	last := d.until(lane)
+	list := d.dueWithin(nil, lane, d.from(c), last)
+	if from := max(last, d.beyond(lane)) + 1; c != turn.ClassFresh && from < int64(state.NotYet) {
+		list = d.dueWithin(list, lane, uint32(from), int64(state.NotYet)-1)
 	}
 	return list
 }
 
-// dueFrom appends the due entries from a second on. It removes an entry without a user id, which only corruption
-// explains.
-func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
+// dueWithin appends the entries of a lane from a second up to another. It removes an entry without a user id, which
+// only corruption explains.
+func (d *leaser) dueWithin(list []dueEntry, lane, from uint32, last int64) []dueEntry {
 	var torn [][]byte
 	known, room := state.Lanes(d.tx, d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	if known == nil {
@@ -232,7 +231,7 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	}
 	for ; len(k) > 9; k, _ = c.Next() {
 		l, second, _ := state.DueParts(k)
-		if domain.Endpoint(k[0]) != d.o.Endpoint || l != lane || !d.isDue(lane, second) || len(list) > room {
+		if domain.Endpoint(k[0]) != d.o.Endpoint || l != lane || int64(second) > last || len(list) > room {
 			break
 		}
 		if d.Visited++; d.Visited > d.most {
