@@ -484,3 +484,37 @@ func TestASalvageKeepsTheWaitOfAUserWhoCameBack(t *testing.T) {
 	}
 	recount(t, b)
 }
+
+// TestADeletionAcceptedUnderAClockThatWasAheadIsNeitherForgottenNorForEver: once the clock was right again, what came of a
+// user left at once, although MoEngage may delete them for a day, and a second delete was covered by the first for years.
+func TestADeletionAcceptedUnderAClockThatWasAheadIsNeitherForgottenNorForEver(t *testing.T) {
+	for name, before := range map[string]bool{"changes made before the clock was set back": true, "after": false} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, deleting(10))
+			ahead := minute(41).Add(366 * 24 * time.Hour)
+			b.receive(event("ann", "vip", true, 0), deletion("ann", "d", 40))
+			b.settleAt(b.takeFor(onDeletes(ahead)), ahead, domain.Result{Verdict: domain.Delivered})
+			off := time.Duration(0)
+			if before {
+				off = 366 * 24 * time.Hour
+			}
+			b.receive(event("ann", "vip", true, 42, at(42), received(off)))
+			b.leave(everything(minute(43)), newMoengage())
+			for _, when := range []time.Time{minute(44), minute(42).Add(domain.DeletionBuffer - time.Minute)} {
+				if f := b.takeFor(everything(when)); f != nil {
+					t.Fatalf("at %s this left: %+v", when, f.Users)
+				}
+			}
+			them := newMoengage()
+			b.leave(everything(minute(45).Add(domain.DeletionBuffer)), them)
+			if them.attributes["ann.vip"] != "true" {
+				t.Error("what came of the user never left")
+			}
+			recount(t, b)
+			b.receive(deletion("ann", "again", 60*48))
+			if f := b.takeFor(onDeletes(minute(60 * 49))); f == nil || len(f.Users) != 1 {
+				t.Errorf("a second delete, two days later, did not leave: %+v", f)
+			}
+		})
+	}
+}

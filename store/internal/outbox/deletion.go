@@ -75,19 +75,32 @@ func holdDeletion(tx *state.Tx, u *state.User, ch *state.Stored, most uint64) {
 // covered reports whether a deletion of u is pending, held or parked, or was accepted less than a buffer before at. A
 // salvage may have lost the change of an open receipt.
 func covered(tx *state.Tx, u *state.User, at time.Time) bool {
-	return slices.ContainsFunc(state.Receipts(tx, u.ID), func(r *state.Receipt) bool {
+	return slices.ContainsFunc(receipts(tx, u.ID, at), func(r *state.Receipt) bool {
 		open := r.State == domain.StatePending && tx.Locator.Get(state.IDKey(r.ID)) != nil
 		return open || r.State == domain.StateDelivered && at.Before(r.Accepted.Add(domain.DeletionBuffer))
 	})
 }
 
+// receipts returns a user's receipts. An acceptance that was dated by a clock ahead of this one came before now, so it
+// is dated now: MoEngage may delete the user for a buffer from now at the most, and not until the clock gets there.
+func receipts(tx *state.Tx, user string, now time.Time) []*state.Receipt {
+	list := state.Receipts(tx, user)
+	for _, r := range list {
+		if r.Accepted.After(now.Add(AheadOfClock)) {
+			r.Accepted = now
+			tx.Put(tx.Bucket(state.BucketDeletions), r.Key(), r.Encode())
+		}
+	}
+	return list
+}
+
 // deletedUntil returns the unix second until which MoEngage may delete a user for a deletion that it accepted, or may have
 // accepted, 0 if there is none.
-func deletedUntil(tx *state.Tx, user string) (until uint32) {
+func deletedUntil(tx *state.Tx, user string, now time.Time) (until uint32) {
 	if tx.State.Deletes.Accepted == 0 {
 		return 0
 	}
-	for _, r := range state.Receipts(tx, user) {
+	for _, r := range receipts(tx, user, now) {
 		if !r.Accepted.IsZero() {
 			until = max(until, Second(r.Accepted.Add(domain.DeletionBuffer)))
 		}
@@ -96,19 +109,18 @@ func deletedUntil(tx *state.Tx, user string) (until uint32) {
 }
 
 // Bar has the changes of a user wait while MoEngage may delete the user.
-func Bar(tx *state.Tx, u *state.User) {
-	if until := acceptedUntil(tx, u); until != 0 {
+func Bar(tx *state.Tx, u *state.User, now time.Time) {
+	if until := acceptedUntil(tx, u, now); until != 0 {
 		u.Index.Deleted = until
 	}
 }
 
 // acceptedUntil is deletedUntil, 0 if that is over.
-func acceptedUntil(tx *state.Tx, u *state.User) uint32 {
-	now := Second(tx.Now)
-	if d := &tx.State.Deletes; d.Accepted == 0 || now > uint32(d.Accepted)+uint32(domain.DeletionBuffer/time.Second) {
+func acceptedUntil(tx *state.Tx, u *state.User, now time.Time) uint32 {
+	if d := &tx.State.Deletes; d.Accepted == 0 || Second(now) > uint32(d.Accepted)+uint32(domain.DeletionBuffer/time.Second) {
 		return 0 // for everybody
 	}
-	if until := deletedUntil(tx, u.ID); until > now {
+	if until := deletedUntil(tx, u.ID, now); until > Second(now) {
 		return until
 	}
 	return 0
@@ -116,7 +128,7 @@ func acceptedUntil(tx *state.Tx, u *state.User) uint32 {
 
 // Deleting reports whether MoEngage is to delete u, or may do so still. It loses its knowledge of u.
 func Deleting(tx *state.Tx, u *state.User) bool {
-	return len(u.Index.Endpoint(domain.EndpointDelete).Lanes) > 0 || acceptedUntil(tx, u) != 0
+	return len(u.Index.Endpoint(domain.EndpointDelete).Lanes) > 0 || acceptedUntil(tx, u, tx.Now) != 0
 }
 
 // RetryDeletion makes a held or parked deletion pending.
@@ -204,7 +216,7 @@ func lose(tx *state.Tx, u *state.User) {
 // accept notes that MoEngage accepted a deletion, or may have: from then on it may delete the user.
 func accept(tx *state.Tx, u *state.User, r *state.Receipt, at time.Time) {
 	r.Accepted = at
-	tx.State.Deletes.Accepted = uint64(at.Unix())
+	tx.State.Deletes.Accepted = max(tx.State.Deletes.Accepted, uint64(max(at.Unix(), 0))) // no acceptance is later, however the clock went
 	u.Index.Deleted, u.Dirty = Second(at.Add(domain.DeletionBuffer)), true
 }
 

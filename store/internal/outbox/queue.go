@@ -88,7 +88,7 @@ func Await(tx *state.Tx, u *state.User, e *state.Entry, ch *state.Stored) {
 		ID: ch.ID, Transition: ch.Transition, Lane: ch.Lane, Due: Second(ch.Received),
 		Value: ch.Value, Name: ch.Name, Time: ch.EventTime.UnixNano(), Received: ch.Received.UnixNano(), Message: ch.MessageID, Trace: ch.Trace,
 	}
-	Bar(tx, u)
+	Bar(tx, u, tx.Now)
 	u.Index.SetPending(ch.Field, true)
 	u.Index.Endpoint(ch.Endpoint).Add(ch.Lane, e.Waiting.Due)
 	if ch.Endpoint == domain.EndpointCohort {
@@ -136,7 +136,7 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	}
 	tx.Locate(ch)
 	tx.Put(tx.Queue, state.QueueKey(u.Key, ch.Lane, ch.ID), tx.QueueValue(due, ch))
-	Bar(tx, u)
+	Bar(tx, u, tx.Now)
 	u.Index.Endpoint(ch.Endpoint).Add(ch.Lane, due)
 	u.Dirty = true
 }

@@ -411,13 +411,17 @@ func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
 	st.Shares[d.o.Endpoint-1].Charge(c, n)
 }
 
-// unbar lets the changes of a user leave again, once MoEngage has deleted the user.
+// unbar lets the changes of a user leave again, once MoEngage has deleted the user. If the time of that was a clock's
+// that was ahead, they wait for a buffer from now.
 func (d *leaser) unbar(at dueEntry) {
 	u := d.tx.User(at.user)
 	if d.strays(u, at.DuePlace) {
 		return
 	}
 	u.Index.Deleted, u.Dirty = 0, true
+	if int64(at.Second) > d.o.Now.Unix() {
+		Bar(d.tx, u, d.o.Now)
+	}
 	d.tx.Reindex(u)
 	u.WasDue = u.Index.DuePlaces(u.WasDue[:0])
 }

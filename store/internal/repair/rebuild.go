@@ -269,7 +269,7 @@ func (r *rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.
 func await(tx *state.Tx, u *state.User, endpoint domain.Endpoint, lane, due uint32) {
 	u.Index.Endpoint(endpoint).Add(lane, due)
 	u.Dirty = true
-	outbox.Bar(tx, u)
+	outbox.Bar(tx, u, tx.Now)
 }
 
 // fly counts an overtaken change whose lease is still open.
