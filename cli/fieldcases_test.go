@@ -63,14 +63,8 @@ type fieldOutcome struct {
 }
 
 func TestFieldCases(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("testdata", "field-cases", "MANIFEST.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var manifest struct{ Cases []fieldCase }
-	if err := json.Unmarshal(text, &manifest); err != nil {
-		t.Fatal(err)
-	}
+	readJSON(t, filepath.Join("testdata", "field-cases", "MANIFEST.json"), &manifest)
 	if len(manifest.Cases) == 0 {
 		t.Fatal("there are no cases")
 	}

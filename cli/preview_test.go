@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/preview"
@@ -24,14 +27,8 @@ import (
 // TestFieldCasesPreviewed previews the deliveries of every field case, makes the requests that the preview shows, and
 // wants MoEngage to hold what it must hold after the real thing.
 func TestFieldCasesPreviewed(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("testdata", "field-cases", "MANIFEST.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var manifest struct{ Cases []fieldCase }
-	if err := json.Unmarshal(text, &manifest); err != nil {
-		t.Fatal(err)
-	}
+	readJSON(t, filepath.Join("testdata", "field-cases", "MANIFEST.json"), &manifest)
 	if len(manifest.Cases) == 0 {
 		t.Fatal("there are no cases")
 	}
@@ -189,5 +186,149 @@ func TestBodiesOfTheDocumentsComeToWhatTheirCasesSay(t *testing.T) {
 	t.Chdir(t.TempDir()) // without a configuration
 	if code := Run(t.Context(), append(args, dir), Streams{Out: &out, Err: &errs}); code != 0 {
 		t.Errorf("%s%s", &out, &errs)
+	}
+}
+
+// TestEveryBodyIsPreviewedAndIsACase: the commands preview and config test take every body that was collected from Segment's
+// documents and from the field, and agree on it. What it comes to is the matter of other tests.
+func TestEveryBodyIsPreviewedAndIsACase(t *testing.T) {
+	t.Parallel()
+	var payloads struct {
+		Files []struct {
+			File, Path string
+			Expect     struct {
+				Code     string
+				Status   int
+				Rejected bool
+			}
+		}
+	}
+	dir := filepath.Join("..", "agent", "segment", "testdata", "payloads")
+	readJSON(t, filepath.Join(dir, "MANIFEST.json"), &payloads)
+	all := trial{t: t, dir: t.TempDir(), want: map[string]tried{}}
+	if n := len(bodiesIn(t, dir)); n != len(payloads.Files) {
+		t.Errorf("there are %d bodies, and %d in the manifest", n, len(payloads.Files))
+	}
+	for _, p := range payloads.Files {
+		all.preview(filepath.Join(dir, p.File), p.Path, p.Expect.Rejected || p.Expect.Code != "" || p.Expect.Status >= 400)
+	}
+	all.test()
+
+	var field struct{ Cases []fieldCase }
+	readJSON(t, filepath.Join("testdata", "field-cases", "MANIFEST.json"), &field)
+	for _, file := range bodiesIn(t, filepath.Join("testdata", "field-cases")) {
+		var c fieldCase // one body has none
+		if i := slices.IndexFunc(field.Cases, func(c fieldCase) bool { return c.File == filepath.Base(file) }); i >= 0 {
+			c = field.Cases[i]
+		}
+		one := trial{t: t, dir: t.TempDir(), config: c.Config, want: map[string]tried{}}
+		if filepath.Ext(file) == ".csv" {
+			if _, code, errs := one.run("preview", "--as-if", "never", file); code != 1 || !strings.Contains(errs, "looks like a list of members") {
+				t.Errorf("%s: exit code %d, %s", file, code, errs)
+			}
+			continue
+		}
+		one.preview(file, c.Path, false)
+		one.test()
+	}
+}
+
+// bodiesIn lists the files beside a manifest.
+func bodiesIn(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(dir, "*"))
+	if files = slices.DeleteFunc(all, func(path string) bool { return filepath.Base(path) == "MANIFEST.json" }); err != nil || len(files) == 0 {
+		t.Fatalf("%s has no bodies: %v", dir, err)
+	}
+	return files
+}
+
+func readJSON(t *testing.T, path string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trial previews bodies, and has the same ones as cases of one folder.
+type trial struct {
+	t           *testing.T
+	dir, config string
+	want        map[string]tried // by the name of the case
+}
+
+// tried is what is compared of a preview and a case.
+type tried struct {
+	Refused string
+	Events  []struct{ Outcome, Reason string }
+}
+
+// run runs a command with the configuration of the trial.
+func (f *trial) run(args ...string) (out string, code int, errs string) {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "agent.conf")
+	if err := os.WriteFile(path, []byte(f.config), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	var o, e bytes.Buffer
+	code = Run(f.t.Context(), append([]string{"personasync", "--config", path}, args...), Streams{Out: &o, Err: &e})
+	return o.String(), code, e.String()
+}
+
+func (f *trial) preview(file, path string, refused bool) {
+	f.t.Helper()
+	body, err := os.ReadFile(file)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	received, err := preview.Receipt(config.Default(), api.PreviewQuery{Body: body, Path: path}) // as that of a case
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	args := []string{"preview", "--as-if", "never", "--json", "--received", received.Format(time.RFC3339Nano), file}
+	if path != "" {
+		args = append(args, "--path", path)
+	}
+	out, code, errs := f.run(args...)
+	var r api.PreviewResult
+	if err := json.Unmarshal([]byte(out), &r); err != nil || (code != 0) != refused || (r.Refused != nil) != refused {
+		f.t.Errorf("%s: exit code %d, %v, %s", file, code, err, errs)
+		return
+	}
+	var want tried
+	if refused {
+		want.Refused = r.Refused.Code
+	}
+	for i := range r.Events {
+		want.Events = append(want.Events, struct{ Outcome, Reason string }{r.Events[i].Outcome, r.Events[i].Reason})
+	}
+	name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+	f.want[name] = want
+	for suffix, text := range map[string][]byte{".json": body, ".want.json": []byte(`{"path": "` + path + `"}`)} {
+		if err := os.WriteFile(filepath.Join(f.dir, name+suffix), text, 0o600); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// test writes what the cases come to, has it compared, and compares it with the previews.
+func (f *trial) test() {
+	f.t.Helper()
+	if _, code, errs := f.run("config", "test", "--update", f.dir); code != 0 {
+		f.t.Errorf("--update: exit code %d, %s", code, errs)
+	}
+	if out, code, errs := f.run("config", "test", f.dir); code != 0 || strings.Count(out, "ok ") != len(f.want) {
+		f.t.Errorf("of %d cases: exit code %d, %s%s", len(f.want), code, out, errs)
+	}
+	for name, want := range f.want {
+		var got tried
+		readJSON(f.t, filepath.Join(f.dir, name+".want.json"), &got)
+		if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+			f.t.Errorf("%s (-preview +case):\n%s", name, d)
+		}
 	}
 }
