@@ -95,9 +95,9 @@ func cutOff(method string, err error) error {
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE):
 		return err
 	case method == http.MethodGet:
-		return fmt.Errorf("the agent stopped before it answered (%w): ask again", err)
+		return errors.New("the agent stopped before it answered: ask again")
 	}
-	return fmt.Errorf("the agent stopped in the middle of it (%w), so a part of it may be done: give the order again when the agent runs, which completes it", err)
+	return errors.New("the agent stopped in the middle of it, so a part of it may be done: give the order again when the agent runs, which completes it")
 }
 
 // inDoubt adds to ErrFrozen that the outcome of an order is unknown.
