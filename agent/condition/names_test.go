@@ -3,6 +3,7 @@ package condition
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,6 +66,31 @@ func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 		if !told[k.Name] {
 			t.Errorf("there is no alert for %s", k.Name)
 		}
+	}
+}
+
+// TestConditionsThatTheDocumentsNameExist, under these names.
+func TestConditionsThatTheDocumentsNameExist(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, page := range append(pages, "../../README.md", "../../CHANGELOG.md", "../../agent.example.toml") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("[Cc]onditions? `(\\w+)`(?:(?: and| or) `(\\w+)`)?").FindAllStringSubmatch(string(text), -1) {
+			for _, name := range m[1:] {
+				if named++; name != "" && !slices.ContainsFunc(Kinds, func(k Kind) bool { return k.Name == name }) {
+					t.Errorf("%s names the condition %s, and there is none", page, name)
+				}
+			}
+		}
+	}
+	if named < len(Kinds) {
+		t.Errorf("only %d were found", named)
 	}
 }
 

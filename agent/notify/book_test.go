@@ -112,3 +112,21 @@ func TestAnEndWhileItsBeginningIsSentIsTold(t *testing.T) {
 		t.Errorf("due %v", list)
 	}
 }
+
+// TestAMessageNamesEveryConditionAsItIs: under its name, as severe as it is, with its section of the runbook.
+func TestAMessageNamesEveryConditionAsItIs(t *testing.T) {
+	for _, k := range condition.Kinds {
+		for _, severity := range k.Severities {
+			b := newBook(store.Notices{}, noon)
+			b.observe([]condition.Condition{{Name: k.Name, Severity: severity, Text: "It is so.", Commands: []string{"personasync status"}}}, noon)
+			due, _ := b.due(noon, 0)
+			if len(due) != 1 {
+				t.Errorf("of %s, %s, %d messages are due", k.Name, severity, len(due))
+				continue
+			}
+			if m := b.message(&Config{}, due[0]); m.Condition != k.Name || m.Severity != severity || m.Runbook != condition.Runbook(k.Name, severity) {
+				t.Errorf("of %s, %s, the message is %+v", k.Name, severity, m)
+			}
+		}
+	}
+}

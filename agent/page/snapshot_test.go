@@ -56,13 +56,14 @@ func TestPlannedJobs(t *testing.T) {
 	}
 }
 
-// TestThePageShowsEveryConditionAsItIs: as severe as it is, and nothing is called good beside it.
+// TestThePageShowsEveryConditionAsItIs: under its name, as severe as it is, with its section of the runbook, and nothing is
+// called good beside it.
 func TestThePageShowsEveryConditionAsItIs(t *testing.T) {
 	for _, k := range condition.Kinds {
 		for _, severity := range k.Severities {
 			c := condition.Condition{Name: k.Name, Severity: severity, Text: "It is so.", Commands: []string{"personasync status"}}
 			shown := new(Source).verdicts(&condition.Status{Conditions: []condition.Condition{c}})
-			if len(shown) != 1 || shown[0].Level == "ok" || shown[0].Severity != severity {
+			if len(shown) != 1 || shown[0].Name != k.Name || shown[0].Level == "ok" || shown[0].Severity != severity || shown[0].Runbook != condition.Runbook(k.Name, severity) {
 				t.Errorf("of %s, %s, the page says %+v", k.Name, severity, shown)
 			}
 		}
@@ -70,6 +71,22 @@ func TestThePageShowsEveryConditionAsItIs(t *testing.T) {
 	for _, pending := range []uint64{0, 2} {
 		if shown := new(Source).verdicts(&condition.Status{Pending: pending}); len(shown) != 1 || shown[0].Level != "ok" {
 			t.Errorf("of %d changes on their way the page says %+v", pending, shown)
+		}
+	}
+}
+
+// TestThePageNamesTheAgentThatIsGoneAsTheStatusDoes: a page whose agent was killed has only its script to say so.
+func TestThePageNamesTheAgentThatIsGoneAsTheStatusDoes(t *testing.T) {
+	script, err := pageFiles.ReadFile("page.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{
+		"name: '" + condition.NotRunning + "', level: 'bad', severity: '" + condition.Critical + "'",
+		"runbook: '" + condition.Runbook(condition.NotRunning, condition.Critical) + "'",
+	} {
+		if !strings.Contains(string(script), words) {
+			t.Errorf("page.js does not say %s", words)
 		}
 	}
 }
