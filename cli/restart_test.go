@@ -84,6 +84,7 @@ type machine struct {
 	dir    string
 	socket *os.File
 	addr   string
+	admin  string // address of the page; "" for none
 	agent  *exec.Cmd
 }
 
