@@ -153,11 +153,11 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, in
 		return fmt.Errorf("the agent (process %d) runs, and has not answered this for %v: ask again when it has less to do", c.pid.Load(), answerTimeout)
 	}
 	if err != nil {
-		return cutOff(method, causeOf(ctx, err))
+		return c.cutOff(method, causeOf(ctx, err))
 	}
 	defer resp.Body.Close()
 	if err := c.read(resp, into); err != nil {
-		return cutOff(method, causeOf(ctx, err))
+		return c.cutOff(method, causeOf(ctx, err))
 	}
 	return nil
 }

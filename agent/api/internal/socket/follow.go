@@ -26,7 +26,7 @@ func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.
 	resp, err := c.patient.Do(req.WithContext(ctx))
 	if err != nil {
 		end()
-		return nil, inDoubt(cutOff(req.Method, causeOf(ctx, err)))
+		return nil, inDoubt(c.cutOff(req.Method, causeOf(ctx, err)))
 	}
 	resp.Body = &watchedBody{resp.Body, ctx, &v.heard, end}
 	if resp.StatusCode == http.StatusOK && resp.Header.Get(VersionHeader) != "" {
@@ -55,7 +55,7 @@ func (c *Client) Follow(ctx context.Context, path string, body io.Reader, progre
 			return inDoubt(err)
 		}
 		if err != nil {
-			return cutOff(http.MethodPost, err)
+			return c.cutOff(http.MethodPost, err)
 		}
 		var n message
 		switch err := json.Unmarshal(line, &n); {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,13 +90,18 @@ func frozenError(pid int, socket string, patience time.Duration) error {
 	return fmt.Errorf("%w: process %d has %s and has been silent for %v%s; %s", ErrFrozen, pid, socket, patience, why, do)
 }
 
-// cutOff says of a request whose agent ended before it answered what to do. Any other err is returned as it is.
-func cutOff(method string, err error) error {
+// cutOff says of a request whose agent ended after its greeting what to do. Any other err is returned as it is.
+func (c *Client) cutOff(method string, err error) error {
+	is := func(one error) bool { return errors.Is(err, one) }
+	gone := slices.ContainsFunc([]error{syscall.ECONNREFUSED, syscall.ENOENT}, is) // before it was asked
+	cut := slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE}, is)
 	switch {
-	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE):
+	case !gone && !cut || c.hello == (Hello{}):
 		return err
 	case method == http.MethodGet:
-		return errors.New("the agent stopped before it answered: ask again")
+		return errors.New("the agent stopped before it answered: run the command again")
+	case gone:
+		return errors.New("the agent stopped before it got the order: give it again when the agent runs")
 	}
 	return errors.New("the agent stopped in the middle of it, so a part of it may be done: give the order again when the agent runs, which completes it")
 }

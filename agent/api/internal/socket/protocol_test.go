@@ -81,7 +81,8 @@ func TestAnErrorArrivesWithItsWordsAndItsSentinel(t *testing.T) {
 	}
 }
 
-// TestAnAgentThatEndsInTheMiddleSaysWhatToDo: "EOF", an order said whose agent was killed, and nothing of what to do.
+// TestAnAgentThatEndsInTheMiddleSaysWhatToDo: "EOF", an order said whose agent was killed, "connection refused" the next, and
+// nothing of what to do.
 func TestAnAgentThatEndsInTheMiddleSaysWhatToDo(t *testing.T) {
 	c, _ := talk(t, func(mux *http.ServeMux, h *Handlers) {
 		mux.HandleFunc("/ends", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
@@ -96,7 +97,7 @@ func TestAnAgentThatEndsInTheMiddleSaysWhatToDo(t *testing.T) {
 		ask  func() error
 		says string
 	}{
-		"question":        {func() error { return c.Get(t.Context(), "/ends", nil, new(any)) }, "ask again"},
+		"question":        {func() error { return c.Get(t.Context(), "/ends", nil, new(any)) }, "run the command again"},
 		"order":           {func() error { return c.Post(t.Context(), "/ends", nil, new(any)) }, "give the order again"},
 		"order at once":   {func() error { return c.Follow(t.Context(), "/ends", nil, nil, new(any)) }, "give the order again"},
 		"order under way": {func() error { return c.Follow(t.Context(), "/begins", nil, nil, new(any)) }, "give the order again"},
@@ -104,6 +105,16 @@ func TestAnAgentThatEndsInTheMiddleSaysWhatToDo(t *testing.T) {
 		if err := x.ask(); err == nil || !strings.Contains(err.Error(), x.says) {
 			t.Errorf("%s: %v, want %q", what, err, x.says)
 		}
+	}
+	_ = c.Close()
+	if err := os.Remove(c.socket); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(t.Context(), "/ends", nil, new(any)); err == nil || !strings.Contains(err.Error(), "run the command again") {
+		t.Errorf("a question to none: %v", err)
+	}
+	if err := c.Follow(t.Context(), "/begins", nil, nil, new(any)); err == nil || !strings.Contains(err.Error(), "give it again") {
+		t.Errorf("an order to none: %v", err)
 	}
 }
 
