@@ -10,11 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"personasync/store/domain"
 	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
 )
 
 func must(t testing.TB, err error) {
@@ -73,6 +75,29 @@ func side(t *testing.T, s engine.State) *Store {
 	return &Store{State: s, Records: inbox(t, t.TempDir(), 50)}
 }
 
+// TestPortionsAreBounded: a transaction that read all of a bucket would need memory for all of it.
+func TestPortionsAreBounded(t *testing.T) {
+	s, entries := stocked(t), 0
+	for _, name := range [][]byte{state.BucketRows, state.BucketMessages} {
+		must(t, walk(t.Context(), s, name, func(list []entry) error {
+			if entries > 50_000 {
+				return errors.New("it walks on for ever")
+			}
+			bytes := int64(0)
+			for i := range list {
+				bytes += list[i].size()
+			}
+			if entries += len(list); bytes > portionBytes+2000 || len(list) > portionBytes/64 {
+				t.Errorf("%s: a portion has %d entries of %d bytes", name, len(list), bytes)
+			}
+			return nil
+		}))
+	}
+	if want := 5000 + 5 + 40_004; entries != want { // 5 inner buckets come as entries of their own
+		t.Errorf("%d entries, want %d", entries, want)
+	}
+}
+
 func TestAStateIsCopiedToTheByte(t *testing.T) {
 	from, to := side(t, stocked(t)), side(t, fresh(t, 7))
 	var told, of int64
@@ -103,11 +128,11 @@ func TestEveryDifferenceIsFound(t *testing.T) {
 	key := []byte("key 000002")
 	day := state.NumberKey(2)
 	for name, change := range map[string]func(tx engine.Tx) error{
-		"rows":     func(tx engine.Tx) error { return tx.Bucket(state.BucketRows).Put(key, []byte{1}) },
+		"rows":     func(tx engine.Tx) error { return tx.Bucket(state.BucketRows).Put(key, append(make([]byte, 999), 1)) },
 		"due":      func(tx engine.Tx) error { return tx.Bucket(state.BucketDue).Delete(key) },
 		"queue":    func(tx engine.Tx) error { return tx.Bucket(state.BucketQueue).Put(key, nil) },
 		"messages": func(tx engine.Tx) error { return tx.Bucket(state.BucketMessages).Inner(day).Delete(key) },
-		"meta":     func(tx engine.Tx) error { return tx.Bucket(state.BucketMeta).Put(state.MetaSalt, []byte("other")) },
+		"meta":     func(tx engine.Tx) error { return tx.Bucket(state.BucketMeta).Put(state.MetaSalt, []byte("malt")) },
 	} {
 		to := side(t, fresh(t, 7))
 		_, err := Copy(t.Context(), from, to, 0, nil)
@@ -125,6 +150,51 @@ func TestEveryDifferenceIsFound(t *testing.T) {
 	b.add([]byte("a"), []byte("bc"))
 	if compare([]Part{a.part()}, []Part{b.part()}) == nil {
 		t.Error("entries with the same bytes in a row count as equal")
+	}
+}
+
+// full is a state without room.
+type full struct{ engine.State }
+
+func (full) Update(func(engine.Tx) error) error { return domain.ErrFull }
+
+// TestACopyThatCannotBeWrittenSaysWhy, and not that the two differ.
+func TestACopyThatCannotBeWrittenSaysWhy(t *testing.T) {
+	if _, err := Copy(t.Context(), side(t, stocked(t)), side(t, full{fresh(t, 7)}), 0, nil); !errors.Is(err, domain.ErrFull) {
+		t.Error(err)
+	}
+}
+
+// TestAStateWithoutItsEpochIsDamaged: ids of changes would begin with another.
+func TestAStateWithoutItsEpochIsDamaged(t *testing.T) {
+	for _, text := range [][]byte{{1}, make([]byte, 5)} {
+		s := fresh(t, 7)
+		must(t, s.Update(func(tx engine.Tx) error { return tx.Bucket(state.BucketMeta).Put(engine.MetaEpoch, text) }))
+		if _, err := Epoch(s); !errors.Is(err, wire.ErrDamaged) {
+			t.Errorf("of %d bytes: %v", len(text), err)
+		}
+	}
+}
+
+// blind is an inbox that shows nothing from a number on.
+type blind struct {
+	Records
+	from uint64
+}
+
+func (b blind) Read(from uint64, most int) ([]engine.Record, error) {
+	if from >= b.from {
+		return nil, nil
+	}
+	return b.Records.Read(from, most)
+}
+
+// TestRecordsThatAreNotShownEndTheCopy: both sums would lack them, and the copy seem whole.
+func TestRecordsThatAreNotShownEndTheCopy(t *testing.T) {
+	from := inbox(t, t.TempDir(), 50)
+	must(t, from.Append(t.Context(), []byte("a"), []byte("b")))
+	if err := copied(t, blind{from, 50}, inbox(t, t.TempDir(), 50), 50); err == nil || !strings.Contains(err.Error(), "the records from 50 to 51 cannot be read") {
+		t.Error(err)
 	}
 }
 
@@ -222,26 +292,6 @@ func TestTheLastRecordIsCopiedThoughItIsReadAlone(t *testing.T) {
 	must(t, copied(t, from, to, 1))
 	if to.Last() != 3 {
 		t.Errorf("the last of 3 records is number %d", to.Last())
-	}
-}
-
-// TestPortionsAreBounded: a transaction that read all of a bucket would need memory for all of it.
-func TestPortionsAreBounded(t *testing.T) {
-	s, entries := stocked(t), 0
-	for _, name := range [][]byte{state.BucketRows, state.BucketMessages} {
-		must(t, walk(t.Context(), s, name, func(list []entry) error {
-			bytes := int64(0)
-			for i := range list {
-				bytes += list[i].size()
-			}
-			if entries += len(list); bytes > portionBytes+2000 || len(list) > portionBytes/64 {
-				t.Errorf("%s: a portion has %d entries of %d bytes", name, len(list), bytes)
-			}
-			return nil
-		}))
-	}
-	if want := 5000 + 5 + 40_004; entries != want { // 5 inner buckets come as entries of their own
-		t.Errorf("%d entries, want %d", entries, want)
 	}
 }
 

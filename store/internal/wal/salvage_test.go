@@ -115,6 +115,44 @@ func TestASalvageKnowsTheLastNumberAssigned(t *testing.T) {
 	}
 }
 
+// TestTheNewestFileGoesAsFarAsTheStateHasApplied: its end and the number of the last record are lost. A record that took
+// a number again would not be applied.
+func TestTheNewestFileGoesAsFarAsTheStateHasApplied(t *testing.T) {
+	const n = 300
+	dir := t.TempDir()
+	in := open(t, dir)
+	for i := range n {
+		must(t, in.Append(t.Context(), frame(fmt.Sprintf("record %d, long enough to fill pages with a few dozens", i+1))))
+	}
+	in.Close()
+	path := Path(dir, 1)
+	file, err := boltpage.Open(path)
+	must(t, err)
+	m, _ := file.Newest()
+	file.Close()
+	pages := leaves(t, path)
+	for _, page := range []uint64{pages[len(pages)-1], m.Root} {
+		overwrite(t, path, int64(page)*int64(os.Getpagesize()), make([]byte, os.Getpagesize()))
+	}
+	found, records := salvaged(t, dir, 7, n)
+	if len(records) != n || len(found.Lost) != 1 || found.Lost[0].Last != n {
+		t.Errorf("%d records of %d, lost %v", len(records), n, found.Lost)
+	}
+}
+
+// TestRecordsOfFilesThatAreGoneAreLost, unless the state has applied them.
+func TestRecordsOfFilesThatAreGoneAreLost(t *testing.T) {
+	for applied, want := range map[uint64][]Range{2: {{3, 4}}, 3: {{4, 4}}, 4: nil, 5: nil} {
+		dir := stocked(t, 4)
+		must(t, os.Remove(Path(dir, 1)))
+		found, err := Salvage(Path(dir, 2), 7, applied, 5, plain)
+		must(t, err)
+		if !slices.Equal(found.Lost, want) || found.Records != 1 {
+			t.Errorf("applied up to %d: %d saved, lost %v, want %v", applied, found.Records, found.Lost, want)
+		}
+	}
+}
+
 // TestASalvageKeepsARecordThatIsCorrupt: the caller parks it with its bytes, which may say whose it was.
 func TestASalvageKeepsARecordThatIsCorrupt(t *testing.T) {
 	dir := stocked(t, 3)

@@ -125,6 +125,51 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 	}
 }
 
+// TestOnlyTheTwoNewestFilesAreRolledBack: the next file is made while the one before is written to, so that no older one
+// can have a torn tail. There it is damage, which a check finds.
+func TestOnlyTheTwoNewestFilesAreRolledBack(t *testing.T) {
+	path, images, last := tornSegment(t, 2, rand.New(rand.NewPCG(1, 2)))
+	_, first, _ := tornSegment(t, 1, rand.New(rand.NewPCG(1, 2)))
+	whole, torn, tornFirst := images[2], tornAt(images[1], images[2]), tornAt(first[0], first[1])
+	for _, tc := range []struct {
+		files   [][]byte
+		applied uint64
+		taken   int // its number, 0 for none
+	}{
+		{[][]byte{torn}, 0, 1},
+		{[][]byte{torn}, last[2], 0}, // the state has applied a record of that commit
+		{[][]byte{torn, whole}, 0, 1},
+		{[][]byte{whole, torn}, 0, 2},
+		{[][]byte{torn, whole, whole}, 0, 0},
+		{[][]byte{whole, torn, whole}, 0, 2},
+		{[][]byte{whole, whole, torn}, 0, 3},
+		{[][]byte{whole, tornFirst}, last[2], 2}, // it goes on behind the records of the first file
+		{[][]byte{whole, tornFirst}, last[2] + 1, 0},
+	} {
+		dir := filepath.Dir(path)
+		var want []string
+		for i, body := range tc.files {
+			must(t, os.WriteFile(Path(dir, uint64(i+1)), body, 0o600))
+			if i+1 == tc.taken {
+				want = append(want, filepath.Base(Path(dir, uint64(i+1))))
+			}
+		}
+		if taken, err := RollBackUnfinished(dir, tc.applied); err != nil || !slices.Equal(taken, want) {
+			t.Errorf("of %d files, applied up to %d, %v is taken back, want %v, %v", len(tc.files), tc.applied, taken, want, err)
+		}
+	}
+}
+
+// tornAt is the image after a commit whose last sector did not arrive.
+func tornAt(before, after []byte) []byte {
+	torn := slices.Concat(before, make([]byte, max(0, len(after)-len(before))))
+	changed := differing(before, after)
+	for _, from := range changed[:len(changed)-1] {
+		copy(torn[from:from+sector], after[from:])
+	}
+	return torn
+}
+
 // TestAnOlderPageInANewersPlaceIsNoticed: a root that did not arrive may look like one, of an older
 // commit, and lead to all of that.
 func TestAnOlderPageInANewersPlaceIsNoticed(t *testing.T) {
