@@ -34,7 +34,10 @@ func TestAHeartbeatIsASignThatAllIsWell(t *testing.T) {
 		if config, wait := h.due(noon); config != nil || wait != 0 {
 			t.Errorf("%s: due before the first look", c.name)
 		}
-		h.observe(&c.status, c.err, noon)
+		<-h.wake // the new configuration
+		if h.observe(&c.status, c.err, noon); len(h.wake) != 1 {
+			t.Errorf("%s: nobody looks whether one is due", c.name)
+		}
 		config, _ := h.due(noon)
 		if (config != nil) != (c.withheld == "") || h.state().Withheld != c.withheld {
 			t.Errorf("%s: due is %v, withheld for %q", c.name, config, h.state().Withheld)

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -12,13 +13,15 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // kept is a ledger in memory.
 type kept struct {
-	mu   sync.Mutex
-	list map[string]store.Notices
-	err  error
+	mu     sync.Mutex
+	list   map[string]store.Notices
+	writes int
+	err    error
 }
 
 func (k *kept) Notices() (list []store.Notices, _ error) {
@@ -33,7 +36,7 @@ func (k *kept) Notices() (list []store.Notices, _ error) {
 func (k *kept) SetNotices(_ context.Context, n store.Notices) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.list == nil {
+	if k.writes++; k.list == nil {
 		k.list = map[string]store.Notices{}
 	}
 	if k.err == nil {
@@ -123,6 +126,11 @@ func TestNotifierTellsWhatLasts(t *testing.T) {
 		if w.was() != "lag began" {
 			t.Errorf("told %s", w.was())
 		}
+		ledger.mu.Lock()
+		if ledger.writes > 20 { // an hour has hundreds of looks
+			t.Errorf("the ledger was written %d times", ledger.writes)
+		}
+		ledger.mu.Unlock()
 		if r := n.Receivers(); len(r) != 1 || r[0].Name != "command" || r[0].Sent != 1 || r[0].Waiting != 0 {
 			t.Errorf("receivers %+v", r)
 		}
@@ -212,8 +220,10 @@ func TestADeadReceiverIsToldTheNewestStateAlone(t *testing.T) {
 // TestAReceiverThatAsksForAPauseGetsIt: up to a quarter of an hour.
 func TestAReceiverThatAsksForAPauseGetsIt(t *testing.T) {
 	for asked, least := range map[time.Duration]time.Duration{0: 2500 * time.Millisecond, time.Minute: time.Minute, 24 * time.Hour: 15 * time.Minute} {
-		if pause := retryPause(1, asked); pause < least || pause > max(least, firstRetry) {
-			t.Errorf("asked for %v, it pauses for %v", asked, pause)
+		for range 100 { // it is drawn by lot
+			if pause := retryPause(1, asked); pause < least || pause > max(least, firstRetry) {
+				t.Fatalf("asked for %v, it pauses for %v", asked, pause)
+			}
 		}
 	}
 	if pause := retryPause(1_000_000, 0); pause > longestRetry || pause < longestRetry/2 {
@@ -273,6 +283,37 @@ func TestAFullStoreDoesNotSilence(t *testing.T) {
 			t.Errorf("recorded %+v", ledger.list)
 		}
 	})
+}
+
+// TestAStartIsNoCondition: what holds is told once the agent is ready.
+func TestAStartIsNoCondition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{status: condition.Status{Unready: condition.Starting}}
+		w.set("lag")
+		_, end := w.begin(&kept{})
+		defer end()
+		if time.Sleep(10 * time.Minute); w.was() != "" {
+			t.Errorf("during the start, told %s", w.was())
+		}
+		w.mu.Lock()
+		w.status.Unready = ""
+		w.mu.Unlock()
+		if time.Sleep(10 * time.Minute); w.was() != "lag began" {
+			t.Errorf("told %s", w.was())
+		}
+	})
+}
+
+// TestTheTimesOfAFailureAreThoseOfTheFirstAndTheLast, to the second.
+func TestTheTimesOfAFailureAreThoseOfTheFirstAndTheLast(t *testing.T) {
+	h := new(health)
+	for _, after := range []time.Duration{7900, 8900, 9900} {
+		h.broke(fmt.Errorf("failure %d", after), noon.Add(after*time.Millisecond))
+	}
+	want := condition.Receiver{Name: "slack", Failed: 3, Failures: 3, FailingSince: domain.Timestamp(noon.Add(7 * time.Second)), LastError: "failure 9900", LastErrorAt: domain.Timestamp(noon.Add(9 * time.Second))}
+	if got := h.receiver("slack"); *got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }
 
 // TestAStoreWithoutAnswerIsACondition: and the others stay as they were.

@@ -262,15 +262,20 @@ func TestACommitApartGathersThoseWhoComeAgain(t *testing.T) {
 	defer l.Stop()
 	l.Hold()
 	defer l.Release()
-	l.expected, l.gathers = 2, time.Now().Add(time.Minute)
+	until := time.Now().Add(time.Minute)
+	l.expected, l.gathers = 2, until
 	must(t, l.enqueue(NewRequest([]byte("ann"))))
 	go func() {
 		time.Sleep(10 * time.Millisecond)
 		_ = l.enqueue(NewRequest([]byte("bob")))
 	}()
 	l.commitGroup()
-	if len(l.names) != 2 || l.Commits() != 1 {
-		t.Errorf("%d commits of %d records, want both in one", l.Commits(), len(l.names))
+	if len(l.names) != 2 || l.Commits() != 1 || !time.Now().Before(until) {
+		t.Errorf("%d commits of %d records, want both in one, as soon as both are there", l.Commits(), len(l.names))
+	}
+	must(t, l.enqueue(NewRequest([]byte("cid"))))
+	if l.commit(Group{NewRequest([]byte("ann")), NewRequest([]byte("bob"))}); l.expected != 3 {
+		t.Errorf("it expects %d callers: the two that it answered, and the one that came meanwhile", l.expected)
 	}
 }
 

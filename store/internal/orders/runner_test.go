@@ -724,6 +724,23 @@ func TestParkedEventsAreReadAgain(t *testing.T) {
 	}
 }
 
+// TestAReleaseSendsNoExitThatADiscardHadNotComeTo: the discard was cut short, and the exits that it had not come to are
+// still held.
+func TestAReleaseSendsNoExitThatADiscardHadNotComeTo(t *testing.T) {
+	r := newRoom(t, guarded)
+	massExit(r)
+	r.log.appends, r.log.cut, r.log.err = 0, 2, domain.ErrFull
+	if _, err := r.Decide(t.Context(), "vip", true, false, nil); !errors.Is(err, domain.ErrFull) {
+		t.Fatalf("the discard is not cut short: %v", err)
+	}
+	must(t, r.CaughtUp(t.Context()))
+	_, err := r.Decide(t.Context(), "vip", false, false, nil)
+	must(t, err)
+	if n := len(r.members("vip")); n != 10 {
+		t.Errorf("%d are members of 10", n)
+	}
+}
+
 // TestConsentIsComparedUntilEveryUserWas, and says whether there was anybody to compare.
 func TestConsentIsComparedUntilEveryUserWas(t *testing.T) {
 	r := newRoom(t, nil)
