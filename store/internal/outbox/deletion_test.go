@@ -68,6 +68,9 @@ func (b *box) wantReceipt(user string, want domain.State, pending, held, parked 
 			closed && (ch != nil || r.State != want || tx.Locator.Get(state.IDKey(r.ID)) != nil || len(state.KeysWithPrefix(tx.Queue, state.UserKey(user))) > 0):
 			b.Errorf("the change of %s is %+v and its receipt %+v, want %s, and nothing of the change once it is over", user, ch, r, want)
 		}
+		if closed && tx.Bucket(state.BucketMeta).Get(MetaErase) == nil {
+			b.Errorf("%s is %v, and nothing is to be erased from the files", user, want)
+		}
 		if d := tx.State.Deletes; d.Pending != pending || d.Held != held || d.Parked != parked {
 			b.Errorf("%+v, want %d pending, %d held and %d parked", d, pending, held, parked)
 		}

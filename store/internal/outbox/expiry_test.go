@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -47,6 +48,20 @@ func TestAParkedChangeExpiresAnnounced(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAnAnnouncementIsMadeOnceADay, however often changes are pruned, and covers the changes of the day to come.
+func TestAnAnnouncementIsMadeOnceADay(t *testing.T) {
+	b := newBox(t, statetest.Rules(domain.SendBoth))
+	b.parkOne("ann", 0)
+	for _, tc := range []struct{ day, want int }{{23, 1}, {23, 1}, {24, 1}, {25, 2}, {25, 2}} {
+		b.prune(tc.day)
+		var list []Notice
+		b.Read(func(tx *state.Tx) { b.Must(json.Unmarshal(tx.Bucket(state.BucketMeta).Get(MetaNotices), &list)) })
+		if len(list) != tc.want {
+			t.Errorf("on day %d there are %d announcements, want %d", tc.day, len(list), tc.want)
+		}
+	}
 }
 
 // TestAnUnannouncedChangeDoesNotExpire though it is as old as it may be.

@@ -108,8 +108,11 @@ func TestTheCountsOfOtherMinutesAreDeleted(t *testing.T) {
 	if len(got) != 2 || got[0] != 1280 || got[1] != 1400 {
 		t.Errorf("the counts of %v are kept, want 1280 and 1400", got)
 	}
-	if s := SentIn([]byte{0, 0, 0, 3, 0, 0, 0, 4}); s.Users != 3 || s.Events != 4 || s.Cohorts != 0 {
-		t.Errorf("an older count is read as %+v", s)
+	counts := []byte{0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6}
+	for size, want := range map[int]domain.SentSecond{8: {Users: 3, Events: 4}, 12: {Users: 3, Events: 4, Cohorts: 5}, 16: {Users: 3, Events: 4, Cohorts: 5, Deletes: 6}} {
+		if s := SentIn(counts[:size]); s != want {
+			t.Errorf("%d bytes are read as %+v, want %+v", size, s, want)
+		}
 	}
 }
 
