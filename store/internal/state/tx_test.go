@@ -517,6 +517,9 @@ func TestAFileThatDidNotCountItsBacklogIsCounted(t *testing.T) {
 	if d.State.Ledger.Backlog != want {
 		t.Fatalf("it is %+v", d.State.Ledger.Backlog)
 	}
+	if d.Reopen(); d.State.Ledger.Backlog != want {
+		t.Fatalf("one that is counted comes to %+v after a start", d.State.Ledger.Backlog)
+	}
 	old := []byte{1}
 	for range 24 {
 		old = wire.AppendUint(old, 6)
