@@ -13,6 +13,37 @@ import (
 	"personasync/store/internal/statetest"
 )
 
+// TestTheJournalHasTheTransitionsOfMemberships, if the rules ask for one, and each but once for a record.
+func TestTheJournalHasTheTransitionsOfMemberships(t *testing.T) {
+	fields := map[string]*state.Field{
+		"an audience":            {Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience},
+		"a trait":                {Space: "spa_1", Key: "score", ID: "trait_1", Class: domain.ClassTrait},
+		"a value passed through": {Column: "city", Class: domain.ClassAudience},
+	}
+	for name, f := range fields {
+		for _, journal := range []bool{true, false} {
+			rules := statetest.Rules(domain.SendBoth)
+			rules.Journal = journal
+			d := statetest.New(t, rules)
+			d.Do(func(tx *state.Tx) {
+				tx.NewField(f)
+				for seq := range uint64(2) {
+					for range 2 { // the second changes nothing more
+						state.NoteTransition(tx, tx.User("ann"), f, state.JournalEntry{Seq: seq + 1, Transition: domain.TransitionEnter})
+					}
+				}
+			})
+			want := 0
+			if journal && name == "an audience" {
+				want = 2
+			}
+			if got := len(chain(d, "ann")); got != want {
+				t.Errorf("of %s, journal %v: %d entries, want %d", name, journal, got, want)
+			}
+		}
+	}
+}
+
 // enters writes n transitions of a user to the journal, and the outcome of a change after each.
 func enters(d *statetest.DB, id string, n int) {
 	d.Do(func(tx *state.Tx) {
