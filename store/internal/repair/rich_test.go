@@ -234,6 +234,18 @@ func TestACheckFindsWhatNothingPointsAt(t *testing.T) {
 		})
 		return key
 	}
+	queued := func(change func(v []byte)) func(kv engine.Tx) error { // of a pending change
+		return func(kv engine.Tx) error {
+			b, c := kv.Bucket(state.BucketQueue), kv.Bucket(state.BucketQueue).Cursor()
+			k, v := c.First()
+			for len(v) <= 5 {
+				k, v = c.Next()
+			}
+			k, v = bytes.Clone(k), bytes.Clone(v)
+			change(v)
+			return b.Put(k, v)
+		}
+	}
 	move := func(from, to []byte) func(kv engine.Tx) error {
 		return func(kv engine.Tx) error {
 			k, v := first(kv.Bucket(from))
@@ -250,6 +262,8 @@ func TestACheckFindsWhatNothingPointsAt(t *testing.T) {
 			return kv.Bucket(state.BucketParked).Delete(bytes.Clone(k))
 		}},
 		{"a lost held change", "pointer", "is not among the held", drop(state.BucketHeld)},
+		{"a change that is queued as one that was tried", "frame", "it is not due when its change says", queued(func(v []byte) { v[4] ^= 1 })},
+		{"a change that is queued for another second", "frame", "it is not due when its change says", queued(func(v []byte) { v[3]++ })},
 		{"a parked change among the held", "pointer", "stands among the held", move(state.BucketParked, state.BucketHeld)},
 		{"a held change among the parked", "pointer", "stands among the parked", move(state.BucketHeld, state.BucketParked)},
 		{"a parked change in the history", "pointer", "stands in the history", func(kv engine.Tx) error {
