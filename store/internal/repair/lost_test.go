@@ -6,6 +6,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/internal/dirtest"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/statetest"
@@ -49,6 +50,22 @@ func waits(tx *state.Tx, user string, field, lane uint32) {
 	tx.Write(u, field)
 }
 
+// entries visits every entry of every row.
+func entries(d *dirtest.Dir, visit func(e *state.Entry)) {
+	d.Edit(func(kv engine.Tx) error {
+		return kv.Bucket(state.BucketRows).ForEach(func(k, frame []byte) error {
+			row, err := state.DecodeBlock(k, frame, record.Epochs{{First: 0, Epoch: statetest.Epoch}})
+			if err != nil {
+				return nil // of another kind
+			}
+			for _, e := range row.Entries {
+				visit(e)
+			}
+			return nil
+		})
+	})
+}
+
 // TestALostLeaseLeavesWhatWaitsUncertain: MoEngage may have been told of it in that request. Without it, nothing was sent.
 func TestALostLeaseLeavesWhatWaitsUncertain(t *testing.T) {
 	for _, lost := range []bool{false, true} {
@@ -64,25 +81,41 @@ func TestALostLeaseLeavesWhatWaitsUncertain(t *testing.T) {
 			t.Errorf("lost %v: %d entries are", lost, s.Entries)
 		}
 		uncertain := 0
-		d.Edit(func(kv engine.Tx) error {
-			return kv.Bucket(state.BucketRows).ForEach(func(k, frame []byte) error {
-				row, err := state.DecodeBlock(k, frame, record.Epochs{{First: 0, Epoch: statetest.Epoch}})
-				if err != nil {
-					return nil // of another kind
-				}
-				for _, e := range row.Entries {
-					if e.LastSent.Kind == state.UncertainlySent {
-						uncertain++
-					}
-				}
-				return nil
-			})
+		entries(d, func(e *state.Entry) {
+			if e.LastSent.Kind == state.UncertainlySent {
+				uncertain++
+			}
 		})
 		if (uncertain == crowd) != lost || (uncertain == 0) == lost {
 			t.Errorf("lost %v: of %d it is uncertain whether MoEngage was told", lost, uncertain)
 		}
 		wantSound(t, d)
 	}
+}
+
+// TestTheChangesOfALostLeaseAreSentAgain: nothing is in a request that nobody has.
+func TestTheChangesOfALostLeaseAreSentAgain(t *testing.T) {
+	d := crowded(t)
+	var lease *domain.Lease
+	d.Write(func(tx *state.Tx) { lease = leased(tx, domain.EndpointTransition, 10) })
+	d.Receive(statetest.Exit(lease.Users[0].User, "vip", 59)) // it waits behind the enter in the request
+	d.Apply()
+	d.Edit(func(kv engine.Tx) error {
+		return kv.Bucket(state.BucketLeases).Put(state.NumberKey(lease.ID), []byte("corrupt"))
+	})
+	_, err := salvage(d)
+	must(t, err)
+	wantSound(t, d)
+	entries(d, func(e *state.Entry) {
+		if !e.InFlight.ID.IsZero() {
+			t.Errorf("%s is still in a request", e.InFlight.ID)
+		}
+	})
+	d.Write(func(tx *state.Tx) {
+		if f := leased(tx, domain.EndpointTransition, 1000); f == nil || len(f.Users) != crowd {
+			t.Errorf("not every user is sent: %+v", f)
+		}
+	})
 }
 
 // TestTheEpochIsTheStatesWhereTheInboxIsGone, so that the ids of changes stay what they were.
