@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/snapshot"
 )
 
 // TestTheDataBeforeARestoreIsKeptAndCanBePutBack: with the events that were received and not yet applied.
@@ -62,6 +65,30 @@ func TestTheDataBeforeARestoreIsKeptAndCanBePutBack(t *testing.T) {
 	back.receive(event("dot", "vip", true, 1))
 	back.balance()
 	back.sound()
+}
+
+// TestABackupThatCannotBeRestoredHereIsRefused before anything is written.
+func TestABackupThatCannotBeRestoredHereIsRefused(t *testing.T) {
+	onFiles(t)
+	dir, now := t.TempDir(), noon
+	re := &restoration{dir: dir, staging: filepath.Join(dir, "staging"), now: now}
+	free, _, err := datadir.FreeBytes(dir)
+	must(t, err)
+	for says, info := range map[string]snapshot.BackupInfo{
+		"set the clock":                    {Epoch: "7", Made: now.Add(time.Second)},
+		"is none":                          {Epoch: "x", Made: now},
+		"is built beside the present data": {Epoch: "7", Made: now, StateBytes: free / 10 * 9}, // and a fifth more is needed
+	} {
+		if err := re.prepare(info); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%+v: %v", info, err)
+		}
+		if _, err := os.Stat(re.staging); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%+v: something is written, %v", info, err)
+		}
+	}
+	if must(t, re.prepare(snapshot.BackupInfo{Epoch: "7", Made: now, StateBytes: free / 2})); re.epoch != 7 {
+		t.Errorf("epoch %d", re.epoch)
+	}
 }
 
 func TestARestoreToAnEmptyFolderHasNothingToKeep(t *testing.T) {
