@@ -89,29 +89,20 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// midway kills this process when it comes to a point between two writes after the file armed exists, which it removes. The
-// file says which, as "COUNT POINT", and is read once: without a word it is the second commit to the state.
+// midway kills this process at a point between two writes that the file armed names, as "COUNT POINT": the COUNTth time that it
+// comes there once the file exists. It removes the file. Only an order, a delivery or a reload commits to the inbox.
 func midway(armed string) func(crashpoint.Point) {
 	var mu sync.Mutex
-	left, where := 0, crashpoint.StateCommitted
+	met := 0
 	return func(p crashpoint.Point) {
 		mu.Lock()
 		defer mu.Unlock()
 		text, err := os.ReadFile(armed)
-		if err != nil {
+		count, point, named := strings.Cut(strings.TrimSpace(string(text)), " ")
+		if err != nil || !named || p != crashpoint.Point(point) {
 			return
 		}
-		if left == 0 {
-			left = 2
-			if count, point, named := strings.Cut(strings.TrimSpace(string(text)), " "); named {
-				left, _ = strconv.Atoi(count)
-				where = crashpoint.Point(point)
-			}
-		}
-		if p != where {
-			return
-		}
-		if left--; left > 0 {
+		if met++; strconv.Itoa(met) != count {
 			return
 		}
 		_ = os.Remove(armed)
