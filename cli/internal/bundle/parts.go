@@ -249,8 +249,11 @@ func (s *Subject) check(ctx context.Context) ([]byte, error) {
 	s.brief.Wait()
 	defer s.turn(ctx)()
 	r, err := s.checked(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return nil, fmt.Errorf("the data could not be checked in this time (`personasync db check` takes its own): %w", err)
+	case err != nil:
+		return nil, err
 	}
 	c := Checked{OK: r.OK(), CheckReport: r, Findings: map[string]int{}}
 	for _, f := range r.Findings {

@@ -147,8 +147,8 @@ func TestTheCheckingProcessAnswersOrDied(t *testing.T) {
 	if r, err := ask(d.Path); err != nil || r.Users != own.Users || r.Bytes != own.Bytes || !r.OK() {
 		t.Errorf("%v, %+v", err, r)
 	}
-	if _, err := ask(t.TempDir()); !errors.Is(err, datadir.ErrNoData) {
-		t.Errorf("the kind of the error is lost: %v", err)
+	if _, err := ask(t.TempDir()); !errors.Is(err, datadir.ErrNoData) || strings.Count(err.Error(), datadir.ErrNoData.Error()) != 1 {
+		t.Errorf("the kind of the error is lost, or said twice: %v", err)
 	}
 	for script, words := range map[string]string{"kill -SEGV $$": "signal", "echo fatal error; exit 2": "", "echo the end >&2; echo more >&2; exit 2": "the end", "echo no JSON": "", ":": ""} {
 		if _, err := CheckInChild(t.Context(), exec.Command("sh", "-c", script)); !errors.Is(err, ErrReaderDied) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "more") {

@@ -34,6 +34,15 @@ type childAnswer struct {
 // childErrors are the errors whose identity crosses from the child to the parent.
 var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, datadir.ErrNoData, datadir.ErrForeign, os.ErrPermission, domain.ErrFull}
 
+// childError is an error of the child, in its words.
+type childError struct {
+	words string
+	kind  error
+}
+
+func (e *childError) Error() string { return e.words }
+func (e *childError) Unwrap() error { return e.kind }
+
 // ErrReaderDied means that the checking process was killed. Reading the files would do the same to the caller.
 var ErrReaderDied = errors.New("reading the files ended the process that did")
 
@@ -83,7 +92,7 @@ func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 	}
 	switch {
 	case answer.Kind > 0 && answer.Kind <= len(childErrors):
-		return nil, fmt.Errorf("%w (%s)", childErrors[answer.Kind-1], answer.Error)
+		return nil, &childError{answer.Error, childErrors[answer.Kind-1]}
 	case answer.Error != "" || answer.Report == nil:
 		return nil, errors.New(answer.Error)
 	}
