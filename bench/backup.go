@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 
-	"personasync/bench/internal/child"
 	"personasync/bench/internal/seed"
 )
 
@@ -63,7 +60,7 @@ func besideBackups(ctx context.Context, b *bench, program, kept string, most int
 	if err != nil {
 		return 0, err
 	}
-	backups, name, text := dir+"-backups", "backup/without", productConfig(dir, address)
+	backups, name, text := dir+"-backups", "backup/without", quietConfig(dir, address)
 	if with {
 		name = "backup/with"
 		text = fmt.Appendf(text, "[backup]\nschedule = \"@every 1s\"\ndir = %q\nkeep = 1\n", backups)
@@ -72,17 +69,10 @@ func besideBackups(ctx context.Context, b *bench, program, kept string, most int
 		}
 		defer os.RemoveAll(backups)
 	}
-	settings := filepath.Join(b.work, "agent.toml")
-	if err := os.WriteFile(settings, text, 0o600); err != nil {
+	c, err := b.launch(ctx, program, text, address, 0)
+	if err != nil {
 		return 0, err
 	}
-	c := &child.Child{Command: exec.Command(program, "run", "--config", settings)}
-	c.End = func() error { return c.Command.Process.Signal(syscall.SIGTERM) }
-	c.Command.Env = []string{} // our environment must not affect it
-	if err := c.Launch(ctx, func() error { return firstEvent(ctx, address, 0) }); err != nil {
-		return 0, err
-	}
-	c.PID, c.Address = c.Command.Process.Pid, address
 	defer func() { err = errors.Join(err, c.Stop()) }()
 	worst, sent, proven := pressed{}, uint64(1), []string(nil)
 	for loads = 0; loads < most && len(proven) == 0; loads++ {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,7 +21,7 @@ import (
 )
 
 // measureNames are the names of the measures in the order of the report.
-var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "backup", "drain", "listing", "product", "postgres"}
+var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "backup", "drain", "delay", "listing", "product", "postgres"}
 
 // options are the command line options.
 type options struct {
@@ -131,11 +132,17 @@ func inMemory(dir string) bool {
 	return fs.Type == tmpfsMagic || fs.Type == ramfsMagic
 }
 
-// build builds the children's executable: this program, with SQLite if there is a C compiler. A build tag keeps
-// the minute of compiling SQLite out of vet and tests.
+// compared are the measures in which SQLite takes part.
+var compared = []string{"ack", "fsyncs"}
+
+// build builds the children's executable: this program, with SQLite if it takes part and there is a C compiler. A build tag
+// keeps the minute of compiling SQLite out of vet and tests.
 func (b *bench) build(ctx context.Context) (err error) {
 	if b.program, err = os.Executable(); err != nil || contender.HaveSQLite {
 		return err
+	}
+	if b.only != nil && !slices.ContainsFunc(b.only, func(name string) bool { return slices.Contains(compared, name) }) {
+		return nil
 	}
 	settings, err := exec.CommandContext(ctx, "go", "env", "CGO_ENABLED", "CC").Output()
 	if err != nil {

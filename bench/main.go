@@ -55,6 +55,7 @@ var measures = map[string]func(context.Context, *bench) error{
 	"backlog":  measureBacklog,
 	"backup":   measureBackup,
 	"drain":    measureDrain,
+	"delay":    measureDelay,
 	"listing":  measureListing,
 	"product":  measureProduct,
 	"postgres": measurePostgres,

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -75,18 +74,11 @@ func coldStart(ctx context.Context, b *bench, program, dir, name string) (err er
 	if err != nil {
 		return err
 	}
-	settings := filepath.Join(b.work, "agent.toml")
-	if err := os.WriteFile(settings, productConfig(dir, address), 0o600); err != nil {
-		return err
-	}
 	began := time.Now()
-	c := &child.Child{Command: exec.Command(program, "run", "--config", settings)}
-	c.End = func() error { return c.Command.Process.Signal(syscall.SIGTERM) }
-	c.Command.Env = []string{} // our environment must not affect it
-	if err := c.Launch(ctx, func() error { return firstEvent(ctx, address, uint64(b.served)) }); err != nil {
+	c, err := b.launch(ctx, program, quietConfig(dir, address), address, uint64(b.served))
+	if err != nil {
 		return err
 	}
-	c.PID = c.Command.Process.Pid
 	defer func() { err = errors.Join(err, c.Stop()) }()
 	b.book.Add("product/"+name+"/start", figures.Milliseconds(time.Since(began)))
 	b.served++ // the next event must be a new one
@@ -99,8 +91,31 @@ func coldStart(ctx context.Context, b *bench, program, dir, name string) (err er
 	return nil
 }
 
-// productConfig is a configuration with which nothing is sent.
-func productConfig(dir, address string) []byte {
+// launch starts the product, and returns when it has acknowledged a first event, which has this number.
+func (b *bench) launch(ctx context.Context, program string, config []byte, address string, first uint64) (*child.Child, error) {
+	settings := filepath.Join(b.work, "agent.toml")
+	if err := os.WriteFile(settings, config, 0o600); err != nil {
+		return nil, err
+	}
+	c := &child.Child{Command: exec.Command(program, "run", "--config", settings)}
+	c.End = func() error { return c.Command.Process.Signal(syscall.SIGTERM) }
+	c.Command.Env = []string{} // our environment must not affect it
+	if err := c.Launch(ctx, func() error { return firstEvent(ctx, address, first) }); err != nil {
+		return nil, err
+	}
+	c.PID, c.Address = c.Command.Process.Pid, address
+	return c, nil
+}
+
+// quietConfig is a configuration with which nothing is sent.
+func quietConfig(dir, address string) []byte {
+	return productConfig(dir, address, "http://127.0.0.1:9", `mode = "cron"
+cron = "0 0 1 1 *"
+catch_up = "skip"`)
+}
+
+// productConfig is a configuration with a target for what is sent, and a schedule.
+func productConfig(dir, address, target, schedule string) []byte {
 	return fmt.Appendf(nil, `data_dir = %q
 [log]
 level = "error"
@@ -112,12 +127,10 @@ listen = ""
 [moengage]
 workspace_id = "workspace"
 api_key = "key"
-base_url = "http://127.0.0.1:9"
+base_url = %q
 [schedule]
-mode = "cron"
-cron = "0 0 1 1 *"
-catch_up = "skip"
-`, dir, address, load.Secret)
+%s
+`, dir, address, load.Secret, target, schedule)
 }
 
 // dropCache removes the files in dir from the page cache.
@@ -158,24 +171,29 @@ func firstEvent(ctx context.Context, address string, number uint64) error {
 	client := &http.Client{Timeout: startPatience}
 	defer client.CloseIdleConnections()
 	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); {
-		q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/segment/webhook", bytes.NewReader(r.Bodies[0]))
-		if err != nil {
-			return err
-		}
-		q.Header.Set("X-Signature", string(r.Signature))
-		answer, err := client.Do(q)
-		if err == nil {
-			_ = answer.Body.Close()
-		}
-		switch {
-		case err == nil && answer.StatusCode == http.StatusOK:
+		switch status, err := postOne(ctx, client, address, r); {
+		case err == nil && status == http.StatusOK:
 			return nil
-		case err == nil && answer.StatusCode != http.StatusServiceUnavailable:
-			return errors.New("the first event was answered " + strings.ToLower(answer.Status))
+		case err == nil && status != http.StatusServiceUnavailable:
+			return fmt.Errorf("the first event was answered %d", status)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
 	return fmt.Errorf("no event was taken within %v", startPatience)
+}
+
+// postOne posts one event, and returns the status of the answer.
+func postOne(ctx context.Context, client *http.Client, address string, r *load.Request) (status int, err error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/segment/webhook", bytes.NewReader(r.Bodies[0]))
+	if err != nil {
+		return 0, err
+	}
+	q.Header.Set("X-Signature", string(r.Signature))
+	answer, err := client.Do(q)
+	if err != nil {
+		return 0, err
+	}
+	return answer.StatusCode, answer.Body.Close()
 }

@@ -60,6 +60,7 @@ func print(b *bench, to io.Writer) error {
 		{"backlog", "backlog", backlogTable(b)},
 		{"backup", "backups", backupTable(b)},
 		{"drain", "drain", drainTable(b)},
+		{"delay", "delay", delayTable(b)},
 		{"listing", "listing", listingTable(b)},
 		{"product", "program", productTable(b)},
 		{"postgres", "a store in PostgreSQL", postgresTable(b)},
@@ -85,7 +86,7 @@ func page(b *bench) (string, error) {
 	err := reportTemplate.Execute(&text, map[string]any{
 		"Measures": strings.Join(measureNames, ","), "Machine": machine(b), "How": how(b), "Notices": b.notices,
 		"Goals": goalTable(b), "Rates": ackTable(b, "rate"), "Latencies": latencyTable(b), "CPU": ackTable(b, "cpu"), "Contenders": stories,
-		"Fsyncs": fsyncTable(b), "Users": usersTable(b), "Backlog": backlogTable(b), "Backup": backupTable(b), "Drain": drainTable(b),
+		"Fsyncs": fsyncTable(b), "Users": usersTable(b), "Backlog": backlogTable(b), "Backup": backupTable(b), "Drain": drainTable(b), "Delay": delayTable(b),
 		"Listing":    listingTable(b),
 		"DrainUsers": figures.Number(float64(b.sizes.Drain)), "Product": productTable(b),
 		"Postgres": postgresTable(b),
@@ -255,6 +256,15 @@ func drainTable(b *bench) figures.Table {
 	for _, latency := range latencies {
 		name := drainFigure(latency)
 		t = append(t, []string{latency.String(), spread(b, name+"/rate"), spread(b, name+"/memory"), spread(b, name+"/cpu"), spread(b, name+"/sandbox")})
+	}
+	return t
+}
+
+func delayTable(b *bench) figures.Table {
+	t := figures.Table{{"schedule.max_delay", "median, ms", "p99, ms"}}
+	for _, wait := range delayWaits {
+		name := delayFigure(wait)
+		t = append(t, []string{wait.String(), spread(b, name+"/p50"), spread(b, name+"/p99")})
 	}
 	return t
 }
