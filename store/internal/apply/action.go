@@ -83,7 +83,7 @@ func retry(tx *state.Tx, ch *state.Stored) {
 	if f == nil {
 		return
 	}
-	e, p := tx.Entry(u, ch.Field), tx.State.Rules.For(f.Key, f.ID)
+	e, p := tx.Entry(u, ch.Field), state.PolicyOf(tx, f)
 	tx.Withdraw(ch)
 	if outdated(tx, u, f, e, &p, ch) {
 		if ch.InRow() {
@@ -92,7 +92,11 @@ func retry(tx *state.Tx, ch *state.Stored) {
 		} else {
 			tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneParked, ch.ID))
 		}
-		tx.Close(u, ch, domain.StateSuperseded, tx.Now)
+		if state.Allows(tx, u, &p) || outbox.Removes(f, &p, ch.Transition, ch.Value) {
+			tx.Close(u, ch, domain.StateSuperseded, tx.Now)
+		} else {
+			outbox.WithholdParked(tx, u, f, &p, ch)
+		}
 		return
 	}
 	ch.Lane = state.LaneOf(tx, u, f, p.Job, ch.Transition)

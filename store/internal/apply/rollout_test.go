@@ -273,6 +273,37 @@ func TestAForwardedTraitGoesWithItsComputation(t *testing.T) {
 	r.wantTold(`ida.vip=true ida.plan="gold"`)
 }
 
+// TestAForwardedTraitIsInNoHoldout: it is told like its computation, whatever the holdout of the others is, also behind a
+// request that MoEngage refused, and when an operator sends it again.
+func TestAForwardedTraitIsInNoHoldout(t *testing.T) {
+	r := sending(t, domain.SendAttribute, rolled(1, 0.5), func(r *domain.Rules) {
+		r.Defaults.ForwardTraits = []string{"plan"}
+		own := r.Defaults
+		own.Rollout = nil
+		r.Sections = []domain.Section{{ID: "aud_vip", Policy: own}}
+	})
+	users := []string{"ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"}
+	say := func(minute int, plan string) {
+		for _, user := range users {
+			r.event(enter(user, "vip", minute, in("spa_1", "aud_vip"), statetest.WithTraits("vip", "true", "plan", plan)))
+		}
+	}
+	say(1, `"gold"`)
+	f := r.take()
+	say(2, `"silver"`)
+	r.settle(f, domain.Parked)
+	if n := strings.Count(r.told(), "(cancelled)"); n > 0 {
+		t.Errorf("behind a refused request %d of %d are cancelled: %s", n, len(users), r.told())
+	}
+	r.park()
+	r.action(record.Action{Verb: record.ActionRetry, IDs: r.ids(domain.StateParked)})
+	r.deliver()
+	if n := strings.Count(r.told(), `plan="silver"(delivered)`); n != len(users) {
+		t.Errorf("%d of %d were told: %s", n, len(users), r.told())
+	}
+	r.Balance()
+}
+
 func TestAForgottenUserLeavesNothingHeld(t *testing.T) {
 	r := sending(t, domain.SendBoth|domain.SendCohort, rolled(few, 0))
 	r.event(enter("ida", "vip", 1))

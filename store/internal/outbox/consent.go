@@ -27,6 +27,12 @@ func Withhold(tx *state.Tx, u *state.User, p *domain.Policy, c *Cause, ch *state
 	closeWithheld(tx, u, p, ch, c.Event.Received)
 }
 
+// WithholdParked closes a parked change that was to be tried again, because the user's consent is missing.
+func WithholdParked(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *state.Stored) {
+	markOwn(tx, u, f, p)
+	closeWithheld(tx, u, p, ch, tx.Now)
+}
+
 func closeWithheld(tx *state.Tx, u *state.User, p *domain.Policy, ch *state.Stored, at time.Time) {
 	ch.Reason, ch.Sentence = reasonConsent, domain.ConsentSentence(p.Consent)
 	if p.HoldsOut(u.ID) {

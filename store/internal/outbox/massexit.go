@@ -81,13 +81,14 @@ func UncountLeft(tx *state.Tx, f *state.Field, en *state.Entry) {
 
 // HoldWaiting holds the pending exits of f for a user that records since from made. It leaves out in-flight exits
 // and those by an operator. It also leaves out an exit behind which the user's return is pending: released later, it
-// would leave after the return, and MoEngage would take a member for one that left. Of a user without consent it holds
-// nothing: a pending change takes back the value that MoEngage may not have.
+// would leave after the return, and MoEngage would take a member for one that left. Of a user without consent, or whose
+// consent suffices since a configuration with which they are still to be compared, it holds nothing: a pending change takes
+// back the value that MoEngage may not have.
 func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
-	if p := state.PolicyOf(tx, f); !state.Allows(tx, u, &p) {
+	en := tx.Entry(u, f.Number)
+	if p := state.PolicyOf(tx, f); en.Withheld || !state.Allows(tx, u, &p) {
 		return
 	}
-	en := tx.Entry(u, f.Number)
 	for _, x := range tx.State.Registry.TargetFields(f) {
 		e := tx.Entry(u, x.Number)
 		t := e.Waiting

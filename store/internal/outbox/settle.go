@@ -170,8 +170,7 @@ func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failur
 
 // dropNeedless cancels the pending value if MoEngage has it after this settlement.
 func (l *settler) dropNeedless(f *state.Field, e *state.Entry) {
-	p := l.tx.State.Rules.For(f.Key, f.ID)
-	t := e.Waiting
+	p, t := state.PolicyOf(l.tx, f), e.Waiting
 	if !t.Pending() || !needless(e, t.Transition, t.Value, p.UnknownExit) && (state.Allows(l.tx, l.u, &p) || !unheard(e, t.Value)) {
 		return
 	}
