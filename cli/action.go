@@ -136,7 +136,7 @@ func (a *action) run(env *command.Env, c *urfave.Context) (err error) {
 		return printOutcome(env.Terminal, c, preview, "would be "+a.done)
 	}
 	if a.asks && preview.Done > 0 && !c.Bool("yes") {
-		if err := command.Confirm(env.Terminal, fmt.Sprintf("%s will be %s (%s)", term.Plural(preview.Done, "change"), a.done, strings.Join(preview.Samples, ", "))); err != nil {
+		if err := command.Confirm(c.Context, env.Terminal, fmt.Sprintf("%s will be %s (%s)", term.Plural(preview.Done, "change"), a.done, strings.Join(preview.Samples, ", "))); err != nil {
 			return err
 		}
 	}

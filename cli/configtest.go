@@ -46,7 +46,7 @@ func configTest(env *command.Env, c *urfave.Context) error {
 		if err := c.Context.Err(); err != nil {
 			return err
 		}
-		r := cases.Try(conf, dir, name, c.Bool("update"))
+		r := cases.Try(c.Context, conf, dir, name, c.Bool("update"))
 		results = append(results, r)
 		if !r.OK {
 			failed++

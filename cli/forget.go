@@ -61,7 +61,7 @@ func userForget(env *command.Env, c *urfave.Context) error {
 		if c.Bool("moengage") {
 			what = "this user will be erased here and at MoEngage, which cannot be undone"
 		}
-		if err := command.Confirm(env.Terminal, what); err != nil {
+		if err := command.Confirm(c.Context, env.Terminal, what); err != nil {
 			return err
 		}
 	}

@@ -169,7 +169,7 @@ func carryOut(w *term.Terminal, c *urfave.Context, o api.Orders, order api.Order
 	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the audience has another ID afterwards, also without members
 		shown()
 		remarkExits(w, order.Key, r)
-		if err := command.Confirm(w, membershipText(strings.TrimSuffix(order.Verb, "_told"), r)); err != nil {
+		if err := command.Confirm(c.Context, w, membershipText(strings.TrimSuffix(order.Verb, "_told"), r)); err != nil {
 			return r, err
 		}
 	}
@@ -399,7 +399,7 @@ func reconcileAll(w *term.Terminal, c *urfave.Context, o api.Orders, bar *term.B
 		if err != nil {
 			return err
 		}
-		if err := command.Confirm(w, fmt.Sprintf("%s audiences and traits: %s memberships and values would be told again", term.Count(len(names)), term.Count(again))); err != nil {
+		if err := command.Confirm(c.Context, w, fmt.Sprintf("%s audiences and traits: %s memberships and values would be told again", term.Count(len(names)), term.Count(again))); err != nil {
 			return err
 		}
 	}

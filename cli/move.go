@@ -67,7 +67,7 @@ func destination(env *command.Env, c *urfave.Context) (to store.Destination, isD
 	address := c.Args().First()
 	switch {
 	case address == "-":
-		if address, err = secret.Read(env, "store.url"); err != nil {
+		if address, err = secret.Read(c.Context, env, "store.url"); err != nil {
 			return nil, true, err
 		}
 	case hasPassword(address):

@@ -52,7 +52,7 @@ func previewDelivery(env *command.Env, c *urfave.Context) (err error) {
 	if q.Received, err = receivedTime(c.String("received")); err != nil {
 		return err
 	}
-	if q.Body, err = cases.ReadDelivery(c.Args().First()); err != nil {
+	if q.Body, err = cases.ReadDelivery(c.Context, c.Args().First()); err != nil {
 		return err
 	}
 	if c.IsSet("as-if") {

@@ -92,7 +92,7 @@ func confirmRestore(env *command.Env, c *urfave.Context, what string) error {
 	if c.Bool("yes") {
 		return nil
 	}
-	return command.Confirm(env.Terminal, what)
+	return command.Confirm(c.Context, env.Terminal, what)
 }
 
 // previewRestore reads a whole backup, checks its sums, and prints what would be done.

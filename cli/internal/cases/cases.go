@@ -2,6 +2,7 @@ package cases
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -75,13 +76,13 @@ func isDelivery(name string) bool {
 func caseName(file string) string { return strings.TrimSuffix(file, filepath.Ext(file)) }
 
 // Try tries one delivery of a folder, and compares the result with the expectation, or writes it.
-func Try(conf *config.Config, dir, name string, update bool) Result {
-	r := try(conf, filepath.Join(dir, name), update)
+func Try(ctx context.Context, conf *config.Config, dir, name string, update bool) Result {
+	r := try(ctx, conf, filepath.Join(dir, name), update)
 	r.Case = name
 	return r
 }
 
-func try(conf *config.Config, path string, update bool) (r Result) {
+func try(ctx context.Context, conf *config.Config, path string, update bool) (r Result) {
 	at := caseName(path) + wantSuffix
 	want, err := readExpectation(at)
 	if errors.Is(err, fs.ErrNotExist) && !update {
@@ -90,7 +91,7 @@ func try(conf *config.Config, path string, update bool) (r Result) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Result{Error: err.Error()}
 	}
-	got, err := tryCase(conf, path, want)
+	got, err := tryCase(ctx, conf, path, want)
 	if err != nil {
 		return Result{Error: fmt.Sprintf("%s: %v", path, err)}
 	}
@@ -114,7 +115,7 @@ func try(conf *config.Config, path string, update bool) (r Result) {
 }
 
 // ReadDelivery reads the file of a delivery; - is standard input. Its errors have exit codes.
-func ReadDelivery(path string) ([]byte, error) {
+func ReadDelivery(ctx context.Context, path string) ([]byte, error) {
 	file := os.Stdin
 	if path != "-" {
 		var err error
@@ -128,7 +129,7 @@ func ReadDelivery(path string) ([]byte, error) {
 			return nil, exit.Usage("%s is a folder: give one file, or try a folder of cases with `personasync config test %s`", path, term.Argument(path))
 		}
 	}
-	body, err := io.ReadAll(io.LimitReader(file, api.MaxPreviewBytes+1))
+	body, err := io.ReadAll(io.LimitReader(term.Until(ctx, file), api.MaxPreviewBytes+1))
 	switch {
 	case err != nil:
 		return nil, err

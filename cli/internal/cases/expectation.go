@@ -2,6 +2,7 @@ package cases
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,10 +88,10 @@ func lineOf(text []byte, err error) string {
 }
 
 // tryCase returns the result of a delivery, tried as want says.
-func tryCase(conf *config.Config, path string, want expectation) (got expectation, err error) {
+func tryCase(ctx context.Context, conf *config.Config, path string, want expectation) (got expectation, err error) {
 	got = expectation{Path: want.Path, AsIf: want.AsIf, Received: want.Received, Events: []expectedEvent{}}
 	q := api.PreviewQuery{Path: want.Path}
-	if q.Body, err = ReadDelivery(path); err != nil {
+	if q.Body, err = ReadDelivery(ctx, path); err != nil {
 		return got, err
 	}
 	if q.Received, err = want.receipt(); err == nil && q.Received.IsZero() {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +13,13 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// Confirm asks at the terminal. Without a terminal, it refuses unless --yes was given.
-func Confirm(w *term.Terminal, what string) error {
+// Confirm asks at the terminal. Without a terminal, it refuses unless --yes was given. The end of ctx is a no.
+func Confirm(ctx context.Context, w *term.Terminal, what string) error {
 	if !term.Attended() {
 		return exit.Usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
 	}
 	fmt.Fprintf(w.Err, "%s. Go on? [y/N] ", what)
-	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	answer, err := bufio.NewReader(term.Until(ctx, os.Stdin)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

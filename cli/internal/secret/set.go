@@ -17,7 +17,7 @@ func Set(ctx context.Context, env *command.Env, o Order, asJSON bool) error {
 	if err := o.refused(); err != nil { // before anybody is asked
 		return err
 	}
-	text, err := Read(env, o.Place.Key)
+	text, err := Read(ctx, env, o.Place.Key)
 	if err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func Set(ctx context.Context, env *command.Env, o Order, asJSON bool) error {
 const longestSecret = 1 << 20
 
 // Read asks for a secret at the terminal, which shows nothing of the answer, or reads the standard input to its end.
-func Read(env *command.Env, key string) (string, error) {
+func Read(ctx context.Context, env *command.Env, key string) (string, error) {
 	if !term.Attended() {
-		text, err := io.ReadAll(io.LimitReader(os.Stdin, longestSecret))
+		text, err := io.ReadAll(io.LimitReader(term.Until(ctx, os.Stdin), longestSecret))
 		return string(text), err
 	}
 	fmt.Fprintf(env.Err, "%s (nothing is shown while you type or paste, then Enter): ", key)
