@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -70,5 +73,16 @@ func TestAPartThatDoesNotComeIsNamed(t *testing.T) {
 		if about.Parts[i] != want[i] {
 			t.Errorf("%+v, want %+v", about.Parts[i], want[i])
 		}
+	}
+}
+
+// TestABundleThatFindsNoRoomLeavesNoFile: an empty one stayed, and the next try was refused because of it.
+func TestABundleThatFindsNoRoomLeavesNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "support.tar.gz")
+	if err := create(path, func(io.Writer) error { return syscall.ENOSPC }); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("said %v", err)
+	}
+	if err := create(path, func(io.Writer) error { return nil }); err != nil {
+		t.Errorf("the next try said %v", err)
 	}
 }
