@@ -167,7 +167,7 @@ func refusedReload(err error) *condition.RefusedReload {
 	if err == nil {
 		return nil
 	}
-	return &condition.RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
+	return &condition.RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " "), AtStart: errors.Is(err, config.ErrAtStart)}
 }
 
 // ofAgent are the conditions of an agent that it tells of itself in either role, and the writer of no other agent.

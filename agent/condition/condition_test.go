@@ -253,7 +253,10 @@ var conditionCases = []struct {
 	}, []string{"paused warning.*paused, until it is resumed: migration"}},
 	{"a reload was refused", func(f *Facts) {
 		f.Process.Refused = &RefusedReload{At: two.Add(-time.Hour), Error: "schedule.cron: bad"}
-	}, []string{"config_refused warning.*reload of 01:00:00 UTC, 1 March.*schedule.cron: bad. .*personasync config check"}},
+	}, []string{"config_refused warning.*reload of 01:00:00 UTC, 1 March.*schedule.cron: bad. .*personasync config check;systemctl reload"}},
+	{"a reload was refused that a restart takes", func(f *Facts) {
+		f.Process.Refused = &RefusedReload{At: two.Add(-time.Hour), Error: "changes would go to B in place of A", AtStart: true}
+	}, []string{"config_refused warning.*B in place of A. .*personasync config show;systemctl restart"}},
 
 	{"the data was moved away", func(f *Facts) {
 		f.Process.DataMoved, f.Status.Ready, f.Status.Unready = true, false, "the data was moved or removed while the agent runs: /var/lib/personasync"

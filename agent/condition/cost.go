@@ -37,7 +37,7 @@ var costs = map[string]cost{
 	"disk":               {segmentRepeats, "Events are accepted as long as there is room, and again once there is."},
 	"ledger":             {"Unknown: something was lost or counted twice.", "Nothing."},
 	"damage":             {"Memberships among the lost rows are wrong until their users' next events.", "Nothing. The report ends when the damaged file is removed."},
-	"config_refused":     {"Nothing. The configuration before it is in force until the next restart, which would fail.", "Nothing."},
+	"config_refused":     {"Nothing. The configuration before it is in force until the next restart, which would fail, unless the new one only needs a restart.", "Nothing."},
 	"key_conflict":       {"Nothing. The changes are held.", decide},
 	"held":               {"Nothing. The changes are held, and other changes leave.", decide},
 	"parked":             {"Nothing yet. They are kept until you decide, for 30 days unless retention.parked says otherwise.", "Nothing, until they expire."},

@@ -132,7 +132,11 @@ func (f *Facts) configRefused() *Condition {
 	if r == nil {
 		return nil
 	}
-	return condition(warning, domain.Timestamp(r.At.Truncate(time.Second)), []string{"personasync config check", "systemctl reload personasync"},
+	commands := []string{"personasync config check", "systemctl reload personasync"}
+	if r.AtStart {
+		commands = []string{"personasync config show", "systemctl restart personasync"}
+	}
+	return condition(warning, domain.Timestamp(r.At.Truncate(time.Second)), commands,
 		"The configuration was refused at the reload of %s, and the one before it goes on: %s", at(r.At), ended(r.Error))
 }
 

@@ -211,8 +211,9 @@ type Process struct {
 
 // RefusedReload is the last reload, if it was refused.
 type RefusedReload struct {
-	At    time.Time `json:"at"`
-	Error string    `json:"error"`
+	At      time.Time `json:"at"`
+	Error   string    `json:"error"`
+	AtStart bool      `json:"at_start,omitempty"` // a restart may take it
 }
 
 // Starting is why an agent that starts is unready.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,7 +164,7 @@ func TestAReloadKeepsTheWorkspace(t *testing.T) {
 	if err := mustRead(t, shared+of("A")).MovesWorkspace(mustRead(t, shared+of("A"))); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
-	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of("A"))); err == nil || !strings.Contains(err.Error(), "changes would go to B in place of A") {
+	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of("A"))); !errors.Is(err, ErrAtStart) || !strings.Contains(err.Error(), "changes would go to B in place of A") {
 		t.Errorf("in files: %v", err)
 	}
 	if err := mustRead(t, of("B")).MovesWorkspace(mustRead(t, of(""))); err != nil {

@@ -10,6 +10,9 @@ import (
 	"personasync/agent/config/internal/field"
 )
 
+// ErrAtStart is the cause of a refusal that a restart may take: a reload cannot.
+var ErrAtStart = errors.New("which a start decides, and no reload")
+
 // Succeed prepares c to replace running. Settings that only a restart can change keep the running values, and
 // kept lists their keys. The result is checked again, because a file that is valid by itself may be wrong for
 // the address that stays open. On an error, a *Faults, c must not be used.
@@ -41,7 +44,7 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 func (c *Config) SucceedWaiting(running *Config) error {
 	there := c.Store
 	if !there.OnPostgres() {
-		return errors.New("store.engine changes at a start only: systemctl restart personasync")
+		return fmt.Errorf("the data would be elsewhere (store.engine), %w: systemctl restart personasync", ErrAtStart)
 	}
 	_, err := c.Succeed(running)
 	if c.Store = there; err == nil {
@@ -57,7 +60,7 @@ func (c *Config) MovesWorkspace(running *Config) error {
 	if was == is || was == "" && !c.Store.OnPostgres() {
 		return nil
 	}
-	return fmt.Errorf("changes would go to %s in place of %s, which a start decides, and no reload: systemctl restart personasync", cmp.Or(is, "no workspace"), cmp.Or(was, "none"))
+	return fmt.Errorf("changes would go to %s in place of %s, %w: systemctl restart personasync", cmp.Or(is, "no workspace"), cmp.Or(was, "none"), ErrAtStart)
 }
 
 // LosesCredentials returns an error if running can check the deliveries of a route and c none of them: a secret's file was

@@ -277,6 +277,12 @@ func checkSyntax(doc []byte) *SyntaxError {
 	}
 	problem := strings.TrimPrefix(err.Error(), "toml: ")
 	problem, _, _ = strings.Cut(problem, ": strconv.") // the rest quotes the number, which may be an unquoted secret
+	switch {
+	case strings.HasPrefix(problem, "table ") && strings.HasSuffix(problem, " already exists"):
+		problem += ": move what stands below it to the section of that name above"
+	case strings.HasPrefix(problem, "key ") && strings.HasSuffix(problem, " is already defined"):
+		problem += ": leave one of the two lines"
+	}
 	var at *toml.DecodeError
 	if !errors.As(err, &at) {
 		return &SyntaxError{Problem: problem}
