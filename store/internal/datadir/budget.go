@@ -230,9 +230,16 @@ const (
 // Tight returns an error, an ErrFull, while no more is left than is kept. spare returns what state.db can write without growing; it reads the file, and is asked only where that decides.
 func Tight(dir string, spare func() int64, keep Reserve) error {
 	free, floor, err := FreeBytes(dir)
-	kept := min(floor, leastFloor) / int64(keep)
-	if err != nil || free >= kept || free+spare() >= kept {
+	if err != nil {
 		return nil // what cannot be measured is tried
+	}
+	return tight(free, floor, spare, keep)
+}
+
+func tight(free, floor int64, spare func() int64, keep Reserve) error {
+	kept := min(floor, leastFloor) / int64(keep)
+	if free >= kept || free+spare() >= kept {
+		return nil
 	}
 	return fmt.Errorf("%w: %s are free, and %s are kept to write down what MoEngage answers: make room on it", domain.ErrFull, domain.Bytes(free), domain.Bytes(kept))
 }

@@ -60,3 +60,28 @@ func TestANoSpaceErrorRefusesForAMoment(t *testing.T) {
 		t.Errorf("still refused: %v", r.Refusal())
 	}
 }
+
+// TestTheEndOfADiskIsKeptForWhatMoEngageAnswers: what the state has free inside counts, and is read only where it decides.
+func TestTheEndOfADiskIsKeptForWhatMoEngageAnswers(t *testing.T) {
+	const mib = 1 << 20
+	for _, tc := range []struct {
+		free, floor, spare int64
+		keep               Reserve
+		tight, asked       bool
+	}{
+		{64 * mib, 256 * mib, 0, ForLeases, false, false}, // half of 128 MiB at most
+		{64*mib - 1, 256 * mib, 0, ForLeases, true, true},
+		{63 * mib, 256 * mib, mib - 1, ForLeases, true, true},
+		{63 * mib, 256 * mib, mib, ForLeases, false, true},
+		{16 * mib, 256 * mib, 0, ForOutcomes, false, false}, // an eighth
+		{15 * mib, 256 * mib, 0, ForOutcomes, true, true},
+		{20 * mib, 40 * mib, 0, ForLeases, false, false}, // of a small disk
+		{19 * mib, 40 * mib, 0, ForLeases, true, true},
+	} {
+		asked := false
+		err := tight(tc.free, tc.floor, func() int64 { asked = true; return tc.spare }, tc.keep)
+		if errors.Is(err, domain.ErrFull) != tc.tight || (err != nil) != tc.tight || asked != tc.asked {
+			t.Errorf("%+v: %v, asked %v", tc, err, asked)
+		}
+	}
+}

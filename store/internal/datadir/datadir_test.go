@@ -249,6 +249,22 @@ func TestOnlyAFailingDiskIsAnIOError(t *testing.T) {
 	}
 }
 
+// TestAllDamageIsAReasonToCheckTheFiles, after a clean stop as well.
+func TestAllDamageIsAReasonToCheckTheFiles(t *testing.T) {
+	for name, note := range map[string]func(*Damage, error){"a write": (*Damage).Note, "a read": (*Damage).NoteRead, "a row": (*Damage).NoteRow} {
+		dir := t.TempDir()
+		w, err := OpenShutdownMarker(dir)
+		must(t, err)
+		must(t, w.Begin(true))
+		log, _ := logs()
+		note(NewDamage(log, w), fmt.Errorf("page 3: %w", wire.ErrDamaged))
+		must(t, w.Ended(7))
+		if w, err = OpenShutdownMarker(dir); err != nil || !strings.Contains(w.RecheckReason(), "page 3") {
+			t.Errorf("%s: the next start is told %q, %v", name, w.RecheckReason(), err)
+		}
+	}
+}
+
 func TestDamageIsNotedOnceAndOnlyAWriteEndsTheStore(t *testing.T) {
 	dir := t.TempDir()
 	w, err := OpenShutdownMarker(dir)
