@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -14,6 +16,7 @@ import (
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func configCommand(env *command.Env) *urfave.Command {
@@ -85,8 +88,28 @@ func configCheck(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(env.Out, env.Paint.Green("ok:"), fileText(path))
+	fmt.Fprintln(env.Out, env.Paint.Green("ok:"), fileText(path))
+	return printTold(env.Out, conf)
+}
+
+// printTold says whom MoEngage will be told of: a share that was left out tells everybody.
+func printTold(out io.Writer, conf *config.Config) error {
+	rules := conf.Rules()
+	all := toldBy(&rules.Defaults)
+	_, err := fmt.Fprintf(out, "told in workspace %s: %s\n", conf.Workspace().ID, all)
+	for _, s := range rules.Sections {
+		if told := toldBy(&s.Policy); told != all && err == nil {
+			_, err = fmt.Fprintf(out, "told of %s: %s\n", cmp.Or(s.Key, s.ID), told)
+		}
+	}
 	return err
+}
+
+func toldBy(p *domain.Policy) string {
+	if p.Send == domain.SendNone {
+		return `nobody (send = "none")`
+	}
+	return p.Rollout.Told()
 }
 
 // loadAsAgent reads the configuration as `run` would. If this shell cannot read a secret, it asks the running agent

@@ -122,7 +122,7 @@ func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
 	fillDisk(t, disk)
 	must(t, os.Truncate(filepath.Join(disk, "ballast"), boltfile.OnDiskAt(filepath.Join(disk, "ballast"))-(1<<20)))
 	b.disk.update()
-	for range 1000 { // the store looks around, too, and one that finds the room already made does not see it
+	for range 6000 { // the store looks around, too, and one that finds the room already made does not see it
 		if b.disk.budget.Refusal() == nil {
 			break
 		}

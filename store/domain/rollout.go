@@ -23,6 +23,28 @@ type Rollout struct {
 	List    string  `json:"list,omitempty"`    // of Rules.Lists: users who are not on it are held; "": no list
 }
 
+// Told says in words whom MoEngage is told of. r may be nil.
+func (r *Rollout) Told() (text string) {
+	switch {
+	case r == nil:
+		return "all users"
+	case r.Share <= 0:
+		return "nobody (share = 0)"
+	case r.List != "" && r.Share < 1:
+		text = Percent(r.Share) + " of the users in " + r.List
+	case r.List != "":
+		text = "the users in " + r.List
+	case r.Share < 1:
+		text = Percent(r.Share) + " of the users"
+	default:
+		text = "all users"
+	}
+	if r.Holdout > 0 {
+		text += ", but never " + Percent(r.Holdout) + " (holdout)"
+	}
+	return text
+}
+
 // The reasons why something is not told: held until the share reaches the user, held until the pause of the computation ends, or
 // withheld as from any other of the holdout.
 const (

@@ -105,3 +105,18 @@ func TestComputationsHaveSamplesOfTheirOwn(t *testing.T) {
 		t.Errorf("%d of 10,000 users are in both halves: the samples depend on each other", both)
 	}
 }
+
+func TestWhomARolloutTells(t *testing.T) {
+	for want, r := range map[string]*Rollout{
+		"all users":                           nil,
+		"nobody (share = 0)":                  {Holdout: 0.1},
+		"5 % of the users":                    {Share: 0.05},
+		"the users in pilot.txt":              {Share: 1, List: "pilot.txt"},
+		"20 % of the users in pilot.txt":      {Share: 0.2, List: "pilot.txt"},
+		"all users, but never 10 % (holdout)": {Share: 1, Holdout: 0.1},
+	} {
+		if got := r.Told(); got != want {
+			t.Errorf("%+v: %q, want %q", r, got, want)
+		}
+	}
+}
