@@ -141,7 +141,7 @@ func TestAWaitingAgentTakesAReload(t *testing.T) {
 	log := new(journal)
 	a := s.start(wrong, RunOptions{Reload: hup, Load: func() (*config.Config, error) { return <-next, nil }, Log: slog.New(slog.NewTextHandler(log, nil))})
 	a.tell("[" + news("ann", true, time.Now()) + "]")
-	log.await(t, "store.engine changes at a start only")
+	log.await(t, "(store.engine), which a start decides")
 }
 
 // TestWhatWaitingDoesNotCureEndsAStart: with what to do, and not with an agent that answers 503 until somebody looks.

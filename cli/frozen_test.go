@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,18 @@ func TestAnAgentThatFreezesUnderAWatchIsNamed(t *testing.T) {
 func freeze(t *testing.T, pid int) {
 	must(t, syscall.Kill(pid, syscall.SIGSTOP))
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	running := func(task string) bool { // a thread that runs elsewhere stops a moment later
+		status, err := os.ReadFile(task)
+		return err == nil && !strings.Contains(string(status), "State:\tT")
+	}
+	for {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		must(t, err)
+		if !slices.ContainsFunc(tasks, running) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // try runs a command, and returns -1 if it had to be killed.
