@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,7 +20,6 @@ import (
 
 	"personasync/bench/internal/figures"
 	"personasync/bench/internal/load"
-	"personasync/sync/sandbox"
 )
 
 const (
@@ -34,7 +32,7 @@ var delayWaits = []time.Duration{0, time.Second}
 
 func delayFigure(wait time.Duration) string { return fmt.Sprintf("delay/%v", wait) }
 
-// measureDelay measures the time from a post to the moment at which MoEngage has accepted what it changed.
+// measureDelay measures the time from the post of an event until MoEngage has accepted the change.
 func measureDelay(ctx context.Context, b *bench) error {
 	program, err := b.product(ctx)
 	if err != nil {
@@ -63,7 +61,7 @@ func delayWith(ctx context.Context, b *bench, program string, wait time.Duration
 		return err
 	}
 	arrivals := &arrivals{
-		Handler: sandbox.New(sandbox.Options{Latency: delayLatency, UsersPerMinute: -1, EventsPerMinute: -1, Log: slog.New(slog.DiscardHandler)}),
+		Handler: unlimitedSandbox(delayLatency),
 		posted:  make(map[string]time.Time),
 	}
 	moengage := httptest.NewServer(arrivals)

@@ -18,9 +18,12 @@ import (
 
 // serveSandbox is the role of MoEngage.
 func serveSandbox(ctx context.Context, o child.Order, say func(child.Hello)) error {
-	return contender.Serve(ctx, sandbox.New(sandbox.Options{
-		Latency: o.Latency, UsersPerMinute: -1, EventsPerMinute: -1, Log: slog.New(slog.DiscardHandler),
-	}), say)
+	return contender.Serve(ctx, unlimitedSandbox(o.Latency), say)
+}
+
+// unlimitedSandbox is a MoEngage without rate limits.
+func unlimitedSandbox(latency time.Duration) *sandbox.Sandbox {
+	return sandbox.New(sandbox.Options{Latency: latency, UsersPerMinute: -1, EventsPerMinute: -1, Log: slog.New(slog.DiscardHandler)})
 }
 
 // latencies are the response times of MoEngage.

@@ -114,7 +114,7 @@ cron = "0 0 1 1 *"
 catch_up = "skip"`)
 }
 
-// productConfig is a configuration with a target for what is sent, and a schedule.
+// productConfig is a configuration that sends to target by the keys of [schedule].
 func productConfig(dir, address, target, schedule string) []byte {
 	return fmt.Appendf(nil, `data_dir = %q
 [log]
