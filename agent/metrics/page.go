@@ -13,7 +13,8 @@ type page map[string][]byte
 
 // add adds a sample of a metric that [described] knows. The values are of its labels, in their order.
 func (p page) add(name string, v float64, values ...string) {
-	p.addPart(described(name), "", described(name).Labels, values, v)
+	m := described(name)
+	p.addPart(m, "", m.Labels, values, v)
 }
 
 // addPart adds one of the samples of which a histogram or a summary consists.

@@ -22,7 +22,7 @@ func parsed(t *testing.T, p page) map[string]*dto.MetricFamily {
 	return families
 }
 
-// TestLabelsOfAnyTextAreRead: a computation is named by whoever makes it in Segment.
+// TestLabelsOfAnyTextAreRead: people name computations as they like.
 func TestLabelsOfAnyTextAreRead(t *testing.T) {
 	keys := []string{"a \"b\"", `back\slash`, "two\nlines", `ends in \`, "größer ≥ 5 €", "{a=\"b\"} 7", ""}
 	p := make(page)

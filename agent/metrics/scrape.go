@@ -42,7 +42,7 @@ type reading struct {
 	page
 }
 
-// all reads everything. It says whether the store answered; what it did not tell is not shown.
+// all adds every metric of the source. It returns false if the store did not answer; its metrics are left out then.
 func (c *reading) all() (answered bool) {
 	c.agent()
 	c.space(c.Store.Space())

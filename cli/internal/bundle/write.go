@@ -63,7 +63,7 @@ func create(path string, fill func(io.Writer) error) error {
 		return err
 	}
 	if err = errors.Join(fill(f), f.Close()); err != nil {
-		_ = os.Remove(path) // half of what it should be
+		_ = os.Remove(path) // incomplete
 	}
 	return err
 }
