@@ -119,8 +119,10 @@ func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
 	for range 40 {
 		b.receive(large("bob", 1<<20, false))
 	}
+	b.disk.pinned.Store(true) // else the store makes room while the disk is filled, and that is filled, too
 	fillDisk(t, disk)
 	must(t, os.Truncate(filepath.Join(disk, "ballast"), boltfile.OnDiskAt(filepath.Join(disk, "ballast"))-(1<<20)))
+	b.disk.pinned.Store(false)
 	b.disk.update()
 	for range 6000 { // the store looks around, too, and one that finds the room already made does not see it
 		if b.disk.budget.Refusal() == nil {
