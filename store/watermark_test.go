@@ -121,6 +121,30 @@ func TestAWatermarkCountsWhatWasOvertakenInARequest(t *testing.T) {
 	recount(t, b)
 }
 
+// A retried change from before collapse was turned on is older than the pending one, and was counted from that.
+func TestAWatermarkCountsARetriedChangeOlderThanThePendingOne(t *testing.T) {
+	r := rules(domain.SendAttribute)
+	r.Defaults.Collapse = false
+	b := open(t, r)
+	hour := time.Now().Add(-time.Hour).Truncate(time.Second)
+	ago := func(minutes int) func(*domain.Event) {
+		return func(e *domain.Event) { e.Received = hour.Add(time.Duration(minutes) * time.Minute) }
+	}
+	b.receive(event("ann", "aud", true, 1, ago(1)))
+	b.settle(b.take(), domain.Parked)
+	r.Defaults.Collapse = true
+	must(t, b.SetRules(t.Context(), r))
+	b.receive(event("ann", "aud", false, 2, ago(10)), event("ann", "aud", true, 3, ago(20)))
+	must(t, b.Retry(t.Context(), time.Now(), b.ids(domain.StateParked)))
+	must(t, b.Applied(t.Context()))
+	b.wantWatermarksTrue()
+	if at := b.sentUpTo("aud"); !at.Equal(hour.Add(time.Minute)) {
+		t.Errorf("aud is sent up to %v, and a change of %v is pending", at, hour.Add(time.Minute))
+	}
+	b.drain()
+	b.balance()
+}
+
 // Only so many users are looked at. Then a watermark may be too early, but never too late.
 func TestAWatermarkOfManyUsersIsNeverTooLate(t *testing.T) {
 	costly(t, manyUsers)

@@ -146,7 +146,7 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 // neither a new schedule nor a clock that was set back may let one overtake another.
 func lineUp(tx *state.Tx, u *state.User, ch *state.Stored) (due uint32) {
 	e, least, most := tx.Entry(u, ch.Field), Second(ch.Received), state.NotYet
-	if t := &e.Waiting; t.Pending() { // from before collapse was turned off
+	if t := &e.Waiting; t.Pending() && t.ID.Compare(ch.ID) < 0 { // from before collapse was turned off
 		ch.Lane, least = state.SameJob(ch.Lane, t.Lane), max(least, t.Due)
 	}
 	if e.Loose == 1 {
