@@ -151,6 +151,9 @@ func (d *doctor) checkDisk() {
 		return
 	}
 	d.checkSpace(int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize))
+	if why := place.Passing(dir); why != "" {
+		d.find("volume", "warn", "mount a disk or a volume at "+d.config.DataDir+", or set data_dir to a folder on one", "%s, with everything that was acknowledged", why)
+	}
 }
 
 // checkSpace judges the free bytes of a disk of size bytes.

@@ -88,6 +88,9 @@ func start(ctx context.Context, c *config.Config, o life) (_ *process, err error
 	if err != nil {
 		return nil, place.OpenError(c.DataDir, err)
 	}
+	if why := place.Passing(c.DataDir); why != "" && o.shared == nil {
+		o.Log.Warn("data_dir does not last: mount a disk or a volume there, or set data_dir to a folder on one", "why", why)
+	}
 	if o.room != nil {
 		o.room.Close()
 		o.outside.fail(nil)

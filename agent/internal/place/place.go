@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,29 @@ func isBareMountPoint(dir string) bool {
 
 // nobody is the id of users whom a process cannot see.
 const nobody = 65534
+
+// Passing says why what is written to dir does not last, "" if nothing is known against it. dir need not be there yet.
+func Passing(dir string) string {
+	var s unix.Statfs_t
+	for err := unix.Statfs(dir, &s); err != nil; err = unix.Statfs(dir, &s) {
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return "" // opening it says more
+		}
+		dir = filepath.Dir(dir) // the folder that it will be made in
+	}
+	return passing(int64(s.Type), dir)
+}
+
+// passing is Passing for a kind of file system.
+func passing(kind int64, dir string) string {
+	switch kind {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return dir + " is in memory, and is lost with the next restart of the host"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return dir + " is in the layer of a container, and is lost when that is replaced"
+	}
+	return ""
+}
 
 // OpenError says what to do about data that cannot be opened.
 func OpenError(dir string, err error) error {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"personasync/store"
 )
 
@@ -135,5 +137,37 @@ func TestAnEmptyFolderOfRootIsABareMountPoint(t *testing.T) {
 		if err := OpenError(dir, fs.ErrPermission); errors.Is(err, store.ErrNoPlace) != tt.bare {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestWhatDoesNotLastIsNamed: data in memory, or in the layer of a container, was lost without a word.
+func TestWhatDoesNotLastIsNamed(t *testing.T) {
+	for kind, want := range map[int64]string{
+		unix.EXT4_SUPER_MAGIC: "", unix.XFS_SUPER_MAGIC: "", unix.BTRFS_SUPER_MAGIC: "", unix.NFS_SUPER_MAGIC: "",
+		unix.TMPFS_MAGIC: "the next restart of the host", unix.RAMFS_MAGIC: "the next restart of the host",
+		unix.OVERLAYFS_SUPER_MAGIC: "the layer of a container",
+	} {
+		if got := passing(kind, "/data"); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%x: %q, want %q", kind, got, want)
+		}
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("NOT TESTED: a folder in memory. Mounting one takes root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := Passing(filepath.Join(dir, "not", "there", "yet")); !strings.HasPrefix(got, dir+" is in memory") {
+		t.Errorf("in memory: %q", got)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := Passing(filepath.Join(file, "data")); got != "" {
+		t.Errorf("below a file: %q", got)
 	}
 }
