@@ -206,6 +206,26 @@ func TestAnExitBehindWhichTheReturnWaitsIsNotHeld(t *testing.T) {
 	}
 }
 
+// TestAnExitBehindWhichAQueuedReturnWaitsIsNotHeld: collapse was turned off between the two. Held, the exit left behind the
+// return, and MoEngage took a member for one that left.
+func TestAnExitBehindWhichAQueuedReturnWaitsIsNotHeld(t *testing.T) {
+	r := watched(domain.SendAttribute)
+	b, them := peopled(t, r, 6), newMoengage()
+	b.receive(leaves(0, 70))
+	r.Defaults.Collapse = false
+	must(t, b.SetRules(t.Context(), r))
+	b.receive(enters(0, 71), leaves(1, 72), leaves(2, 73), leaves(3, 74))
+	b.swept()
+	b.wantHeld(3)
+	b.tell(them)
+	b.decide(false)
+	b.tell(them)
+	if got := them.attributes["user0.vip"]; got != "true" {
+		t.Errorf("user0 is a member, and MoEngage holds %q", got)
+	}
+	b.wantHeld(0)
+}
+
 // TestAnExitThatTookThePlaceOfAnEnter: the enter was never sent when the exit came, and is when the
 // exit is discarded, or taken back.
 func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {

@@ -89,18 +89,19 @@ func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
 	if p := state.PolicyOf(tx, f); en.Withheld || !state.Allows(tx, u, &p) {
 		return
 	}
+	queued := QueuedOf(tx, u, f)
+	back := lastEnters(queued)
 	for _, x := range tx.State.Registry.TargetFields(f) {
 		e := tx.Entry(u, x.Number)
 		t := e.Waiting
-		if t.Pending() && t.Transition == domain.TransitionExit && t.ID.Seq >= from && !decided(en, t.ID.Seq) && !tx.State.IsInFlight(x.Endpoint(), u.ID, t.ID) {
+		returned := x == f && t.ID.Seq < back[true] // collapse was turned off between the exit and the return
+		if t.Pending() && t.Transition == domain.TransitionExit && t.ID.Seq >= from && !returned && !decided(en, t.ID.Seq) && !tx.State.IsInFlight(x.Endpoint(), u.ID, t.ID) {
 			ch := tx.PendingChange(u, x, &t)
 			SettlePending(tx, u, x, &t)
 			HoldExit(tx, u, x, ch, e)
 			tx.Write(u, x.Number)
 		}
 	}
-	queued := QueuedOf(tx, u, f)
-	back := lastEnters(queued)
 	for _, ch := range queued {
 		if ch.Transition != domain.TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.Loose] || decided(en, ch.ID.Seq) || tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID) {
 			continue
