@@ -145,6 +145,43 @@ func TestAWatermarkCountsARetriedChangeOlderThanThePendingOne(t *testing.T) {
 	b.balance()
 }
 
+// An enter that a share held is let go, and counts as received then. Behind it leaves an exit that the guard held, which was
+// received before.
+func TestAWatermarkCountsAnExitBehindAnEnterThatWasLetGo(t *testing.T) {
+	r := watched(domain.SendEvent)
+	r.Lists = map[string]domain.UserList{"pilot": domain.NewUserList([]string{"user1"})}
+	b := peopled(t, r, 6)
+	b.receive(enters(7, 60))
+	tomorrow := everything(time.Now().Add(24 * time.Hour))
+	f, _, err := b.Take(t.Context(), tomorrow)
+	must(t, err)
+	b.receive(leaves(1, 70), leaves(2, 71), leaves(3, 72), leaves(7, 73), enters(8, 80))
+	b.swept()
+	b.settle(f, domain.Refused)
+	for _, share := range []*domain.Rollout{{Share: 1, List: "pilot"}, nil} {
+		r.Defaults.Rollout = share
+		must(t, b.SetRules(t.Context(), r))
+		_, err = b.CompareConsent(t.Context())
+		must(t, err)
+	}
+	b.decide(false)
+	b.wantWatermarksTrue()
+	f, _, err = b.Take(t.Context(), tomorrow)
+	must(t, err)
+	out := domain.Settlement{Lease: f.ID, At: noon}
+	for _, d := range f.Users {
+		r := domain.Result{Verdict: domain.Delivered}
+		if d.User == "user7" {
+			r = domain.Result{Verdict: domain.Refused, RetryAt: noon}
+		}
+		out.Results = append(out.Results, domain.UserResult{Attributes: r, Event: r})
+	}
+	must(t, b.Settle(t.Context(), out))
+	b.wantWatermarksTrue()
+	b.drainToday()
+	b.wantHeld(0)
+}
+
 // Only so many users are looked at. Then a watermark may be too early, but never too late.
 func TestAWatermarkOfManyUsersIsNeverTooLate(t *testing.T) {
 	costly(t, manyUsers)

@@ -111,7 +111,7 @@ func retry(tx *state.Tx, ch *state.Stored) {
 		e.Loose++
 		tx.Write(u, ch.Field)
 	}
-	outbox.Enqueue(tx, u, ch)
+	outbox.Requeue(tx, u, ch)
 }
 
 // outdated reports whether a newer value of a parked attribute was sent, or will be sent before it. Without collapse

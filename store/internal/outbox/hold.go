@@ -84,7 +84,7 @@ func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *
 		e.Loose++
 		tx.Write(u, f.Number)
 	}
-	Enqueue(tx, u, ch)
+	Requeue(tx, u, ch)
 }
 
 // ReasonMassExit is the reason of an exit that the mass-exit guard holds.

@@ -141,6 +141,36 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	u.Dirty = true
 }
 
+// Requeue is Enqueue for a change that was parked or held. In a lane of a user's queue nothing is due later than what stands
+// behind it, so that the first says when the lane is due. What was let go counts as received then, and may be older than what
+// was received before: the older is due with the newer.
+func Requeue(tx *state.Tx, u *state.User, ch *state.Stored) {
+	Enqueue(tx, u, ch)
+	key := state.QueueKey(u.Key, ch.Lane, ch.ID)
+	prefix := key[:len(u.Key)+4]
+	c := tx.Queue.Cursor()
+	due, before := state.NotYet, c.Prev
+	if k, v := c.Seek(append(key, 0)); k == nil {
+		before = c.Last
+	} else if bytes.HasPrefix(k, prefix) {
+		due, _, _ = state.ParseQueueValue(v)
+	}
+	late := make(map[string]*state.Stored)
+	for k, v := before(); bytes.HasPrefix(k, prefix); k, v = c.Prev() {
+		own, _, frame := state.ParseQueueValue(v)
+		if own <= due && !bytes.Equal(k, key) {
+			break // so are those before it
+		}
+		if x := tx.Decode(frame); own > due && x != nil {
+			late[string(k)] = x
+		}
+		due = min(due, own)
+	}
+	for k, x := range late {
+		tx.Put(tx.Queue, []byte(k), tx.QueueValue(due, x))
+	}
+}
+
 // lineUp gives a loose attribute the schedule of the user's other queued values of it, and returns when it is due:
 // not before the older ones, and not after the newer ones. MoEngage keeps the value that it receives last, so
 // neither a new schedule nor a clock that was set back may let one overtake another.
