@@ -37,8 +37,9 @@ func failed(err error, do string) *failure {
 	return &failure{why: err.Error(), do: do}
 }
 
-// unreached is the failure of a request without an answer. The address is left out: its path is a secret.
-func unreached(key string, err error) *failure {
+// unreached is the failure of a request without an answer. The address is left out: its path is a secret. What is there may
+// be no HTTP, and repeat what it was sent.
+func unreached(ctx context.Context, key string, err error, secrets []string) *failure {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}
@@ -51,6 +52,8 @@ func unreached(key string, err error) *failure {
 		timeout   net.Error
 	)
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &failure{why: "it was given up before an answer came, because the agent stops or the configuration changed"}
 	case errors.As(err, &dns):
 		return &failure{why: fmt.Sprintf("the host name %q was not found", dns.Name), do: "correct the host in " + key + ", or look at the machine's DNS"}
 	case errors.As(err, &authority):
@@ -64,7 +67,7 @@ func unreached(key string, err error) *failure {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &failure{why: "nothing listens there (connection refused)", do: "correct the host and the port in " + key + ", or start the receiver"}
 	}
-	return &failure{why: err.Error(), do: "look whether this machine can reach the receiver"}
+	return &failure{why: excerpt([]byte(err.Error()), secrets), do: "look whether this machine can reach the receiver"}
 }
 
 // excerptBytes of an answer or of a command's output are shown.

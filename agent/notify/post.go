@@ -52,7 +52,7 @@ func (p *poster) deliver(ctx context.Context, m *Message) (answer string, err er
 func ask(req *http.Request, key string, secrets []string) (answer string, err error) {
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", unreached(key, err)
+		return "", unreached(req.Context(), key, err, secrets)
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -162,6 +163,49 @@ func TestARefusalSaysWhatToDo(t *testing.T) {
 		if s := err.Error(); strings.Contains(s, "s3cret") || strings.ContainsRune(s, '\x1b') || strings.Contains(s, url) {
 			t.Errorf("repeats a secret, or a control character: %q", s)
 		}
+	}
+}
+
+// TestAnErrorRepeatedAPartOfAnAddressOrHeader: a page of a proxy shows the path alone, and a debugger the token alone.
+func TestAnErrorRepeatedAPartOfAnAddressOrHeader(t *testing.T) {
+	const answer = "Cannot POST /services/T0/B0/SECRETPATH?sig=a%2FSIGNATURE: no SECRETPATH, a/SIGNATURE, tok-0123456789, pass-0123456789"
+	address, _ := stub(t, 404, answer)
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // it does not speak HTTP
+		c, _, _ := w.(http.Hijacker).Hijack()
+		fmt.Fprintf(c, "%s\r\n", strings.ReplaceAll(answer, " ", "_"))
+		c.Close()
+	}))
+	defer echo.Close()
+	for _, host := range []string{strings.TrimSuffix(address, "/services/T0/B0/SECRETPATH"), echo.URL} {
+		config := Config{
+			URL:     strings.Replace(host, "http://", "http://user:pass-0123456789@", 1) + "/services/T0/B0/SECRETPATH?sig=a%2FSIGNATURE",
+			Headers: []string{"Authorization: Bearer tok-0123456789"},
+		}
+		_, err := (&poster{config}).deliver(t.Context(), message(&config, began))
+		if err == nil || !strings.Contains(err.Error(), "Cannot") {
+			t.Fatalf("%s: %v", host, err)
+		}
+		for _, secret := range []string{"SECRETPATH", "SIGNATURE", "0123456789"} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("it repeats %s: %v", secret, err)
+			}
+		}
+	}
+}
+
+// TestARequestThatTheAgentGaveUpBlamedTheNetwork of the machine.
+func TestARequestThatTheAgentGaveUpBlamedTheNetwork(t *testing.T) {
+	stopping, stop := context.WithCancelCause(t.Context())
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		stop(errors.New("the store is closed"))
+		<-r.Context().Done()
+	}))
+	defer hangs.Close()
+	config := Config{URL: hangs.URL}
+	_, err := (&poster{config}).deliver(stopping, message(&config, began))
+	if err == nil || !strings.Contains(err.Error(), "because the agent stops") || strings.Contains(err.Error(), "this machine") {
+		t.Error(err)
 	}
 }
 
