@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"personasync/agent/api"
 	"personasync/agent/config"
@@ -16,23 +15,15 @@ import (
 const (
 	consentMembers   = 50
 	consentAudiences = 20
-	consentPatience  = 5 * time.Second
 )
 
-// ConsentWarnings names the audiences of which MoEngage would be told, once c is in force, that most members are no members:
-// c asks for a consent that they have not given, as far as the agent's data says. There are none where it cannot be read.
-func ConsentWarnings(ctx context.Context, c *config.Config, version string) (warnings []string) {
+// consentWarnings names the audiences of which MoEngage would be told, once c is in force, that most members are no members:
+// c asks for a consent that they have not given, as far as the agent's data says.
+func consentWarnings(ctx context.Context, i api.Inspector, c *config.Config) (warnings []string) {
 	rules := c.Rules()
-	ctx, cancel := context.WithTimeout(ctx, consentPatience)
-	defer cancel()
 	if !rules.AsksConsent() {
 		return nil
 	}
-	i, done, _, err := Open(ctx, c, version)
-	if err != nil {
-		return nil
-	}
-	defer done.Close()
 	list, err := i.Computations(ctx)
 	if err != nil {
 		return nil

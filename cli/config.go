@@ -71,7 +71,7 @@ func configCheck(env *command.Env, c *urfave.Context) error {
 		env.Remark("%s", note)
 	}
 	if err == nil {
-		result.Warnings = append(append(result.Warnings, conf.Warnings()...), agent.ConsentWarnings(c.Context, conf, env.Version)...)
+		result.Warnings = append(append(result.Warnings, conf.Warnings()...), agent.DataWarnings(c.Context, conf, env.Version)...)
 		err = conf.Complete()
 	}
 	result.OK = err == nil

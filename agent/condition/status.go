@@ -45,6 +45,8 @@ type Status struct {
 	Changes  domain.ChangeLedger `json:"changes"`
 	MoEngage Reachability        `json:"moengage"`
 
+	Workspace string `json:"workspace"` // of MoEngage, to which the data was sent; "" before it was sent anywhere, and with PostgreSQL
+
 	Guard []GuardedAudience `json:"guard"` // whose exits the guard holds
 
 	// Comparing is how far users are compared with a change of consent, of a rollout or of a pause; absent if all are.

@@ -42,6 +42,9 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 			process.Standstill = l.shared.progress.Standstill(counts.Received, counts.Unapplied, now)
 		}
 		s = condition.NewStatus(counts, sent, process, l.from.Config().MoEngage, l.from.Version, now)
+		if s.Workspace, err = v.SentTo(); err != nil {
+			return err
+		}
 		s.Guard, s.Staleness = condition.Guarded(list), condition.StalenessOf(list, now)
 		if err := l.readUpkeep(v, &s, list, now); err != nil {
 			return err
