@@ -146,6 +146,9 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 // was received before: the older is due with the newer.
 func Requeue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	Enqueue(tx, u, ch)
+	if !slices.ContainsFunc(u.Index.Endpoint(ch.Endpoint).Lanes, func(l state.Lane) bool { return l.Number == ch.Lane && l.Count > 1 }) {
+		return // it is alone
+	}
 	key := state.QueueKey(u.Key, ch.Lane, ch.ID)
 	prefix := key[:len(u.Key)+4]
 	c := tx.Queue.Cursor()
