@@ -141,13 +141,13 @@ func Enqueue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	u.Dirty = true
 }
 
-// Requeue is Enqueue for a change that was parked or held. In a lane of a user's queue nothing is due later than what stands
+// Requeue is Enqueue for a change that was parked or held. In a lane of a user's queue no event is due later than what stands
 // behind it, so that the first says when the lane is due. What was let go counts as received then, and may be older than what
-// was received before: the older is due with the newer.
+// was received before: the older is due with the newer. Values have an order of their own, see lineUp.
 func Requeue(tx *state.Tx, u *state.User, ch *state.Stored) {
 	Enqueue(tx, u, ch)
-	if !slices.ContainsFunc(u.Index.Endpoint(ch.Endpoint).Lanes, func(l state.Lane) bool { return l.Number == ch.Lane && l.Count > 1 }) {
-		return // it is alone
+	if ch.Loose || !slices.ContainsFunc(u.Index.Endpoint(ch.Endpoint).Lanes, func(l state.Lane) bool { return l.Number == ch.Lane && l.Count > 1 }) {
+		return // nothing else is queued
 	}
 	key := state.QueueKey(u.Key, ch.Lane, ch.ID)
 	prefix := key[:len(u.Key)+4]
@@ -164,7 +164,7 @@ func Requeue(tx *state.Tx, u *state.User, ch *state.Stored) {
 		if own <= due && !bytes.Equal(k, key) {
 			break // so are those before it
 		}
-		if x := tx.Decode(frame); own > due && x != nil {
+		if x := tx.Decode(frame); own > due && x != nil && !x.Loose {
 			late[string(k)] = x
 		}
 		due = min(due, own)
