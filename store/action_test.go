@@ -265,3 +265,29 @@ func TestARetriedChangeDoesNotUndoANewerOne(t *testing.T) {
 	}
 	recount(t, b)
 }
+
+// TestAReconcileFollowsAQueuedValueBehindWhichTheLastWasDropped: it took the queued one for the truth, and sent nothing.
+func TestAReconcileFollowsAQueuedValueBehindWhichTheLastWasDropped(t *testing.T) {
+	r := rules(domain.SendAttribute)
+	r.Defaults.Collapse = false
+	b, them := open(t, r), newMoengage()
+	b.receive(event("ann", "vip", true, 1))
+	b.tell(them)
+	b.receive(event("ann", "vip", false, 2), event("ann", "vip", true, 3))
+	ids := b.ids(domain.StatePending)
+	slices.SortFunc(ids, domain.ID.Compare)
+	must(t, b.Drop(t.Context(), time.Now(), ids[1:]))
+	must(t, b.Applied(t.Context()))
+	for range 2 { // once is enough
+		_, err := b.Reconcile(t.Context(), "vip", false, false, nil)
+		must(t, err)
+	}
+	if n := len(b.ids(domain.StatePending)); n != 2 {
+		t.Errorf("%d changes are pending, want the exit and what follows it", n)
+	}
+	b.tell(them)
+	if got := them.attributes["ann.vip"]; got != "true" {
+		t.Errorf("ann is a member, and MoEngage holds %q", got)
+	}
+	recount(t, b)
+}

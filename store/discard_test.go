@@ -485,6 +485,37 @@ func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
 	}
 }
 
+// TestADiscardKeepsTheWithdrawalThatACloseFound: consent was withdrawn of a member, and a close found that pending. The guard
+// held it, and the discard ended it: MoEngage held a member who had left.
+func TestADiscardKeepsTheWithdrawalThatACloseFound(t *testing.T) {
+	r := watched(domain.SendList)
+	r.Guard.Window = 1e6 * time.Hour // the close is received now
+	b, them := peopled(t, r, 1), newMoengage()
+	them.lists["user0.vip"] = "true"
+	for _, asks := range [][]string{{"Marketing"}, nil} {
+		r.Defaults.Consent = asks
+		must(t, b.SetRules(t.Context(), r))
+		_, err := b.CompareConsent(t.Context())
+		must(t, err)
+		if asks == nil {
+			continue
+		}
+		_, err = b.CloseAudience(t.Context(), "vip", false, false, nil)
+		must(t, err)
+	}
+	for i := range 5 {
+		b.receive(enters(10+i, 80))
+	}
+	b.receive(leaves(10, 81), leaves(11, 82), leaves(12, 83))
+	b.swept()
+	b.decide(true)
+	b.tell(them)
+	if them.holdsMember("user0.vip") {
+		t.Error("user0 left by a close, and MoEngage holds a member")
+	}
+	b.wantHeld(0)
+}
+
 // TestADiscardDoesNotUndoABaseline: the operator has said who is a member, and an exit event that the guard held since
 // before made one of them again.
 func TestADiscardDoesNotUndoABaseline(t *testing.T) {

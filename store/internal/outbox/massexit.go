@@ -113,10 +113,11 @@ func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
 	}
 }
 
-// decided reports whether the record seq made the user leave by an operator's decision.
+// decided reports whether an exit that the record seq made stands for an operator's decision: it was made by one, or one came
+// later and found it pending, such as the withdrawal of a member without consent.
 func decided(e *state.Entry, seq uint64) bool {
 	return slices.ContainsFunc(e.Kept[:], func(s *domain.Assertion) bool {
-		return s != nil && !s.IsIn() && s.Seq == seq && s.Message == domain.ByOperator
+		return s != nil && !s.IsIn() && s.Seq >= seq && s.Message == domain.ByOperator
 	})
 }
 

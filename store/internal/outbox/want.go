@@ -142,9 +142,10 @@ func RepeatCohorts(tx *state.Tx, c *Cause, was *state.Stored) {
 	}
 }
 
-// TellAgain sends an attribute again, whatever was last sent. An open change already does that.
+// TellAgain sends an attribute again, whatever was last sent. An open change already does that, but for queued ones of which
+// an operator dropped the last.
 func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause, t domain.Transition, value []byte) {
-	if !en.Waiting.ID.IsZero() || en.Loose > 0 {
+	if !en.Waiting.ID.IsZero() {
 		return
 	}
 	if !state.Allows(tx, u, p) { // a removal, where MoEngage may know otherwise
@@ -152,6 +153,9 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 		if t, value, send = Removal(f, p); !send || en.LastSent.Kind == state.NeverSent {
 			return
 		}
+	}
+	if en.Loose > 0 && domain.SameValue(lastLoose(tx, u, f), value) {
+		return
 	}
 	if en.LastSent.Kind != state.NeverSent { // else it is sent, or held, anyway, and MoEngage knows nothing of it until then
 		en.LastSent = state.LastSent{Kind: state.UncertainlySent}
