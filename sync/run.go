@@ -299,13 +299,14 @@ func (d *dispatcher) onlySkipped(p sendParams, now time.Time) time.Time {
 	return d.diagnosis.probeAt()
 }
 
-// soonest limits a time to look again: at least a moment from now, at most a sweep.
+// soonest limits a time to look again: at least a moment from now, at most a sweep. It counts from now in the monotonic
+// clock, because at may be a second of the wall clock, which somebody may set before the sleep begins.
 func soonest(now, at time.Time) time.Time {
-	last := now.Add(sweepEvery)
-	if at.IsZero() || at.After(last) {
-		return last
+	wait := sweepEvery
+	if !at.IsZero() {
+		wait = min(max(at.Sub(now), time.Millisecond), sweepEvery)
 	}
-	return domain.Later(at, now.Add(time.Millisecond))
+	return now.Add(wait)
 }
 
 // outboxFailed backs off after a failure of the outbox. A closed outbox is a permanent error.

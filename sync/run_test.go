@@ -24,6 +24,26 @@ func TestTheOutboxIsAskedLessOftenWhileItFails(t *testing.T) {
 	}
 }
 
+// TestASleepIsOfTheMonotonicClock: a retry is due at a second of the wall clock, which may be set back by an hour between
+// the question to the outbox and the sleep.
+func TestASleepIsOfTheMonotonicClock(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct{ left, want time.Duration }{
+		{time.Second, time.Second}, {time.Hour, sweepEvery}, {-time.Hour, time.Millisecond}, {0, time.Millisecond},
+	} {
+		at := soonest(now, now.Add(tc.left).Round(0)) // without a reading of the monotonic clock
+		if got := at.Sub(now); got != tc.want {
+			t.Errorf("%v before it is due, the outbox is asked again in %v, want %v", tc.left, got, tc.want)
+		}
+		if at == at.Round(0) {
+			t.Errorf("%v before it is due, the sleep ends at %v by the wall clock", tc.left, at)
+		}
+	}
+	if got := soonest(now, time.Time{}).Sub(now); got != sweepEvery {
+		t.Errorf("while nothing is due, the outbox is asked again in %v", got)
+	}
+}
+
 // TestADefaultLeavesWhatIsGiven: a longest pause that is no shorter than the shortest one stays.
 func TestADefaultLeavesWhatIsGiven(t *testing.T) {
 	for _, tc := range []struct{ min, max, wantMin, wantMax time.Duration }{

@@ -27,10 +27,14 @@ type book struct {
 	changed bool // since it was recorded
 }
 
-// newBook continues the record of an earlier run.
+// newBook continues the record of an earlier run. A time ahead of now is of a clock that was set back since, and must not
+// put a message off until the clock gets there.
 func newBook(n store.Notices, now time.Time) book {
 	b := book{open: map[string]*store.Notice{}, want: map[string]string{}, last: n.Last, started: now}
 	for _, one := range n.Open {
+		if one.Differs.After(now) {
+			one.Differs = now
+		}
 		b.open[one.Condition] = &one
 	}
 	return b

@@ -97,6 +97,19 @@ func TestAStartDoesNotCallFailuresOver(t *testing.T) {
 	}
 }
 
+// TestAClockThatWasSetBackPutsNoMessageOff: what began in the year ahead is told as if it began at the start.
+func TestAClockThatWasSetBackPutsNoMessageOff(t *testing.T) {
+	record := store.Notices{Open: []store.Notice{{Condition: "lag", Differs: noon.AddDate(1, 0, 0)}, {Condition: "held"}}}
+	b := newBook(record, noon)
+	b.observe(holds("lag"), noon)
+	if list, wait := b.due(noon, time.Minute); len(list) != 0 || wait != time.Minute {
+		t.Errorf("due %v, and the next in %v", list, wait)
+	}
+	if list, _ := b.due(noon.Add(time.Minute), time.Minute); len(list) != 1 || list[0].Condition != "lag" {
+		t.Errorf("due %v", list)
+	}
+}
+
 // TestAnEndWhileItsBeginningIsSentIsTold: and only after it has lasted.
 func TestAnEndWhileItsBeginningIsSentIsTold(t *testing.T) {
 	b := newBook(store.Notices{}, noon.Add(-time.Hour))
