@@ -171,3 +171,57 @@ func (e *everyday) lawful(f *domain.Lease) {
 		}
 	}
 }
+
+// TestARemovalBehindAQueuedValueIsReplaced: a request had the membership under way, and a pause held the removal that the
+// withdrawn consent asked for. Consent given again then found the same membership queued, and let the removal be the last word.
+func TestARemovalBehindAQueuedValueIsReplaced(t *testing.T) {
+	r := rules(domain.SendAttribute)
+	r.Defaults.Collapse, r.Defaults.Consent = false, []string{"Marketing"}
+	b, them, ctx := open(t, r), newMoengage(), t.Context()
+	b.receive(event("ann", "vip", true, 1, consented("Marketing")))
+	f := b.take()
+	_, err := b.PauseComputation(ctx, "vip", domain.Pause{Why: "freeze"})
+	must(t, err)
+	b.receive(event("ann", "vip", true, 2, consented()))
+	if n := len(b.ids(domain.StateHeld)); n != 1 {
+		t.Fatalf("%d are held: this shows nothing", n)
+	}
+	b.receive(event("ann", "vip", true, 3, consented("Marketing")))
+	them.take(f.Users[0])
+	b.settle(f, domain.Delivered)
+	_, err = b.ResumeComputation(ctx, "vip")
+	must(t, err)
+	_, err = b.CompareConsent(ctx)
+	must(t, err)
+	b.tell(them)
+	if got := them.attributes["ann.vip"]; got != "true" {
+		t.Errorf("MoEngage holds %q of a member with consent", got)
+	}
+	recount(t, b)
+}
+
+// TestAQueuedRemovalIsFollowedByTheValue: what was sent is the value still, but the queue has its removal.
+func TestAQueuedRemovalIsFollowedByTheValue(t *testing.T) {
+	r := rules(domain.SendAttribute)
+	r.Defaults.Collapse, r.Defaults.Consent, r.Defaults.OnNull = false, []string{"Marketing"}, domain.NullUnset
+	b, them := open(t, r), newMoengage()
+	states := func(minute int, given ...string) { b.receive(event("ann", "big", false, minute, consented(given...))) }
+	states(1, "Marketing")
+	b.receive(trait("ann", "spent", 2, "spent", "5"))
+	b.tell(them)
+	states(3)
+	if n := len(b.ids(domain.StatePending)); n != 1 || them.attributes["ann.spent"] != "5" {
+		t.Fatalf("%d are pending, and MoEngage holds %v: this shows nothing", n, them.attributes)
+	}
+	states(4, "Marketing")
+	b.tell(them)
+	if got := them.attributes["ann.spent"]; got != "5" {
+		t.Errorf("MoEngage holds %q of a user with consent", got)
+	}
+	recount(t, b)
+}
+
+// consented is a statement of consent with an event.
+func consented(given ...string) func(*domain.Event) {
+	return func(e *domain.Event) { e.Consent = &domain.Preferences{Given: given} }
+}

@@ -297,9 +297,10 @@ func (e *everyday) list(key string, baseline bool) {
 		case baseline:
 			e.consents.toldOf(name)
 			e.mixed.toldOf(name)
+			known := w != nil && w.at == int(at.UnixNano()) // of that moment the list says nothing new, but that a membership ended
 			hearList(name, int(at.UnixNano()), listed[user], true, e.rules.Defaults.Send, e.model, e.them)
 			e.mixed.takes(e, name) // the operator's list is older than the deletion
-			if w = e.model[name]; w.at == int(at.UnixNano()) {
+			if w = e.model[name]; w.at == int(at.UnixNano()) && !known {
 				w.left = 0 // the operator has decided
 			}
 		default:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -233,4 +234,35 @@ func TestAUserSaysWhyATraitIsNotTold(t *testing.T) {
 			t.Errorf("%+v: %q is said of %v, want %q", c.rollout, u.NotTold, u.Traits, c.want)
 		}
 	}
+}
+
+// TestAnExitDoesNotOvertakeAnEnterThatARolloutHeld: the guard held the exit, and a smaller share the enter. Both were let go,
+// the enter by rules without a rollout, which had not come to the user when the next request was made.
+func TestAnExitDoesNotOvertakeAnEnterThatARolloutHeld(t *testing.T) {
+	r := rules(domain.SendEvent)
+	r.Guard = domain.Guard{Share: 0.3, Count: 2, Window: time.Hour}
+	b, them, ctx := open(t, r), newMoengage(), t.Context()
+	for _, user := range []string{"ann", "bob", "cid"} {
+		b.receive(event(user, "vip", true, 1))
+	}
+	for _, user := range []string{"cid", "bob", "ann"} {
+		b.receive(event(user, "vip", false, 2))
+	}
+	r.Defaults.Rollout = &domain.Rollout{Share: 0}
+	must(t, b.SetRules(ctx, r))
+	_, err := b.CompareConsent(ctx)
+	must(t, err)
+	release(b, "vip")
+	if n := len(b.ids(domain.StateHeld)); n == 0 || len(b.ids(domain.StatePending)) == 0 {
+		t.Fatalf("%d are held: this shows nothing", n)
+	}
+	r.Defaults.Rollout = nil
+	must(t, b.SetRules(ctx, r))
+	must(t, b.Applied(ctx))
+	b.tell(them)
+	moves := them.events["ann"]
+	if len(moves) != 2 || !strings.HasSuffix(moves[0], "enter") || !strings.HasSuffix(moves[1], "exit") {
+		t.Errorf("MoEngage was told %v, want an enter and then an exit", moves)
+	}
+	recount(t, b)
 }

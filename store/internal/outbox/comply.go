@@ -58,7 +58,7 @@ func sendAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 		return
 	}
 	value, send := p.Sendable(s.Value)
-	if send && !expects(en, domain.TransitionValue, value, false) {
+	if send && !expects(tx, u, f, en, domain.TransitionValue, value, false) {
 		WantAttribute(tx, u, f, p, en, c, domain.TransitionValue, value)
 	}
 }

@@ -67,10 +67,7 @@ func unheard(e *state.Entry, value []byte) bool {
 // would remove, or will be told anyway.
 func takesBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, e *state.Entry) (t domain.Transition, value []byte, needed bool) {
 	t, value, needed = Removal(f, p)
-	switch {
-	case e.Waiting.ID.IsZero() && unheard(e, value),
-		e.Waiting.Pending() && bytes.Equal(e.Waiting.Value, value),
-		e.Loose > 0 && bytes.Equal(lastLoose(tx, u, f), value):
+	if e.Waiting.ID.IsZero() && unheard(e, value) || expects(tx, u, f, e, t, value, true) {
 		needed = false
 	}
 	return t, value, needed

@@ -72,8 +72,14 @@ func DropQueued(tx *state.Tx, u *state.User, ch *state.Stored) {
 	}
 }
 
-// expects reports whether MoEngage will have want once the open changes of e are delivered.
-func expects(e *state.Entry, t domain.Transition, want []byte, unknownExit bool) bool {
+// expects reports whether MoEngage will have want once the open changes of f are delivered. The newest decides: a queued one, or
+// the waiting one, which a rollout or a pause may hold behind the queued ones.
+func expects(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, t domain.Transition, want []byte, unknownExit bool) bool {
+	if e.Loose > 0 {
+		if id, value := lastLoose(tx, u, f); e.Waiting.ID.Compare(id) < 0 {
+			return bytes.Equal(value, want)
+		}
+	}
 	if e.Waiting.Pending() {
 		return bytes.Equal(e.Waiting.Value, want)
 	}
@@ -236,15 +242,14 @@ func QueuedOf(tx *state.Tx, u *state.User, f *state.Field) (list []*state.Stored
 	return list
 }
 
-// lastLoose returns the value of the newest attribute of f in the queue.
-func lastLoose(tx *state.Tx, u *state.User, f *state.Field) (value []byte) {
-	newest := domain.ID{}
+// lastLoose returns the newest attribute of f in the queue, and its value.
+func lastLoose(tx *state.Tx, u *state.User, f *state.Field) (newest domain.ID, value []byte) {
 	for _, ch := range QueuedOf(tx, u, f) {
 		if ch.Loose && ch.ID.Compare(newest) > 0 {
 			newest, value = ch.ID, ch.Value
 		}
 	}
-	return value
+	return newest, value
 }
 
 // dequeue takes an event out of its user's queue.

@@ -26,7 +26,7 @@ type leaser struct {
 	latest  map[uint32]int64 // by job: the unix second up to which changes are due; -1: closed
 	Visited int
 	fields  []uint32 // see pack
-	selects bool     // some computation tells some users alone
+	selects bool     // some computation tells some users alone, or did, and may hold changes of others still
 }
 
 // AheadOfClock is how far ahead of now a receipt is still believed. A later one was written before the clock was set
@@ -77,7 +77,8 @@ func TakeUser(tx *state.Tx, o domain.TakeOptions, user string) *domain.Lease {
 
 // NewLeaser returns a leaser that has read nothing yet. Take, TakeUser and tests use it.
 func NewLeaser(tx *state.Tx, o domain.TakeOptions) *leaser {
-	d := &leaser{tx: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool), selects: tx.State.Rules.Selects()}
+	d := &leaser{tx: tx, o: o, Lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
+	d.selects = tx.State.Rules.Selects() || tx.State.Ledger.Changes.Held > 0 && state.IsComparing(tx)
 	d.latest[state.LaneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[state.LaneRetry] = 1<<32 - 1

@@ -12,7 +12,7 @@ func UpdateTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 	t, want := en.Membership()
 	for _, target := range state.Targets(tx, f, p) {
 		e := tx.Entry(u, target.Number)
-		if expects(e, t, want, p.UnknownExit) {
+		if expects(tx, u, target, e, t, want, p.UnknownExit) {
 			continue
 		}
 		WantAttribute(tx, u, target, p, e, c, t, want)

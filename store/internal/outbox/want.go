@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"bytes"
 	"time"
 
 	"personasync/store/domain"
@@ -154,8 +153,10 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 			return
 		}
 	}
-	if en.Loose > 0 && domain.SameValue(lastLoose(tx, u, f), value) {
-		return
+	if en.Loose > 0 {
+		if _, last := lastLoose(tx, u, f); domain.SameValue(last, value) {
+			return
+		}
 	}
 	if en.LastSent.Kind != state.NeverSent { // else it is sent, or held, anyway, and MoEngage knows nothing of it until then
 		en.LastSent = state.LastSent{Kind: state.UncertainlySent}
@@ -166,12 +167,7 @@ func TellAgain(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en
 // WantMember sends a target that a user is a member, unless MoEngage will know that once the open changes are
 // delivered.
 func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
-	if e.Loose > 0 {
-		if bytes.Equal(lastLoose(tx, u, x), domain.JSONTrue) {
-			return
-		}
-	} else if expects(e, domain.TransitionEnter, domain.JSONTrue, false) {
-		return
+	if !expects(tx, u, x, e, domain.TransitionEnter, domain.JSONTrue, false) {
+		WantAttribute(tx, u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
 	}
-	WantAttribute(tx, u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
 }

@@ -162,5 +162,8 @@ func ReadComparing(v []byte) (c Comparing, under bool) {
 	return c, r.OK()
 }
 
-// encode returns the value of MetaConsent.
+// IsComparing reports whether users are still to be compared.
+func IsComparing(tx *Tx) bool { return len(tx.Bucket(BucketMeta).Get(MetaConsent)) > 0 }
+
+// Encode returns the value of MetaConsent.
 func (c *Comparing) Encode() []byte { return append(wire.AppendUint(nil, c.Done), c.Last...) }
