@@ -203,3 +203,39 @@ func TestAnOlderRemovalDoesNotLeaveBehindANewerValue(t *testing.T) {
 	}
 	recount(t, b)
 }
+
+// TestAReleaseUnderAPauseLosesNoHeldChange: the guard held the exit of a member, whose consent was withdrawn then. A pause that
+// had not come to the user yet held the removal instead of the exit when the exit was released, and nothing led to it.
+func TestAReleaseUnderAPauseLosesNoHeldChange(t *testing.T) {
+	r := rules(domain.SendAttribute)
+	r.Defaults.Collapse, r.Defaults.Consent = false, []string{"Marketing"}
+	r.Guard = domain.Guard{Share: 0.3, Count: 2, Window: time.Hour}
+	b, them, ctx := open(t, r), newMoengage(), t.Context()
+	users := []string{"cid", "bob", "ann"}
+	for _, user := range users {
+		b.receive(event(user, "vip", true, 1, consented("Marketing")))
+	}
+	b.tell(them)
+	for _, user := range users {
+		b.receive(event(user, "vip", false, 2))
+	}
+	b.receive(event("ann", "big", false, 3, consented()))
+	_, err := b.PauseComputation(ctx, "vip", domain.Pause{Why: "freeze"})
+	must(t, err)
+	if held, pending := len(b.ids(domain.StateHeld)), len(b.ids(domain.StatePending)); held == 0 || pending == 0 {
+		t.Fatalf("%d are held and %d pending: this shows nothing", held, pending)
+	}
+	release(b, "vip")
+	recount(t, b)
+	_, err = b.ResumeComputation(ctx, "vip")
+	must(t, err)
+	_, err = b.CompareConsent(ctx)
+	must(t, err)
+	b.tell(them)
+	recount(t, b)
+	for _, user := range users {
+		if got := them.attributes[user+".vip"]; got != "false" {
+			t.Errorf("MoEngage holds %q of %s", got, user)
+		}
+	}
+}

@@ -318,6 +318,9 @@ func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.I
 		}
 	}
 	Reach(tx, u, f, tx.Now) // an older one goes first
+	if tx.Held.Get(state.IDKey(id)) == nil {
+		return // a pause held a newer one instead of it
+	}
 	tx.Withdraw(ch)
 	release(tx, u, x, p, ch, tx.Now)
 }
