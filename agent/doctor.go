@@ -262,18 +262,20 @@ func (d *doctor) checkBackup(b *condition.Backup) {
 	looked := make(chan error, 1)
 	shared := false
 	go func() {
-		same, err := backup.SameFileSystem(b.Dir, d.config.DataDir)
-		shared = same
+		err := backup.Folder(b.Dir)
+		if err == nil {
+			shared, err = backup.SameFileSystem(b.Dir, d.config.DataDir)
+		}
 		looked <- err
 	}()
 	select {
 	case err := <-looked:
-		dir := domain.ShellWord(b.Dir)
+		var denied *fs.PathError
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			d.find("backup", "warn", "mount its disk, or install -d -m 700 -o USER "+dir+", with the user of the agent", "backup.dir %s is missing: the next backup will fail", b.Dir)
+		case errors.Is(err, fs.ErrPermission) && errors.As(err, &denied):
+			d.find("backup", "skip", "", "backup.dir cannot be looked at by this user: %v", denied)
 		case err != nil:
-			d.find("backup", "skip", "", "backup.dir cannot be looked at by this user: %v", err)
+			d.find("backup", "warn", "", "the next backup will fail: %v", err)
 		case shared:
 			d.find("backup", "warn", "name a folder on another disk, or copy the backups to another host", "backup.dir %s is on the file system of data_dir: the loss of that disk takes both", b.Dir)
 		default:

@@ -155,8 +155,10 @@ func TestAFolderThatTakesNoBackup(t *testing.T) {
 	if err := k.run(t.Context(), k.data, missing, 1); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "mount its disk, or type install -d -m 700 -o USER "+missing) {
 		t.Errorf("a missing folder: %v", err)
 	}
-	if err := k.run(t.Context(), k.data, file, 1); err == nil || !strings.Contains(err.Error(), "is not a folder: name one") {
-		t.Errorf("a file: %v", err)
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		if err := k.run(t.Context(), k.data, dir, 1); err == nil || !strings.Contains(err.Error(), "is not a folder: name one, and reload") {
+			t.Errorf("%s, where there is a file: %v", dir, err)
+		}
 	}
 	if _, err := os.Stat(missing); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the missing folder was made, perhaps where a disk is to be mounted: %v", err)

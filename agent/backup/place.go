@@ -30,16 +30,21 @@ func placeOf(dir, epoch string) place {
 	return place{dir: dir, stem: stem, unproven: filepath.Join(dir, "."+stem+".unproven"), scratch: filepath.Join(dir, "."+stem+".scratch")}
 }
 
+// Folder returns what to do about dir unless it is a folder.
+func Folder(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "stat", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return place{dir: dir}.explain(err)
+}
+
 // clear removes what an interrupted run left.
 func (p place) clear() error {
-	info, err := os.Stat(p.dir)
-	if err == nil && !info.IsDir() {
-		return fmt.Errorf("backup.dir %s is not a folder: name one, and reload", p.dir)
+	if err := Folder(p.dir); err != nil {
+		return err
 	}
-	if err == nil {
-		err = errors.Join(ignoreMissing(os.Remove(p.unproven)), os.RemoveAll(p.scratch))
-	}
-	return p.explain(err)
+	return p.explain(errors.Join(ignoreMissing(os.Remove(p.unproven)), os.RemoveAll(p.scratch)))
 }
 
 // name gives the proven backup its name.
@@ -110,6 +115,8 @@ func (p place) explain(err error) error {
 	dir := domain.ShellWord(p.dir)
 	make := fmt.Sprintf("type install -d -m 700 -o USER %s, with the user of the agent", dir)
 	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("backup.dir %s is not a folder: name one, and reload: %w", p.dir, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("backup.dir %s is missing: mount its disk, or %s: %w", p.dir, make, err)
 	case errors.Is(err, syscall.EROFS) && os.Getenv("STATE_DIRECTORY") != "":
