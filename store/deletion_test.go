@@ -312,6 +312,30 @@ func TestADeletionThatACrashCutOffIsSentAgain(t *testing.T) {
 	b.wantDeletions(0, 0, 0)
 }
 
+// TestAnOrderThatNeedsNoDeletionNamesTheOneThatWasAccepted: the receipt said that the data at MoEngage stays, or that
+// nothing was known of the user.
+func TestAnOrderThatNeedsNoDeletionNamesTheOneThatWasAccepted(t *testing.T) {
+	b := open(t, deleting(2))
+	r, err := b.ForgetEverywhere(context.Background(), "ann", "root")
+	must(t, err)
+	f := b.takeFor(onDeletes(time.Now()))
+	if f == nil || r.Deletion == nil {
+		t.Fatalf("%+v does not leave", r.Deletion)
+	}
+	b.settleAt(f, time.Now(), domain.Result{Verdict: domain.Delivered})
+	again, err := b.ForgetEverywhere(context.Background(), "ann", "root")
+	must(t, err)
+	if d := again.Deletion; d == nil || d.ID != r.Deletion.ID || d.State != "delivered" || d.Final == "" {
+		t.Errorf("the second order's receipt: %+v", d)
+	}
+	b.wantDeletions(0, 0, 0)
+	here, err := b.Forget(context.Background(), "ann")
+	must(t, err)
+	if here.Deletion != nil {
+		t.Errorf("nobody asked for %+v", here.Deletion)
+	}
+}
+
 // TestDeletionsOffSendNone: the default.
 func TestDeletionsOffSendNone(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))

@@ -59,8 +59,8 @@ type ForgetReport struct {
 	After       int64  `json:"after"`
 	Engine      string `json:"engine,omitempty"` // postgres; absent with files
 
-	// Deletion is the delete at MoEngage that was ordered with it, or one that was open before. Until it is closed, the
-	// files hold the user's id.
+	// Deletion is the delete at MoEngage that was ordered with it, or the one before that makes another needless. One that
+	// is open is named without an order, too: until it is closed, the files hold the user's id.
 	Deletion *domain.Deletion `json:"deletion,omitempty"`
 }
 
@@ -89,7 +89,7 @@ func (u *upkeep) forget(ctx context.Context, user, by string) (r ForgetReport, e
 	if err != nil {
 		return r, err
 	}
-	if list, err := u.r.Deletions(user); err == nil && len(list) > 0 && list[0].User != "" {
+	if list, err := u.r.Deletions(user); err == nil && len(list) > 0 && (by != "" || list[0].User != "") {
 		r.Deletion = &list[0]
 	}
 	if u.db == nil {
