@@ -630,3 +630,37 @@ func TestABodyThatAProxySpoiltIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// TestEmptySecretsAreNone: a route whose only secret is "" asks its operator for one, and its callers for patience.
+func TestEmptySecretsAreNone(t *testing.T) {
+	body := []byte(`{"type":"identify","userId":"ann","traits":{"vip":true}}`)
+	for path, empty := range map[string]func(*Config){
+		"/segment/webhook": func(c *Config) { c.SharedSecrets, c.BearerTokens = []string{""}, []string{"", ""} },
+		"/v1/identify":     func(c *Config) { c.WriteKeys = []string{""} },
+	} {
+		none := newSite(func(c *Config) { c.SharedSecrets, c.WriteKeys = nil, nil }).send(t, post(path, body))
+		if a := newSite(empty).send(t, post(path, body)); a.Status != 503 || a.Code != none.Code {
+			t.Errorf("%s: %+v, want %+v", path, a, none)
+		}
+	}
+}
+
+// TestOrdinaryEventsOfTheWebhookAreCounted: those without context.personas say that the mapping leaves it out. A statement of
+// consent is none of them where a computation asks for it, and a question of a browser is no delivery.
+func TestOrdinaryEventsOfTheWebhookAreCounted(t *testing.T) {
+	body := []byte(`[{"type":"track","userId":"ann","event":"Order Completed"},
+		{"type":"track","userId":"ann","event":"Order Completed","context":{"personas":{}}},
+		{"type":"track","userId":"ann","event":"Segment Consent Preference Updated","context":{"consent":{"categoryPreferences":{"Marketing":true}}}}]`)
+	for asks, want := range map[bool][3]uint64{false: {3, 3, 2}, true: {2, 2, 1}} {
+		w := newSite(func(c *Config) { c.AsksConsent = asks })
+		w.send(t, signedPost(body))
+		w.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodOptions, "/segment/webhook", nil))
+		sum := w.Lately(time.Now())
+		if got := [3]uint64{sum.WebhookEvents, sum.WebhookOrdinary, sum.NoPersonas}; got != want {
+			t.Errorf("consent asked for %v: events, ordinary ones and those without personas are %v, want %v", asks, got, want)
+		}
+		if r := sum.Routes[0]; r.Accepted != 1 || r.Lost+r.Strangers+r.Deferred != 0 {
+			t.Errorf("of one delivery: %+v", r)
+		}
+	}
+}
