@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"personasync/agent/config/internal/document"
 	"personasync/agent/config/internal/field"
@@ -312,6 +313,9 @@ func secretShape(key string, values Secret, only string) error {
 
 // isWord returns why value cannot be a key, a token or a password.
 func isWord(value string) error {
+	if !utf8.ValidString(value) {
+		return errors.New("has bytes in it that are no text: copy it again")
+	}
 	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return errors.New("has a space or a control character in it, which no secret has: copy it again, without a word such as Bearer")
 	}

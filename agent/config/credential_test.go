@@ -234,6 +234,7 @@ func TestTextThatCanBeASecret(t *testing.T) {
 		{"moengage.api_key", "marked secret", "it has a space or a control character"},
 		{"moengage.api_key", "fine\nmarked secret", "line 2 has a space"},
 		{"moengage.api_key", "marked\x1bsecret", "it has a space or a control character"},
+		{"moengage.api_key", "marked\xff\xfe", "it has bytes in it that are no text"},
 		{"moengage.api_key", "a\x00b", "it is not text"},
 		{"moengage.api_key", `"marked"`, "it is in quotes"},
 		{"moengage.api_key", strings.Repeat("marked", 20_000), "too many for a secret"},

@@ -102,7 +102,14 @@ func toFile(o Order) (Stored, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Stored{}, fmt.Errorf("%s_file: %w", o.Place.Key, err)
 	}
-	values := o.values(string(old))
+	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+		dir := domain.ShellWord(filepath.Dir(path))
+		return Stored{}, fmt.Errorf("%s_file names %s, whose folder is missing: type install -d -m 700 -o USER %s, with the user of the agent, and run this again", o.Place.Key, path, dir)
+	}
+	values, err := o.values(string(old))
+	if err != nil {
+		return Stored{}, err
+	}
 	if err := replace(path, []byte(strings.Join(values, "\n")+"\n"), owner(path, o.Config.DataDir)); err != nil {
 		return Stored{}, fmt.Errorf("%s_file: %w", o.Place.Key, err)
 	}
@@ -114,18 +121,21 @@ func toFile(o Order) (Stored, error) {
 }
 
 // values are the new ones, and behind them the present ones if they are to stay.
-func (o *Order) values(present string) []string {
+func (o *Order) values(present string) ([]string, error) {
 	values := []string(o.Values)
+	if !o.Keep || strings.TrimSpace(present) == "" {
+		return values, nil
+	}
 	old, err := config.ParseSecret(o.Place.Key, present)
-	if !o.Keep || err != nil {
-		return values
+	if err != nil {
+		return nil, exit.Usage("the present %s cannot be kept: %v. Run this without --keep, which replaces it", o.Place.Key, err)
 	}
 	for _, v := range old {
 		if !slices.Contains(values, v) {
 			values = append(values, v)
 		}
 	}
-	return values
+	return values, nil
 }
 
 // identity is an owner and a mode.
@@ -183,13 +193,17 @@ func toCredential(ctx context.Context, o Order, unit *service.Unit) (Stored, err
 	dropIn := filepath.Join(unitsDir, unit.Name+".d", "credential-"+o.Place.Credential+".conf")
 	s := Stored{Key: o.Place.Key, Path: plain, Do: "systemctl restart " + unit.Name}
 	present := ""
+	var err error
 	if o.Keep {
-		var err error
-		if present, err = presentOf(ctx, o.Place.Credential, plain, encrypted); err != nil {
-			return s, err
-		}
+		present, err = presentOf(ctx, o.Place.Credential, plain, encrypted)
 	}
-	values := o.values(present)
+	if err != nil {
+		return s, err
+	}
+	values, err := o.values(present)
+	if err != nil {
+		return s, err
+	}
 	s.Values = len(values)
 	text := []byte(strings.Join(values, "\n") + "\n")
 	why := encrypt(ctx, o, encrypted, text)
@@ -213,7 +227,7 @@ func toCredential(ctx context.Context, o Order, unit *service.Unit) (Stored, err
 	if err := os.Remove(gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
-	_, err := run(ctx, nil, "systemctl", "daemon-reload")
+	_, err = run(ctx, nil, "systemctl", "daemon-reload")
 	return s, err
 }
 
