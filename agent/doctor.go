@@ -226,7 +226,7 @@ func (d *doctor) checkStatus(s condition.Status) {
 	if s.Events.Balances() && s.Changes.Balances() {
 		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", s.Events.Accepted, s.Changes.Created)
 	}
-	d.checkBackup(s.Backup)
+	d.checkBackup(&s)
 	d.checkNotify(&s)
 	for i := range s.Conditions {
 		d.findCondition(&s.Conditions[i])
@@ -250,7 +250,8 @@ func (d *doctor) lookAtData() string {
 const statPatience = time.Second
 
 // checkBackup looks at the folder of the scheduled backups. A failed or overdue one is a condition of its own.
-func (d *doctor) checkBackup(b *condition.Backup) {
+func (d *doctor) checkBackup(s *condition.Status) {
+	b := s.Backup
 	switch {
 	case d.config.Store.OnPostgres():
 		d.find("backup", "skip", "", "PostgreSQL makes its own, which cannot be seen from here; docs/high-availability.md says which, and how to restore one")
@@ -275,10 +276,10 @@ func (d *doctor) checkBackup(b *condition.Backup) {
 		case errors.Is(err, fs.ErrPermission) && errors.As(err, &denied):
 			d.find("backup", "skip", "", "backup.dir cannot be looked at by this user: %v", denied)
 		case err != nil:
-			d.find("backup", "warn", "", "the next backup will fail: %v", err)
+			d.find("backup", "warn", "ls -ld "+domain.ShellWord(b.Dir), "the next backup will fail: %v", err)
 		case shared:
 			d.find("backup", "warn", "name a folder on another disk, or copy the backups to another host", "backup.dir %s is on the file system of data_dir: the loss of that disk takes both", b.Dir)
-		default:
+		case !s.Has(condition.BackupDue):
 			d.find("backup", "ok", "", "scheduled, to %s", b.Dir)
 		}
 	case <-time.After(statPatience):
@@ -292,7 +293,7 @@ func (d *doctor) checkNotify(s *condition.Status) {
 		d.find("notify", "ok", "", "off: the agent itself tells nobody of conditions; docs/notify.md says how to set up [notify]")
 		return
 	}
-	if slices.ContainsFunc(s.Conditions, func(c condition.Condition) bool { return c.Name == condition.NotifyFailing }) {
+	if s.Has(condition.NotifyFailing) {
 		return
 	}
 	var names []string

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 )
@@ -62,8 +65,42 @@ func TestWhatIsWrongAtPostgreSQLIsFound(t *testing.T) {
 func TestTheDoctorSendsNobodyToBackupsOfFiles(t *testing.T) {
 	d := &doctor{config: config.Default()}
 	d.config.Store.Engine = "postgres"
-	d.checkBackup(nil)
+	d.checkBackup(&condition.Status{})
 	if len(d.findings) != 1 || strings.Contains(d.findings[0].Message, "[backup]") || d.findings[0].State != "skip" {
 		t.Errorf("%+v", d.findings)
+	}
+}
+
+// TestTheDoctorSaysNothingGoodOfABackupThatFailed: nor of a folder that can take none.
+func TestTheDoctorSaysNothingGoodOfABackupThatFailed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	failed := []condition.Condition{{Name: condition.BackupDue}}
+	for _, c := range []struct {
+		dir    string
+		failed []condition.Condition
+		want   string // state and message
+	}{
+		{"/dev", nil, "ok scheduled, to /dev"},
+		{"/dev", failed, ""},
+		{dir, nil, "warn is on the file system of data_dir"},
+		{file, nil, "warn the next backup will fail: backup.dir " + file + " is not a folder: name one, and reload"},
+		{filepath.Join(file, "below"), failed, "warn is not a folder: name one, and reload"},
+		{filepath.Join(dir, "missing"), nil, "warn is missing: mount its disk"},
+	} {
+		d := &doctor{config: config.Default()}
+		d.config.DataDir = dir
+		d.checkBackup(&condition.Status{Backup: &condition.Backup{Dir: c.dir}, Conditions: c.failed})
+		said := ""
+		for _, f := range d.findings {
+			said += f.State + " " + f.Message
+		}
+		state, message, _ := strings.Cut(c.want, " ")
+		if (c.want == "") != (said == "") || !strings.HasPrefix(said, state) || !strings.Contains(said, message) {
+			t.Errorf("%s, failed before %v: %q, want %q", c.dir, c.failed != nil, said, c.want)
+		}
 	}
 }

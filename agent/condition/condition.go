@@ -43,6 +43,9 @@ const Unreadable = "store_unreadable"
 // NotifyFailing holds while a receiver of notifications takes none.
 const NotifyFailing = "notify_failing"
 
+// BackupDue holds while the last scheduled backup failed, or is overdue.
+const BackupDue = "backup"
+
 // ConfigRefused holds while the newest configuration of an agent was refused.
 const ConfigRefused = "config_refused"
 

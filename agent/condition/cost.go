@@ -46,7 +46,7 @@ var costs = map[string]cost{
 	"verify_impossible":  {"Nothing is known to be lost.", "The next verification tries again."},
 	"job_failed":         {"Nothing. The work is left for the next run.", "It runs again at its next time."},
 	"runs_missed":        {"Nothing. Changes leave with the next run.", "It ends an hour after the last missed run."},
-	"backup":             {"Nothing. Earlier good backups are kept; events after the last one are in no backup.", "The next run of the schedule tries again."},
+	BackupDue:            {"Nothing. Earlier good backups are kept; events after the last one are in no backup.", "The next run of the schedule tries again."},
 	"clock":              {"Perhaps order: of two events the one with the later time counts.", "It ends when the clock is right."},
 	NotifyFailing:        {"Messages to people. No event and no change.", "It is tried again at least every five minutes."},
 	"log_dropped":        {"Lines of the log. No event and no change.", "It ends an hour after the last lost line."},

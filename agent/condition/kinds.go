@@ -47,7 +47,7 @@ var Kinds = []Kind{
 	{"deletions", []string{warning}, "outbox", (*Facts).deletions},
 	{"verify_differs", []string{warning, info}, "verify", (*Facts).verifyDiffers},
 	{"verify_impossible", []string{warning, info}, "verify", (*Facts).verifyImpossible},
-	{"backup", []string{warning}, "backup", (*Facts).backup},
+	{BackupDue, []string{warning}, "backup", (*Facts).backup},
 	{"job_failed", []string{warning}, "jobs", (*Facts).jobFailed},
 	{"runs_missed", []string{warning}, "jobs", (*Facts).runsMissed},
 	{"clock", []string{warning}, "clock", (*Facts).clock},

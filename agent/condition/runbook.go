@@ -10,7 +10,7 @@ var sections = map[string]string{
 	"lag": "lag", "behind": "behind", "disk": "disklow", "ledger": "ledger", "damage": "damage", "config_refused": "configrefused",
 	"key_conflict": "keyconflict", "held": "held", "parked": "parked", "deletions": "deletions", "verify_differs": "verifydiffers",
 	"verify_impossible": "verifyimpossible", "job_failed": "jobfailed", "runs_missed": "missedruns", "clock": "clock",
-	"log_dropped": "logdropped", "paused": "paused", "backup": "backup", NotifyFailing: "notifyfailing",
+	"log_dropped": "logdropped", "paused": "paused", BackupDue: "backup", NotifyFailing: "notifyfailing",
 }
 
 // Runbook is the section of the runbook about a condition.

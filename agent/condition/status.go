@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"slices"
 	"time"
 
 	"personasync/agent/config"
@@ -301,4 +302,9 @@ type Forecast struct {
 	DiskS  int64  `json:"disk_s"` // until events are refused because the disk is full
 	Drain  string `json:"drain"`
 	DrainS int64  `json:"drain_s"` // the least time until the pending changes have left, at MoEngage's limits
+}
+
+// Has reports whether the condition of a name holds.
+func (s *Status) Has(name string) bool {
+	return slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.Name == name })
 }
