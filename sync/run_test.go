@@ -56,3 +56,18 @@ func TestADefaultLeavesWhatIsGiven(t *testing.T) {
 		}
 	}
 }
+
+// TestTheLoopSleepsWhileAllRequestsAreInFlight: the time to ask the outbox has long passed, but a settled lease wakes
+// the loop. Without a sleep until then it would turn a thousand times a second.
+func TestTheLoopSleepsWhileAllRequestsAreInFlight(t *testing.T) {
+	s := New(testConfig(&wire{t: t}), newShelf(t), quiet())
+	c, _ := s.current()
+	for lease := range c.Concurrency {
+		s.releases.leased(uint64(lease + 1))
+	}
+	now := time.Now()
+	d := dispatcher{Sender: s, ctx: t.Context(), lasting: t.Context(), askAt: now.Add(-time.Second)}
+	if _, at, ok := d.permitted(now); ok || !at.IsZero() {
+		t.Errorf("allowed: %v, looked at again at %v, want only after a lease is settled", ok, at)
+	}
+}
