@@ -201,6 +201,58 @@ func TestASalvageSavesTheRecordsAroundABreak(t *testing.T) {
 	}
 }
 
+// TestRecordsBehindABreakAreNumberedByTheNextChunk: not by the last number assigned, which is far behind.
+func TestRecordsBehindABreakAreNumberedByTheNextChunk(t *testing.T) {
+	dir := t.TempDir()
+	in := open(t, dir)
+	must(t, in.Append(t.Context(), frame("one"), frame("two"), frame("three"), frame("four")))
+	must(t, in.Append(t.Context(), frame("five"), frame("six")))
+	must(t, in.RotateNow())
+	in.Close()
+	path := Path(dir, 1)
+	body, err := os.ReadFile(path)
+	must(t, err)
+	whole := wire.AppendBytes(nil, frame("two"))
+	for at := range body {
+		if slices.Equal(body[at:min(len(body), at+len(whole))], whole) {
+			overwrite(t, path, int64(at), []byte{whole[0] + 1})
+		}
+	}
+	found, records := salvaged(t, dir, 7, 0)
+	if found.Records != 5 || !slices.Equal(found.Lost, []Range{{2, 2}}) || len(records) != 6 {
+		t.Fatalf("%+v, %d records", found, len(records))
+	}
+	for i, want := range [][]byte{frame("one"), plain.Lost, frame("three"), frame("four"), frame("five"), frame("six")} {
+		if !slices.Equal(records[i].Frame, want) {
+			t.Errorf("record %d is %q", i+1, records[i].Frame)
+		}
+	}
+}
+
+// TestASalvageKeepsTheReadableEntriesOfAPage: one entry of a page that the tree does not reach points outside of it.
+func TestASalvageKeepsTheReadableEntriesOfAPage(t *testing.T) {
+	const n = 200
+	dir := stocked(t, n)
+	path := Path(dir, 1)
+	pages := leaves(t, path)
+	file, err := boltpage.Open(path)
+	must(t, err)
+	size := file.PageSize
+	file.Close()
+	page := int64(pages[1]) * int64(size)
+	const header, entry = 16, 16 // of a page, and of an entry; the entry's bytes 4 to 8 say where its key is
+	overwrite(t, path, page+header+entry+4, []byte{0xff, 0xff, 0xff, 0x7f})
+	found, records := salvaged(t, dir, 7, 0)
+	if found.Entries != 1 || found.Records != n-1 || len(found.Lost) != 1 || len(records) != n {
+		t.Fatalf("%+v, %d records", found, len(records))
+	}
+	for _, r := range records {
+		if gone := found.Lost[0] == (Range{r.Seq, r.Seq}); gone != slices.Equal(r.Frame, plain.Lost) {
+			t.Errorf("record %d is %q", r.Seq, r.Frame)
+		}
+	}
+}
+
 // TestASalvageRefuses a segment of another store, and one that says nothing.
 func TestASalvageRefuses(t *testing.T) {
 	dir := stocked(t, 3)
@@ -255,6 +307,29 @@ func TestRenumbering(t *testing.T) {
 				t.Errorf("moved to %v, lost %v, next %d; want %v, %v, %d", at, n.lost, n.next, tc.at, tc.lost, tc.next)
 			}
 		})
+	}
+}
+
+// TestAHoleLargerThanTheSegmentIsPassed: whole files before it are missing. Its chunks must not take the numbers of the hole.
+func TestAHoleLargerThanTheSegmentIsPassed(t *testing.T) {
+	chunk := func(key, count uint64) placement { return placement{key: key, count: count} }
+	for name, tc := range map[string]struct {
+		next, assigned uint64
+		list           []placement
+		want           uint64
+	}{
+		"the last number agrees":                 {1, 5001, []placement{chunk(5000, 2)}, 5000},
+		"the last number is unknown":             {1, 0, []placement{chunk(5000, 2)}, 11},
+		"the hole is behind what is applied":     {20, 0, []placement{chunk(5000, 2)}, 20},
+		"a hole that stand-ins can fill":         {1, 501, []placement{chunk(500, 2)}, 1},
+		"a key that is damaged, between its own": {1, 5, []placement{chunk(5000, 2), chunk(3, 3)}, 1},
+		"the first number is unknown":            {0, 5001, []placement{chunk(5000, 2)}, 0},
+		"no chunks":                              {1, 5001, nil, 1},
+	} {
+		n := renumbering{next: tc.next, assigned: tc.assigned, most: 1000}
+		if n.passHole(tc.list, 10); n.next != tc.want {
+			t.Errorf("%s: next is %d, want %d", name, n.next, tc.want)
+		}
 	}
 }
 
