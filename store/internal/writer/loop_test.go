@@ -82,9 +82,11 @@ func TestAnApplyThatFailsIsTriedAgainASecondLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			loop(t, change, func(t *testing.T, w *Writer) {
-				began := time.Now()
+				began, told := time.Now(), make(chan error, 1)
+				go func() { told <- w.AwaitApplied(t.Context(), 1) }()
+				synctest.Wait() // who asks after the failure is told of the next
 				receiveEnter(t, w, "ann")
-				if err := w.AwaitApplied(t.Context(), 1); !errors.Is(err, full) || time.Since(began) != 0 {
+				if err := <-told; !errors.Is(err, full) || time.Since(began) != 0 {
 					t.Errorf("after %v the caller is told %v", time.Since(began), err)
 				}
 				must(t, w.Do(t.Context(), nothing, nil))
