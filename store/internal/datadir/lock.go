@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
@@ -129,7 +130,10 @@ func Holder(dir string) (h Holding, held bool) {
 	if !ok {
 		return h, false
 	}
-	for range looks {
+	for i := range looks {
+		if i%looksAtOnce == looksAtOnce-1 {
+			time.Sleep(time.Millisecond) // whoever comes and goes in between may do so at the same pace
+		}
 		locks, whole := readLocks()
 		if lists(locks, h.PID, sys.Ino) {
 			return h, true
@@ -144,6 +148,9 @@ func Holder(dir string) (h Holding, held bool) {
 // looks is how often a list that came in pieces is read for a lock before that counts as free. On a busy host every second look
 // passes over one.
 const looks = 40
+
+// looksAtOnce is after how many of them there is a pause.
+const looksAtOnce = 8
 
 // readLocks reads the list of locks. A piece of it is at most a page, as much as the kernel hands out at
 // once; between two pieces it goes on by number: once a lock before them is released, one is passed over.
