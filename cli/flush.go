@@ -101,6 +101,9 @@ func dryRun(env *command.Env, c *urfave.Context) error {
 		if err != nil {
 			return command.UnknownKey(env, c, err, c.String("computation"))
 		}
+		for _, remark := range r.Remarks {
+			env.Remark("%s", remark)
+		}
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, r)
 		}

@@ -55,7 +55,7 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 		list:    []domain.ComputationInfo{{Key: "k", Members: 2}},
 		members: []domain.MemberInfo{{User: "ü", Since: "2026-03-14T09:00:00Z"}},
 		user:    &domain.UserInfo{User: "u", Traits: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
-		dryRun:  &DryRunResult{Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}, WouldPark: []string{"y"}},
+		dryRun:  &DryRunResult{Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}, WouldPark: []string{"y"}, Remarks: []string{"r"}},
 		preview: &PreviewResult{Path: "/p", Remarks: []string{"r"}, Events: []PreviewEvent{{
 			PreviewReading: PreviewReading{User: "ü", Values: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
 			PreviewOutcome: PreviewOutcome{Outcome: "enter", Changes: []PreviewChange{{Value: json.RawMessage("true")}}, Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}},

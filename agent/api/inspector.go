@@ -70,6 +70,7 @@ const MaxDryRun = 1000
 type DryRunResult struct {
 	Requests  []syncer.Preview `json:"requests"`
 	WouldPark []string         `json:"would_park"` // changes that cannot be sent as they are, and why
+	Remarks   []string         `json:"remarks"`    // why nothing leaves now
 }
 
 // ChangePage is everything about one change: its line of the listing, its outcome, the event that caused it and the

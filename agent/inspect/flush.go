@@ -14,7 +14,7 @@ import (
 
 // DryRun implements Inspector.
 func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api.DryRunResult, error) {
-	r := &api.DryRunResult{Requests: []syncer.Preview{}, WouldPark: []string{}}
+	r := &api.DryRunResult{Requests: []syncer.Preview{}, WouldPark: []string{}, Remarks: []string{}}
 	err := l.look(ctx, func(v *store.View) error {
 		job, err := JobOf(v, l.from.Config().Rules(), computation)
 		if err != nil {
@@ -34,7 +34,8 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api
 			}
 			r.Requests = append(r.Requests, requests...)
 		}
-		return nil
+		r.Remarks, err = l.obstacles(v)
+		return err
 	})
 	return r, err
 }

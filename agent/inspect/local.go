@@ -218,7 +218,7 @@ func (l *Local) waits(v *store.View) (func(*domain.UserChange) string, error) {
 			return "sending is paused (" + pause.Why + "): it leaves after `personasync outbox resume`, or when the pause ends"
 		}
 		if c.State == domain.StatePending.String() && was != "" {
-			return "nothing is sent, because " + was + " was told before and another workspace is configured: `personasync status` says what to do"
+			return toldElsewhere(was)
 		}
 		if text := waitText(c, plan); text != "" {
 			return text

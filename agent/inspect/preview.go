@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"time"
 
 	"personasync/agent/api"
 	"personasync/agent/preview"
@@ -18,10 +17,8 @@ func (l *Local) Preview(ctx context.Context, q api.PreviewQuery) (r *api.Preview
 		if err != nil {
 			return err
 		}
-		pause, err := v.Pause()
-		if pause.Holds(time.Now()) {
-			r.Remarks = append(r.Remarks, "sending is paused ("+pause.Why+"), so requests leave after `personasync outbox resume`, or when the pause ends")
-		}
+		obstacles, err := l.obstacles(v)
+		r.Remarks = append(r.Remarks, obstacles...)
 		return err
 	})
 	return r, err

@@ -1,14 +1,14 @@
 package inspect
 
 import (
-	"personasync/agent/sending"
-
 	"cmp"
 	"fmt"
 	"strings"
 	"time"
 
 	"personasync/agent/condition"
+	"personasync/agent/sending"
+	"personasync/store"
 	"personasync/store/domain"
 )
 
@@ -42,6 +42,29 @@ func waitText(c *domain.UserChange, plan []Planned) string {
 		}
 	}
 	return ""
+}
+
+// obstacles are the reasons why no request leaves now, in sentences, so that nobody takes the requests of a preview or of a dry
+// run for those that are about to leave. Like waitText, they depend on the store and the configuration alone.
+func (l *Local) obstacles(v *store.View) ([]string, error) {
+	list := []string{}
+	pause, err := v.Pause()
+	if err != nil {
+		return nil, err
+	}
+	if pause.Holds(time.Now()) {
+		list = append(list, "sending is paused ("+pause.Why+"), so requests leave after `personasync outbox resume`, or when the pause ends")
+	}
+	was, err := elsewhere(v, l.from.Config())
+	if was != "" {
+		list = append(list, toldElsewhere(was))
+	}
+	return list, err
+}
+
+// toldElsewhere says that nothing is sent because a workspace was told before that is not the configured one.
+func toldElsewhere(was string) string {
+	return "nothing is sent, because " + was + " was told before and another workspace is configured: `personasync status` says what to do"
 }
 
 // turnText says when a change leaves that is due.
