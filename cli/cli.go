@@ -151,6 +151,6 @@ func report(w *term.Terminal, err error) int {
 	case errors.As(err, &ambiguous):
 		text += ":\n  " + strings.Join(ambiguous.IDs, "\n  ")
 	}
-	fmt.Fprintln(w.Err, w.ErrPaint.Red("personasync:"), w.Typed(text))
+	fmt.Fprintln(w.Err, w.ErrPaint.Red("personasync:"), w.Said(text))
 	return code
 }

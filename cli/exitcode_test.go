@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"personasync/cli/internal/logging"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -195,4 +197,14 @@ func readFile(t *testing.T, path string) string {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	return string(text)
+}
+
+// An error repeats what others wrote, such as the reason of a pause. Its lines stay lines.
+func TestAnErrorTakesCommandsFromTerminals(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	report(term.New(&said, &said, func(string) string { return "" }), errors.New("sending is paused (\x1b[2Jfreeze)\nso nothing was flushed"))
+	if want := "personasync: sending is paused (\\u001b[2Jfreeze)\nso nothing was flushed\n"; said.String() != want {
+		t.Errorf("got %q, want %q", said.String(), want)
+	}
 }

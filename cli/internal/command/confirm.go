@@ -18,7 +18,7 @@ func Confirm(ctx context.Context, w *term.Terminal, what string) error {
 	if !term.Attended() {
 		return exit.Usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
 	}
-	fmt.Fprintf(w.Err, "%s. Go on? [y/N] ", what)
+	fmt.Fprintf(w.Err, "%s. Go on? [y/N] ", term.PlainLines(what))
 	answer, err := bufio.NewReader(term.Until(ctx, os.Stdin)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -71,7 +71,7 @@ func (env *Env) servicePlaces(unread error) (*config.Config, error) {
 func (env *Env) warnOnce(format string, args ...any) {
 	if !env.warned {
 		env.warned = true
-		fmt.Fprintln(env.Err, env.ErrPaint.Yellow("warning:"), env.Typed(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(env.Err, env.ErrPaint.Yellow("warning:"), env.Said(fmt.Sprintf(format, args...)))
 	}
 }
 

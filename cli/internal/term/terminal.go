@@ -28,8 +28,11 @@ func New(out, err io.Writer, getenv func(string) string) *Terminal {
 
 // Remark prints a line on standard error, which is not part of the output.
 func (w *Terminal) Remark(format string, args ...any) {
-	fmt.Fprintln(w.Err, w.ErrPaint.Dim(w.Typed(fmt.Sprintf(format, args...))))
+	fmt.Fprintln(w.Err, w.ErrPaint.Dim(w.Said(fmt.Sprintf(format, args...))))
 }
+
+// Said is text as standard error shows it: an error or a remark may repeat what another operator, Segment or MoEngage wrote.
+func (w *Terminal) Said(text string) string { return PlainLines(w.Typed(text)) }
 
 // Typed adds --config to the commands in a text, if this command was given it.
 func (w *Terminal) Typed(text string) string {

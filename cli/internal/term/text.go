@@ -18,8 +18,8 @@ import (
 // that are not UTF-8 become the replacement character, as in JSON.
 func Plain(s string) string { return escape(s, false) }
 
-// plainLines is Plain for a text of several lines.
-func plainLines(s string) string { return escape(s, true) }
+// PlainLines is Plain for a text of several lines.
+func PlainLines(s string) string { return escape(s, true) }
 
 func escape(s string, lines bool) string {
 	var b strings.Builder
@@ -45,7 +45,7 @@ func Indented(raw []byte, margin string) string {
 	if json.Indent(&b, raw, margin, "  ") != nil {
 		return margin + Plain(string(raw))
 	}
-	return margin + plainLines(b.String())
+	return margin + PlainLines(b.String())
 }
 
 // Count returns a number with separated thousands.

@@ -23,6 +23,15 @@ func TestPlainTakesCommandsFromTerminals(t *testing.T) {
 	}
 }
 
+// The reason of a pause, for example, is another operator's text, and a remark repeats it.
+func TestARemarkTakesCommandsFromTerminals(t *testing.T) {
+	var out, err strings.Builder
+	New(&out, &err, func(string) string { return "" }).Remark("sending is paused (%s):\n  see `personasync status`", "freeze\x1b]0;title\x07")
+	if want := "sending is paused (freeze\\u001b]0;title\\u0007):\n  see `personasync status`\n"; err.String() != want {
+		t.Errorf("got %q, want %q", err.String(), want)
+	}
+}
+
 func TestIndentedJSONStaysReadable(t *testing.T) {
 	got := Indented([]byte(`{"a":1,"b":"`+"\u009b"+`x"}`), "  ")
 	if want := "  {\n    \"a\": 1,\n    \"b\": \"\\u009bx\"\n  }"; got != want {
